@@ -1,0 +1,134 @@
+"""What a key of a recipe may hold, in words: read off the schema, used by error messages and by recipes/README.md."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args
+from typing import get_origin as _get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from matryoshka_text.recipe.section import Loc, Section
+
+__all__ = ["Spot", "allowed", "branches", "locate", "sections_in"]
+
+Type = Any  # a type annotation
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place in the schema: its path as the user wrote it, its key and what may stand there."""
+
+    path: Loc
+    annotation: Type
+    field: FieldInfo | None
+    parent: Type
+
+
+def locate(schema: type[Section], loc: Loc) -> Spot:
+    """The place that pydantic's `loc` means; the tags that pydantic puts in for a kind of objective are taken out."""
+    spot = Spot((), schema, None, None)
+    for part in loc:
+        spot = _step(spot, part)
+    return spot
+
+
+def allowed(annotation: Type, field: FieldInfo | None = None) -> str:
+    """What may stand at a place of type `annotation`, in words."""
+    if field is not None and isinstance(field.json_schema_extra, dict) and "allowed" in field.json_schema_extra:
+        return str(field.json_schema_extra["allowed"]) + (" or null" if _nullable(annotation) else "")
+    inner, metadata = _bare(annotation)
+    options = [option for option in branches(inner) if option is not type(None)]
+    metadata = [*metadata, *(field.metadata if field else [])]
+    words = " or ".join(_one(option, metadata) for option in options)
+    return words + (" or null" if _nullable(annotation) else "")
+
+
+def branches(annotation: Type) -> list[Type]:
+    """The members of a union, or the type itself."""
+    inner, _ = _bare(annotation)
+    if origin(inner) in (Union, UnionType):
+        return [_bare(option)[0] for option in get_args(inner)]
+    return [inner]
+
+
+def sections_in(annotation: Type) -> Iterator[type[Section]]:
+    """The sections that `annotation` names, in lists and unions too."""
+    for option in branches(annotation):
+        if isinstance(option, type) and issubclass(option, Section):
+            yield option
+        elif origin(option) is tuple:
+            yield from sections_in(get_args(option)[0])
+
+
+def origin(annotation: Type) -> Any:  # noqa: ANN401 - typing's own result is typed too narrowly for comparisons
+    """What `annotation` is made of (tuple, Literal, Union, …), or None."""
+    return _get_origin(annotation)
+
+
+def _step(spot: Spot, part: int | str) -> Spot:
+    options = branches(spot.annotation)
+    sections = [option for option in options if isinstance(option, type) and issubclass(option, Section)]
+    if len(sections) > 1:
+        chosen = [s for s in sections if part in get_args(s.model_fields["kind"].annotation)]
+        return (
+            Spot(spot.path, chosen[0], spot.field, spot.parent) if chosen else Spot((*spot.path, part), Any, None, None)
+        )
+    if sections and part in sections[0].model_fields:
+        field = sections[0].model_fields[str(part)]
+        return Spot((*spot.path, part), field.annotation, field, sections[0])
+    items = [get_args(option) for option in options if origin(option) is tuple]
+    if items and isinstance(part, int):
+        item = items[0][0] if items[0][-1] is Ellipsis else items[0][min(part, len(items[0]) - 1)]
+        return Spot((*spot.path, part), item, None, spot.annotation)
+    return Spot((*spot.path, part), Any, None, sections[0] if sections else None)
+
+
+def _bare(annotation: Type) -> tuple[Type, list[Any]]:
+    """The type without its Annotated, and what was annotated."""
+    metadata: list[Any] = []
+    while origin(annotation) is Annotated:
+        annotation, *more = get_args(annotation)
+        for item in more:
+            metadata.extend(item.metadata if isinstance(item, FieldInfo) else [item])
+    return annotation, metadata
+
+
+def _nullable(annotation: Type) -> bool:
+    return type(None) in branches(annotation)
+
+
+def _one(kind: Type, metadata: Iterable[Any]) -> str:
+    if origin(kind) is Literal:
+        *most, last = map(str, get_args(kind))
+        return f"{', '.join(most)} or {last}" if most else last
+    if origin(kind) is tuple:
+        return _list(get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return f"a section with {', '.join(kind.model_fields)}"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return " ".join([names.get(kind, "a value"), *_bounds(metadata)])
+
+
+def _list(items: tuple[Type, ...]) -> str:
+    if list(sections_in(items[0])):
+        return "a list of sections"
+    if items[-1] is not Ellipsis:
+        return f"a list of {len(items)}: each {allowed(items[0])}"
+    return f"a list, each item {allowed(items[0])}"
+
+
+def _bounds(metadata: Iterable[Any]) -> Iterator[str]:
+    words = []
+    for bound in metadata:
+        if isinstance(bound, Ge):
+            words.append(f"of at least {bound.ge}")
+        elif isinstance(bound, Gt):
+            words.append(f"above {bound.gt}")
+        elif isinstance(bound, Le):
+            words.append(f"of at most {bound.le}")
+        elif isinstance(bound, Lt):
+            words.append(f"below {bound.lt}")
+    if words:
+        yield " and ".join(words)

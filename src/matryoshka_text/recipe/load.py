@@ -1,0 +1,104 @@
+"""A recipe file read and validated, with the file, line and key of every fault."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from matryoshka_text.errors import RecipeError
+from matryoshka_text.recipe.schema import Recipe
+from matryoshka_text.recipe.section import Loc
+from matryoshka_text.recipe.wording import dotted, faults_of, shown
+from matryoshka_text.recipe.yaml_text import Document, parse_yaml
+
+__all__ = ["Reading", "load_recipe", "read_recipe"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A recipe file as it was found: the recipe where it is valid, and one line per fault where it is not."""
+
+    path: Path
+    document: Document
+    recipe: Recipe | None
+    problems: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the recipe's files are relative to."""
+        if self.recipe is not None:
+            return self.recipe.folder
+        written = self.document.value.get("folder") if isinstance(self.document.value, dict) else None
+        return _folder(self.path, written if isinstance(written, str) else None)
+
+    def place(self, loc: Loc) -> str:
+        """`recipes/x.yaml:12: data[0].file`, for a message."""
+        return f"{self.path}:{self.document.line_of(loc)}: {dotted(loc)}".removesuffix(": ")
+
+
+def load_recipe(path: Path | str) -> Recipe:
+    """The recipe in the YAML file `path`; `RecipeError` with one line per fault, all faults at once.
+
+    Reads a run folder's recipe.yaml as well.
+    """
+    reading = read_recipe(Path(path))
+    if reading.recipe is None:
+        raise RecipeError("\n".join(reading.problems))
+    return reading.recipe
+
+
+def read_recipe(path: Path) -> Reading:
+    """The recipe file `path` with its faults; none is raised."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        return Reading(path, Document(), None, (_unreadable(path, error),))
+    document = parse_yaml(text)
+    reading = Reading(path, document, None, ())
+    problems = [f"{path}:{line}: {text}" for line, text in document.faults]
+    if not isinstance(document.value, dict):
+        if not problems:
+            what = "nothing" if document.value is None else shown(document.value)
+            problems.append(f"{path}: found {what}; allowed: a mapping of keys; start with `name: my-recipe`")
+        return Reading(path, document, None, tuple(problems))
+    recipe, faults = _validated(document.value, path)
+    lines = [(line, f"{path}:{line}: {text}") for line, text in document.faults]
+    lines += [(document.line_of(loc), f"{reading.place(loc)}: {text}") for loc, text in faults]
+    in_order = tuple(text for _, text in sorted(lines, key=lambda numbered: numbered[0]))
+    return Reading(path, document, None if in_order else recipe, in_order)
+
+
+def _validated(values: dict[str, Any], path: Path) -> tuple[Recipe | None, list[tuple[Loc, str]]]:
+    written = values.get("folder")
+    if written is None or isinstance(written, str):
+        values = {**values, "folder": _folder(path, written)}
+    try:
+        return Recipe.model_validate(values), []
+    except ValidationError as error:
+        return None, list(faults_of(error, Recipe))
+
+
+def _folder(recipe: Path, written: str | None) -> Path:
+    return (recipe.parent / Path(written or "").expanduser()).resolve()
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"{path}: found bytes that are not UTF-8 (at byte {error.start}); allowed: UTF-8 text; save it as UTF-8"
+    if path.is_dir():
+        there = ", ".join(sorted(p.name for p in path.glob("*.yaml"))[:5]) or "none"
+        return f"{path}: found a folder; allowed: a recipe file; name one of its .yaml files ({there})"
+    if any(sign in path.name for sign in "*?[") and not path.exists():
+        return f"{path}: found no file that matches; allowed: existing recipe files; look in {path.parent}"
+    if not path.exists():
+        return f"{path}: found no such file; allowed: a recipe file; {''.join(_neighbours(path))}"
+    return f"{path}: cannot be read ({error.strerror}); allowed: a readable recipe file; check its permissions"
+
+
+def _neighbours(path: Path) -> Iterator[str]:
+    there = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    close = get_close_matches(path.name, there, n=3, cutoff=0.4) or there[:5]
+    yield f"the .yaml files in {path.parent} are: {', '.join(close)}" if close else f"{path.parent} holds no .yaml file"

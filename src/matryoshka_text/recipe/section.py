@@ -1,0 +1,77 @@
+"""What every section of a recipe is: frozen, strict, and able to report all its faults at once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Strict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+__all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "value_of"]
+
+# Without Strict, pydantic takes "64" and true for the number 64 and 1.
+Whole = Annotated[int, Strict()]
+Real = Annotated[float, Strict()]
+Flag = Annotated[bool, Strict()]
+
+Loc = tuple[int | str, ...]
+Fault = tuple[Loc, str]
+OWN = "mtext"  # the pydantic error type of the faults that are worded here
+
+
+class Section(BaseModel):
+    """A frozen mapping that knows its keys; an unknown key is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """`data` with the values filled in that depend on other values."""
+        return data
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """Faults that concern several keys.
+
+        `found` holds the value of every key that is not wrong as a whole; where the section has other faults these are
+        raw values, whose inner parts may be of any type.
+        """
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_faults(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - raw input
+        # pydantic runs a check across keys only where every key is right; a user wants to hear of both kinds at once.
+        if not isinstance(data, dict):
+            return handler(data)
+        data = cls.prepared(data)
+        details: list[InitErrorDetails] = []
+        try:
+            section = handler(data)
+            found = {name: getattr(section, name) for name in cls.model_fields}
+        except ValidationError as error:
+            details = [_rebuilt(detail) for detail in error.errors(include_url=False)]
+            wrong = {detail["loc"][0] for detail in details if len(detail["loc"]) == 1}
+            found = {
+                name: data[name] if name in data else field.get_default(call_default_factory=True, validated_data={})
+                for name, field in cls.model_fields.items()
+                if name not in wrong
+            }
+        details.extend(
+            InitErrorDetails(type=PydanticCustomError(OWN, "{text}", {"text": text}), loc=loc, input=None)
+            for loc, text in cls.across(found)
+        )
+        if details:
+            raise ValidationError.from_exception_data(cls.__name__, details)
+        return section
+
+
+def value_of(section: Any, key: str) -> Any:  # noqa: ANN401 - raw input
+    """`section[key]` of a raw mapping or `section.key` of a finished section; None where there is none."""
+    return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
+
+
+def _rebuilt(detail: ErrorDetails) -> InitErrorDetails:
+    kind: str | PydanticCustomError = detail["type"]
+    if kind == OWN:
+        kind = PydanticCustomError(OWN, "{text}", detail["ctx"])
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=detail.get("ctx", {}))

@@ -1,0 +1,215 @@
+"""The sections of a recipe that say what is trained, towards what, and how."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from matryoshka_text.recipe.names import Names
+from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole, value_of
+from matryoshka_text.recipe.sources import HeldOut
+
+__all__ = [
+    "Base",
+    "Batch",
+    "Checkpoints",
+    "Distill",
+    "Evaluation",
+    "InfoNCE",
+    "Lora",
+    "Objective",
+    "Optimizer",
+    "Stopping",
+]
+
+
+class Base(Section):
+    """The model that training starts from."""
+
+    model: str = Field(
+        min_length=1,
+        description="a local folder, or an id on the Hugging Face hub",
+        json_schema_extra={"example": "sentence-transformers/all-MiniLM-L6-v2"},
+    )
+    revision: str | None = Field(
+        default=None, min_length=1, description="a branch, tag or commit on the hub (null: main)"
+    )
+    pooling: Literal["mean", "cls"] | None = Field(
+        default=None,
+        description="how token vectors become one, for a checkpoint that is no sentence-transformers model "
+        "(null: mean there, and the model's own elsewhere)",
+    )
+    trust_remote_code: Flag = Field(default=False, description="run Python code that the checkpoint brings along")
+
+
+class InfoNCE(Section):
+    """In-batch contrastive loss (InfoNCE, hard negatives included), summed over the dims."""
+
+    kind: Literal["info_nce"] = Field(description="picks this objective; needs pairs, triplets or nli")
+    temperature: Real = Field(default=0.05, gt=0, description="divides the cosine; no unit")
+    weight: Real = Field(default=1.0, gt=0, description="factor of this objective in the sum of all")
+
+
+class Distill(Section):
+    """Every prefix learns the teacher's in-batch similarities: KL divergence plus squared error on the pairs."""
+
+    kind: Literal["distill"] = Field(description="picks this objective; any related texts will do")
+    teacher: str | None = Field(
+        default=None, min_length=1, description="a folder or hub id (null: a frozen copy of the base, at full width)"
+    )
+    temperature: Real = Field(default=0.05, gt=0, description="divides the cosine of teacher and student; no unit")
+    pair_weight: Real = Field(
+        default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
+    )
+    full_width_weight: Real = Field(
+        default=3.0, gt=0, description="extra factor of the largest dim, which anchors full width"
+    )
+    weight: Real = Field(default=1.0, gt=0, description="factor of this objective in the sum of all")
+
+
+Objective = Annotated[InfoNCE | Distill, Field(discriminator="kind")]
+
+
+class Batch(Section):
+    """What one optimizer step sees."""
+
+    size: Whole = Field(default=64, ge=2, description="rows of the GLOBAL batch, over all processes")
+    max_length: Whole = Field(
+        default=128, ge=3, description="tokens of a text in training; the saved model has its own"
+    )
+    chunk: Whole | None = Field(
+        default=None, ge=1, description="rows that go through the model at once, with gradient_caching"
+    )
+    gradient_caching: Flag = Field(
+        default=False, description="encode the batch in chunks at constant memory; the loss still sees the whole batch"
+    )
+    mixing: Literal["mixed", "by_source"] = Field(
+        default="mixed", description="mixed: a batch takes rows of any source; by_source: of one source"
+    )
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """Faults between chunk, gradient_caching and size."""
+        if not {"chunk", "gradient_caching"} <= set(found):
+            return
+        chunk, caching, size = found["chunk"], found["gradient_caching"], found.get("size")
+        if caching and chunk is None:
+            yield (
+                ("gradient_caching",),
+                "found true without batch.chunk; allowed: true with a chunk; write `chunk: 32`",
+            )
+        if chunk is not None and not caching:
+            yield (
+                ("chunk",),
+                f"found {chunk} without gradient caching, where it has no meaning; allowed: a chunk with "
+                "`gradient_caching: true`; write that, or remove the chunk",
+            )
+        if chunk is not None and size is not None and chunk > size:
+            yield (
+                ("chunk",),
+                f"found {chunk}, which is above batch.size ({size}); allowed: at most {size}; use a smaller chunk",
+            )
+
+
+class Optimizer(Section):
+    """AdamW and the course of its learning rate."""
+
+    kind: Literal["adamw"] = Field(default="adamw", description="the optimizer")
+    learning_rate: Real = Field(default=5e-5, gt=0, description="the highest learning rate, reached after the warm-up")
+    weight_decay: Real = Field(default=0.01, ge=0, description="decoupled weight decay; biases and norms have none")
+    betas: tuple[Annotated[Real, Field(ge=0, lt=1)], Annotated[Real, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.999), description="decay of the running mean and of the running square of the gradient"
+    )
+    epsilon: Real = Field(default=1e-8, gt=0, description="added to the denominator")
+    max_grad_norm: Real = Field(default=1.0, gt=0, description="gradients with a larger norm are scaled down to it")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="the learning rate after the warm-up: down to 0, or constant"
+    )
+    warmup: Real = Field(
+        default=0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises from 0"
+    )
+
+
+class Stopping(Section):
+    """When training ends: exactly one of `steps` and `epochs`."""
+
+    steps: Whole | None = Field(default=None, ge=1, description="optimizer steps")
+    epochs: Whole | None = Field(default=None, ge=1, description="passes over the data")
+    patience: Whole | None = Field(
+        default=None, ge=1, description="stop after so many evaluations without a better score (null: never early)"
+    )
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The fault of having both or none of steps and epochs."""
+        if not {"steps", "epochs"} <= set(found):
+            return
+        if (found["steps"] is None) == (found["epochs"] is None):
+            both = "neither steps nor epochs" if found["steps"] is None else "both steps and epochs"
+            yield (), f"found {both}; allowed: exactly one of the two; write `steps: 1000` or `epochs: 1`"
+
+
+class Lora(Section):
+    """Low-rank adapters in place of training all weights; merged into the model at the end."""
+
+    rank: Whole = Field(default=16, ge=1, description="rank of each adapter")
+    alpha: Whole = Field(default=32, ge=1, description="the adapter is scaled by alpha / rank")
+    dropout: Real = Field(default=0.05, ge=0, lt=1, description="dropout before each adapter")
+    target_modules: Names = Field(
+        default="all-linear",
+        description="which modules get an adapter: all-linear, or a list of module names such as [query, value]",
+        json_schema_extra={"allowed": "all-linear, or a list of module names"},
+    )
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The fault of a single name other than all-linear."""
+        target = found.get("target_modules")
+        if isinstance(target, str) and target != "all-linear":
+            yield (
+                ("target_modules",),
+                f"found {target!r}; allowed: all-linear, or a list of module names; write `[{target}]`",
+            )
+
+
+class Evaluation(Section):
+    """Evaluation during training, at every dim; the best checkpoint is kept."""
+
+    every: Whole = Field(ge=1, description="steps between two evaluations", json_schema_extra={"example": 100})
+    select: Literal["mean", "smallest", "full"] = Field(
+        default="mean",
+        description="the score that picks the best checkpoint: mean over the dims, smallest dim, largest dim",
+    )
+    data: tuple[HeldOut, ...] = Field(
+        min_length=1,
+        description="the held-out sets; their scores are averaged",
+        json_schema_extra={"example": [{"name": "sts", "file": "sts.jsonl", "kind": "sts"}]},
+    )
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The faults of names that occur twice."""
+        yield from repeated_names("data", found.get("data"))
+
+
+class Checkpoints(Section):
+    """What is kept to resume from."""
+
+    every: Whole = Field(default=50, ge=1, description="steps between two checkpoints")
+    keep: Whole = Field(default=2, ge=1, description="how many of the newest are kept, beside the best")
+
+
+def repeated_names(key: str, sections: Any) -> Iterator[Fault]:  # noqa: ANN401 - raw input
+    """A fault for each of `sections` whose name an earlier one has."""
+    seen: dict[Any, int] = {}
+    for index, section in enumerate(sections or ()):
+        name = value_of(section, "name")
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            yield (
+                (key, index, "name"),
+                f"found {name!r}, which is also the name of {key}[{seen[name]}]; allowed: its own name; rename one",
+            )
+        else:
+            seen[name] = index

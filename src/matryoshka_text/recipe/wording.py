@@ -1,0 +1,101 @@
+"""One line per fault of a recipe: place, found, allowed, way out."""
+
+import json
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from matryoshka_text.recipe.describe import Spot, allowed, branches, locate
+from matryoshka_text.recipe.section import OWN, Loc, Section
+
+__all__ = ["dotted", "faults_of", "shown"]
+
+
+def faults_of(error: ValidationError, schema: type[Section]) -> Iterator[tuple[Loc, str]]:
+    """Each fault of `error` as its path in the recipe and its wording."""
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # pydantic counts the items that are right; those that are wrong have their own lines
+        spot = locate(schema, detail["loc"])
+        yield spot.path, _wording(detail, spot)
+
+
+def dotted(loc: Loc) -> str:
+    """`loc` as a user writes it: data[0].columns.anchor."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
+def shown(value: Any, limit: int = 60) -> str:  # noqa: ANN401 - raw input
+    """`value` in a message: short, and on one line."""
+    if isinstance(value, dict):
+        text = f"a section with {', '.join(map(str, value)) or 'nothing'}"
+    else:
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _wording(detail: ErrorDetails, spot: Spot) -> str:
+    kind = detail["type"]
+    if kind == OWN:
+        return str(detail["ctx"]["text"])
+    if kind == "extra_forbidden":
+        return _unknown_key(str(spot.path[-1]), spot)
+    if kind == "missing":
+        return f"found nothing; allowed: {allowed(spot.annotation, spot.field)}; {_example(spot)}"
+    if kind.startswith("union_tag"):
+        return _unknown_kind(detail["input"], spot)
+    return f"found {shown(detail['input'])}; allowed: {_allowed_at(spot)}; {_way_out(spot)}"
+
+
+def _unknown_key(key: str, spot: Spot) -> str:
+    keys = list(spot.parent.model_fields) if spot.parent is not None else []
+    close = get_close_matches(key.lower(), keys, n=1, cutoff=0.6)
+    way_out = f"did you mean {close[0]!r}?" if close else "remove it"
+    return f"found an unknown key; allowed: {', '.join(keys)}; {way_out}"
+
+
+def _unknown_kind(found: Any, spot: Spot) -> str:  # noqa: ANN401 - raw input
+    kinds = [str(kind) for option in branches(spot.annotation) for kind in _kinds(option)]
+    has = shown(found["kind"]) if isinstance(found, dict) and "kind" in found else "no kind"
+    return f"found {has}; allowed: kind {' or '.join(kinds)}; write `kind: {kinds[0]}`"
+
+
+def _kinds(section: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type
+    return tuple(getattr(section.model_fields["kind"].annotation, "__args__", ()))
+
+
+def _allowed_at(spot: Spot) -> str:
+    words = allowed(spot.annotation, spot.field)
+    needed = any(getattr(m, "min_length", None) for m in (spot.field.metadata if spot.field else ()))
+    return f"{words} (not empty)" if needed else words
+
+
+def _way_out(spot: Spot) -> str:
+    if spot.field is None:
+        return "change it, or remove it"
+    if spot.field.is_required():
+        return _example(spot)
+    default = spot.field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, Section):
+        return "leave the section out for its defaults"
+    return f"leave it out for the default, {_as_yaml(default)}"
+
+
+def _example(spot: Spot) -> str:
+    if isinstance(spot.path[-1], int):
+        return "add the item"
+    extra = spot.field.json_schema_extra if spot.field is not None else None
+    if isinstance(extra, dict) and "example" in extra:
+        return f"write, for example, `{spot.path[-1]}: {_as_yaml(extra['example'])}`"
+    return f"write `{spot.path[-1]}:` with one of these"
+
+
+def _as_yaml(value: Any) -> str:  # noqa: ANN401 - a default or an example
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_as_yaml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)
