@@ -1,0 +1,24 @@
+"""Texts: where they come from, which rows make which batch, and what the encoder gets to see."""
+
+from matryoshka_text.data.batches import Chunk, Tokenizer
+from matryoshka_text.data.examples import Examples, read_examples
+from matryoshka_text.data.fingerprints import fingerprint
+from matryoshka_text.data.held_out import HeldOutRows, read_held_out
+from matryoshka_text.data.hub import Unreachable
+from matryoshka_text.data.planner import BatchPlan, plan_batches
+from matryoshka_text.data.sources import SourceRows, read_source
+
+__all__ = [
+    "BatchPlan",
+    "Chunk",
+    "Examples",
+    "HeldOutRows",
+    "SourceRows",
+    "Tokenizer",
+    "Unreachable",
+    "fingerprint",
+    "plan_batches",
+    "read_examples",
+    "read_held_out",
+    "read_source",
+]

@@ -1,0 +1,38 @@
+"""What the data were: hashes that a run stores, and that resuming compares."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from matryoshka_text.data.hub import open_hub
+from matryoshka_text.data.sources import column_names
+from matryoshka_text.data.tables import path_of
+from matryoshka_text.errors import DataError
+from matryoshka_text.files import sha256_of
+from matryoshka_text.recipe import HeldOut, Recipe, Source
+
+__all__ = ["fingerprint"]
+
+
+def fingerprint(recipe: Recipe) -> dict[str, str]:
+    """`data.<name>` and `evaluation.<name>` -> hash: of a local file's bytes, or of the used columns of a hub data set.
+
+    The hub's rows are hashed rather than its commit: offline, the commit that the cache serves may be another one.
+    """
+    sections: dict[str, Source | HeldOut] = {f"data.{source.name}": source for source in recipe.data}
+    if recipe.evaluation is not None:
+        sections.update({f"evaluation.{held_out.name}": held_out for held_out in recipe.evaluation.data})
+    return {name: _hash(section, recipe.folder, name) for name, section in sections.items()}
+
+
+def _hash(section: Source | HeldOut, folder: Path, name: str) -> str:
+    if section.file is not None:
+        path = path_of(section.file, folder)
+        try:
+            return f"file sha256:{sha256_of(path)}"
+        except OSError as error:
+            raise DataError(f"{name}: {path} cannot be read ({error.strerror}); put it back") from error
+    digest = hashlib.sha256()
+    for _, row in open_hub(section, tuple(column_names(section).values()), name).rows:
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=True).encode() + b"\n")
+    return f"rows sha256:{digest.hexdigest()}"
