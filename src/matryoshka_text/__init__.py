@@ -1,0 +1,31 @@
+"""matryoshka-text: fine-tune sentence embeddings whose every prefix is good."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matryoshka_text.encoder import MatryoshkaEncoder
+    from matryoshka_text.evaluation import evaluate
+    from matryoshka_text.recipe import load_recipe
+    from matryoshka_text.training import train
+
+__version__ = "0.1.0"
+__all__ = ["MatryoshkaEncoder", "evaluate", "load_recipe", "train"]
+
+# Lazy (PEP 562): `mtext --help` must not pay two seconds for importing torch.
+_HOME = {
+    "MatryoshkaEncoder": "matryoshka_text.encoder",
+    "evaluate": "matryoshka_text.evaluation",
+    "load_recipe": "matryoshka_text.recipe",
+    "train": "matryoshka_text.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,85 @@
+"""Encoder, teacher, adapter and objectives from their recipe sections."""
+
+import copy
+
+import torch
+
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.errors import RecipeError
+from matryoshka_text.objectives import Distill, InfoNCE, Objective
+from matryoshka_text.recipe import Recipe
+
+__all__ = ["build_adapter", "build_encoder", "build_objectives", "build_teacher", "require_dims"]
+
+
+def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
+    """The recipe's base, in float32, on `device`, with the recipe's dims; `RecipeError` where a dim is too wide."""
+    base = recipe.base
+    encoder = MatryoshkaEncoder(
+        base.model,
+        revision=base.revision,
+        pooling=base.pooling,
+        device=str(device),
+        trust_remote_code=base.trust_remote_code,
+    )
+    require_dims(recipe, encoder.width)
+    encoder.dims = recipe.dims
+    return encoder
+
+
+def require_dims(recipe: Recipe, width: int) -> None:
+    """`RecipeError` where a dim is above the base's width."""
+    for index, dim in enumerate(recipe.dims):
+        if dim > width:
+            raise RecipeError(
+                f"dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
+                f"use dims of at most {width}, or another base"
+            )
+
+
+def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
+    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None where none is asked for."""
+    spec = next((spec for spec in recipe.objectives if spec.kind == "distill"), None)
+    if spec is None:
+        return None
+    if spec.teacher is None:
+        teacher = copy.deepcopy(encoder)
+    else:
+        teacher = MatryoshkaEncoder(spec.teacher, device=str(encoder.device))
+    return teacher.requires_grad_(False).eval()
+
+
+def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
+    """Put the recipe's LoRA matrices into `encoder`, the same ones for the same seed; nothing without `lora`."""
+    if recipe.lora is None:
+        return
+    torch.manual_seed(recipe.seed)
+    targets = recipe.lora.target_modules
+    add_adapter(
+        encoder,
+        rank=recipe.lora.rank,
+        alpha=recipe.lora.alpha,
+        dropout=recipe.lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+    )
+
+
+def build_objectives(recipe: Recipe) -> list[Objective]:
+    """The recipe's objectives, all over the recipe's dims and weights."""
+    made: list[Objective] = []
+    for spec in recipe.objectives:
+        if spec.kind == "info_nce":
+            made.append(InfoNCE(recipe.dims, weights=recipe.weights, temperature=spec.temperature, weight=spec.weight))
+        else:
+            made.append(
+                Distill(
+                    recipe.dims,
+                    weights=recipe.weights,
+                    temperature=spec.temperature,
+                    pair_weight=spec.pair_weight,
+                    full_width_weight=spec.full_width_weight,
+                    weight=spec.weight,
+                )
+            )
+    return made

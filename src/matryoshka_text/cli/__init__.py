@@ -1,0 +1,46 @@
+"""The command line: one short function per verb, heavy imports inside the verbs."""
+
+import sys
+
+import click
+import typer
+
+from matryoshka_text import __version__
+from matryoshka_text.cli.check import check
+from matryoshka_text.cli.eval import evaluate
+from matryoshka_text.cli.train import train
+from matryoshka_text.errors import MtextError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mtext {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Fine-tune sentence embeddings whose every prefix is good."""
+
+
+app.command("check")(check)
+app.command("train")(train)
+app.command("eval")(evaluate)
+
+
+def main() -> None:
+    """Run the command line: exit status 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    try:
+        app()
+    except MtextError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)

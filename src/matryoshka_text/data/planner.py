@@ -1,0 +1,110 @@
+"""Which rows make which batch: decided once, for all processes, from the seed alone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from matryoshka_text.errors import DataError
+
+__all__ = ["BatchPlan", "plan_batches"]
+
+# A batch that cannot take a row (it holds one of its texts already) stays open beside the next ones: rows that share a
+# premise come one after another once they are sorted by length.
+_MOST_OPEN = 16
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """One epoch: the rows of every global batch, and how many rows fit into none."""
+
+    batches: Int[np.ndarray, "batches size"]
+    left_over: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def plan_batches(
+    columns: Sequence[Sequence[str]],
+    *,
+    size: int,
+    seed: int,
+    epoch: int,
+    bucket: int = 1,
+    groups: Int[np.ndarray, " rows"] | None = None,
+    longest: int = 4096,
+) -> BatchPlan:
+    """GLOBAL batches of `size` rows in which no text occurs twice (case and blanks aside).
+
+    Every process calls this with the same arguments and takes its slice of each batch, so the process count changes
+    nothing. `bucket` batches at a time are filled from rows sorted by length (1: no sorting), texts above `longest`
+    characters counting alike. With `groups`, a batch takes rows of one group only. Rows that fit into no full batch
+    wait for the next epoch's shuffle. `DataError` where not even one batch can be filled.
+    """
+    ids, usable = _text_ids(columns)
+    rng = np.random.Generator(np.random.PCG64([seed, epoch]))
+    lengths = np.asarray([sum(min(len(text), longest) for text in row) for row in zip(*columns, strict=True)])
+    found: list[list[int]] = []
+    order = rng.permutation(usable)
+    for group in np.unique(groups) if groups is not None else (None,):
+        rows = order if groups is None or group is None else order[groups[order] == group]
+        found.extend(_fill(_sorted_windows(rows, lengths, size * bucket), ids, size))
+    if not found:
+        raise DataError(
+            f"batch.size is {size}, but the data make no batch of {size} rows without a repeated text "
+            f"({len(usable)} usable rows of {len(columns[0])}); use a smaller batch.size, or more data"
+        )
+    batches = np.asarray(found)[rng.permutation(len(found))]
+    return BatchPlan(batches, left_over=len(columns[0]) - batches.size)
+
+
+def _text_ids(columns: Sequence[Sequence[str]]) -> tuple[Int[np.ndarray, "rows columns"], Int[np.ndarray, " usable"]]:
+    """A number per text, equal for equal texts; and the rows in which no text repeats."""
+    known: dict[str, int] = {}
+    ids = np.asarray([[known.setdefault(" ".join(t.casefold().split()), len(known)) for t in c] for c in columns]).T
+    usable = np.asarray([row for row, texts in enumerate(ids) if len(set(texts)) == len(texts)], dtype=np.int64)
+    return ids, usable
+
+
+def _sorted_windows(rows: np.ndarray, lengths: np.ndarray, window: int) -> Iterator[list[int]]:
+    for start in range(0, len(rows), window):
+        part = rows[start : start + window]
+        yield (part if window <= 1 else part[np.argsort(lengths[part], kind="stable")]).tolist()
+
+
+def _fill(windows: Iterable[list[int]], ids: np.ndarray, size: int) -> list[list[int]]:
+    """First fit: each row goes into the first open batch that holds none of its texts."""
+    full: list[list[int]] = []
+    open_batches: list[tuple[list[int], set[int]]] = []
+    waiting: list[int] = []
+    for window in windows:
+        # Only as many waiting rows as the window has are tried again: where half the rows share one reply, trying all
+        # of them each time would take quadratic time.
+        again, later = waiting[: len(window)], waiting[len(window) :]
+        waiting = later + _place(again + window, ids, size, open_batches, full)
+    while waiting and (left := _place(waiting, ids, size, open_batches, full)) != waiting:
+        waiting = left
+    return full
+
+
+def _place(
+    rows: list[int], ids: np.ndarray, size: int, open_batches: list[tuple[list[int], set[int]]], full: list[list[int]]
+) -> list[int]:
+    waiting = []
+    for row in rows:
+        texts = set(ids[row].tolist())
+        home = next((batch for batch in open_batches if not (batch[1] & texts)), None)
+        if home is None:
+            if len(open_batches) >= _MOST_OPEN:
+                waiting.append(row)
+                continue
+            home = ([], set())
+            open_batches.append(home)
+        home[0].append(row)
+        home[1].update(texts)
+        if len(home[0]) == size:
+            full.append(home[0])
+            open_batches.remove(home)
+    return waiting

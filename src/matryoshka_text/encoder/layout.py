@@ -1,0 +1,72 @@
+"""A saved model's files, so that sentence-transformers 3.0 and later, TEI, vLLM and SGLang read them.
+
+sentence-transformers 6 moved its classes and renamed the pooling keys; older releases and the servers know the first
+names, and the newer ones still accept them, so the first names are written.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matryoshka_text.files import require_space, whole_folder, write_whole
+
+if TYPE_CHECKING:
+    from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+
+__all__ = ["OLDEST_READER", "write_model"]
+
+OLDEST_READER = "3.0.0"
+_OLD_HOMES = {name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize", "Dense")}
+_POOLING_KEYS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+
+
+def write_model(
+    encoder: "MatryoshkaEncoder", path: Path, model_name: str | None, card: bool, train_datasets: list[str] | None
+) -> None:
+    """The model's folder at `path`, whole or not at all."""
+    size = sum(p.numel() * p.element_size() for p in encoder.parameters())
+    require_space(path, int(size * 1.1) + 2_000_000, what="saving the model")
+    encoder.config.matryoshka_dimensions = list(encoder.dims)
+    encoder.config.is_matryoshka = True
+    with whole_folder(path) as folder:
+        encoder.save_plain(folder, model_name, card, train_datasets)
+        _with_first_names(folder, encoder.max_seq_length)
+        for file in folder.rglob("*"):
+            # safetensors files come out private (0600), which breaks a folder that is served by another user.
+            file.chmod(0o755 if file.is_dir() else 0o644)
+
+
+def _with_first_names(folder: Path, max_seq_length: int | None) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    for module in modules:
+        kind = module["type"].rpartition(".")[2]
+        module["type"] = _OLD_HOMES.get(kind, module["type"])
+        if kind == "Pooling":
+            _rewrite(folder / module["path"] / "config.json", _first_pooling)
+        elif kind == "Transformer":
+            home = folder / module["path"] / "sentence_bert_config.json"
+            write_whole(home, json.dumps({"max_seq_length": max_seq_length, "do_lower_case": False}, indent=2) + "\n")
+    write_whole(folder / "modules.json", json.dumps(modules, indent=2) + "\n")
+
+
+def _first_pooling(config: dict[str, Any]) -> dict[str, Any]:
+    mode = config.get("pooling_mode")
+    modes = [mode] if isinstance(mode, str) else list(mode or ())
+    if not modes or not set(modes) <= set(_POOLING_KEYS):
+        return config
+    return {
+        "word_embedding_dimension": config.get("embedding_dimension", config.get("word_embedding_dimension")),
+        **{key: name in modes for name, key in _POOLING_KEYS.items()},
+        "include_prompt": config.get("include_prompt", True),
+    }
+
+
+def _rewrite(path: Path, change: Any) -> None:
+    write_whole(path, json.dumps(change(json.loads(path.read_text())), indent=2) + "\n")

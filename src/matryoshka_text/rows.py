@@ -1,0 +1,70 @@
+"""One scored cell of an evaluation, and the JSON Lines files such rows are kept in."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from matryoshka_text.errors import DataError
+from matryoshka_text.files import write_whole
+
+__all__ = ["Row", "append_rows", "latest_rows", "read_rows"]
+
+
+class Row(BaseModel):
+    """One model's main score on one task at one prefix length, with everything needed to compare it with another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    model: str = Field(description="org/name")
+    weights: str = Field(pattern=r"^[0-9a-f]{64}$", description="sha256 over the model's weights and configuration")
+    origin: Literal["folder", "cache", "hub", "package"]
+    task: str
+    type: str = Field(description="mteb's task type: STS, Classification, Retrieval, …")
+    split: str
+    metric: str = Field(description="the task's main score, as mteb calls it")
+    dim: int = Field(gt=0)
+    width: int = Field(gt=0, description="the model's full width; dim == width is the untruncated score")
+    bytes_per_vector: int = Field(gt=0, description="float32: 4 * dim")
+    score: float = Field(allow_inf_nan=False, description="main score x 100")
+    normalize: bool = Field(description="prefixes were brought back to length 1 before scoring")
+    versions: dict[str, str]
+    data: str = Field(description="sha256 over the local data folder, or <hub id>@<revision>")
+    date: AwareDatetime
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the row is about: a later row of the same key replaces an earlier one."""
+        return (self.model, self.weights, self.task, self.split, self.metric, self.dim, self.normalize, self.data)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a JSON Lines file, in order; [] where there is no such file, `DataError` for a line that is no row."""
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(Row.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "line"
+            raise DataError(
+                f"{path}:{number}: {where}: {first['msg']}; this is no row of an evaluation: "
+                "move the file away, or write elsewhere with --out"
+            ) from error
+    return rows
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows at the end of the file, which is replaced as a whole: a kill leaves the old file or the new one."""
+    every = [*read_rows(path), *rows]
+    write_whole(path, "".join(row.model_dump_json() + "\n" for row in every))
+
+
+def latest_rows(rows: Sequence[Row]) -> list[Row]:
+    """The last row of each key, in the order in which the keys first appeared."""
+    return list({row.key: row for row in rows}.values())

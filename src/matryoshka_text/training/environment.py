@@ -1,0 +1,98 @@
+"""What a run's bits depend on beside its recipe: recorded at the start, compared on resume."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matryoshka_text import __version__
+from matryoshka_text.errors import RunError
+
+__all__ = ["differences", "environment", "require_same_data"]
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "numpy",
+    "safetensors",
+)
+
+
+def environment(
+    *, device: torch.device, processes: int, precision: str, data: dict[str, str], model: dict[str, Any]
+) -> dict[str, Any]:
+    """Everything that is stored in environment.json."""
+    return {
+        "matryoshka_text": __version__,
+        "commit": _commit(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+        "precision": precision,
+        "data": data,
+        "model": model,
+    }
+
+
+def differences(stored: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed since the run began, of those things that decide the weights' last bits."""
+    pairs = [
+        (key, stored.get(key), now[key]) for key in ("python", "device", "cpu", "threads", "processes", "precision")
+    ]
+    pairs += [(name, stored.get("versions", {}).get(name), now["versions"][name]) for name in _PACKAGES]
+    return [f"{name}: {old} then, {new} now" for name, old, new in pairs if old != new]
+
+
+def require_same_data(stored: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+    """`RunError` where the data or the starting weights are not those the run began with."""
+    for kind in ("data", "model"):
+        changed = [
+            name
+            for name in sorted({*stored.get(kind, {}), *now[kind]})
+            if name != "path" and stored.get(kind, {}).get(name) != now[kind].get(name)
+        ]
+        if changed:
+            raise RunError(
+                f"{where}: the run began with other contents of {kind}: {', '.join(changed)}; "
+                "put the old files back, or start again with another --out"
+            )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, "+" behind it where files differ; None for an installed wheel."""
+    here = Path(__file__).resolve().parent
+    if not (here.parents[2] / ".git").exists():
+        return None
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", str(here.parents[2] / "src"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(where: Path, *words: str) -> str:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return subprocess.run(
+        ["git", *words], cwd=where, env=clean, capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -1,0 +1,52 @@
+"""The run's model folder: plain sentence-transformers format, with a card that says where it came from."""
+
+from pathlib import Path
+
+from matryoshka_text import __version__
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.recipe import Recipe
+
+__all__ = ["export"]
+
+_CARD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+base_model: {base}
+tags:
+- sentence-transformers
+- sentence-similarity
+- feature-extraction
+- matryoshka
+- loss:MatryoshkaLoss
+---
+
+# {name}
+
+[{base}](https://huggingface.co/{base}), fine-tuned with matryoshka-text {version} so that every prefix of its
+{width}-dimensional vectors works alone. Trained dims: {dims}. Objectives: {objectives}. Training data: {data}.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{name}")
+vectors = model.encode(texts, truncate_dim={small}, normalize_embeddings=True)   # float32 [n, {small}], unit rows
+```
+"""
+
+
+def export(encoder: MatryoshkaEncoder, recipe: Recipe, path: Path) -> None:
+    """Write the model to `path`, whole or not at all, LoRA matrices merged into the weights."""
+    model = merged(encoder).eval()
+    # Otherwise the base's own card, scores and all, would be saved as this model's.
+    model._model_card_text = _CARD.format(
+        base=recipe.base.model,
+        name=recipe.name,
+        version=__version__,
+        width=model.width,
+        dims=", ".join(map(str, model.dims)),
+        objectives=", ".join(spec.kind for spec in recipe.objectives),
+        data=", ".join(source.name for source in recipe.data),
+        small=model.dims[0],
+    )
+    model.save(str(path))

@@ -1,0 +1,145 @@
+"""A run's folder: what is in it, whose it is, and whether it may be written."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matryoshka_text.errors import RecipeError, RunError
+from matryoshka_text.files import write_whole
+from matryoshka_text.recipe import Recipe, load_recipe
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/<name>-<hash8>/`: recipe.yaml, environment.json, metrics.jsonl, checkpoints/, best/, model/."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, recipe: Recipe, out: Path | None) -> "RunFolder":
+        """The folder the recipe's run goes to; `out` is the run folder itself where it is given."""
+        return cls(out if out is not None else Path("runs") / f"{recipe.name}-{recipe.hash8}")
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe with every value filled in."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, commit, device, threads, data fingerprints."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line a step, and one an evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable states."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the best held-out score so far."""
+        return self.path / "best"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, in plain sentence-transformers format: there once the run has ended."""
+        return self.path / "model"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended: the model appears whole, and last."""
+        return (self.model / "modules.json").is_file()
+
+    def require_mine(self, recipe: Recipe, *, resume: bool) -> None:
+        """`RunError` where the folder is in the way, or is another recipe's. Writes nothing."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: is a file; give another folder with --out")
+        if not any(self.path.iterdir()):
+            return
+        if not resume:
+            raise RunError(
+                f"{self.path}: holds a run already; go on with it with --resume, write elsewhere with --out DIR, "
+                "or remove the folder"
+            )
+        if not self.recipe.exists():
+            strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+            if strangers:
+                raise RunError(
+                    f"{self.path}: holds {', '.join(strangers[:5])}, but no recipe.yaml, so it is no run folder; "
+                    "give another folder with --out DIR"
+                )
+            return
+        self._require_same(recipe)
+
+    def _require_same(self, recipe: Recipe) -> None:
+        try:
+            stored = load_recipe(self.recipe)
+        except RecipeError as error:
+            raise RunError(f"{self.recipe}: cannot be read, so the run cannot be resumed: {error}") from error
+        if stored.hash8 != recipe.hash8:
+            raise RunError(
+                f"{self.path}: is the run of another recipe ({_difference(stored, recipe)}); "
+                "resume it with its own recipe.yaml, or write elsewhere with --out DIR"
+            )
+
+    def start(self, recipe: Recipe, environment: dict[str, Any]) -> None:
+        """Make the folder and its two records."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.environment, json.dumps(environment, indent=2) + "\n")
+        write_whole(self.recipe, recipe.dump_yaml())
+
+    def sweep(self) -> None:
+        """Remove what a kill left half written."""
+        for part in (*self.path.glob(".*.part"), *self.path.glob(".*.old"), *self.checkpoints.glob(".*.part")):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The folder, held against a second run in it at the same time; a kill lets go of it by itself."""
+        import fcntl
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise RunError(
+                f"{self.path}: another process is training here; wait for it, or give another --out"
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+
+def _difference(stored: Recipe, given: Recipe) -> str:
+    ours, theirs = _flat(given.model_dump(mode="json")), _flat(stored.model_dump(mode="json"))
+    keys = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    shown = "; ".join(f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} here" for key in keys[:3])
+    return shown + (f"; {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}".lstrip(".")).items()}
+    if isinstance(value, list):
+        return {k: v for i, part in enumerate(value) for k, v in _flat(part, f"{prefix}[{i}]").items()}
+    return {prefix: value}

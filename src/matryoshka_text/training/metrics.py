@@ -1,0 +1,41 @@
+"""metrics.jsonl: one line a step, cut back to the checkpoint on resume."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from matryoshka_text.errors import RunError
+
+__all__ = ["MetricsFile"]
+
+
+class MetricsFile:
+    """An append-only file of JSON lines whose length is part of every checkpoint."""
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        """Open `path`, cut to its first `keep` bytes: what came after a killed run's last checkpoint comes again."""
+        found = path.stat().st_size if path.exists() else 0
+        if found < keep:
+            raise RunError(
+                f"{path}: has {found} bytes, but the checkpoint was written after {keep}; the file was cut or replaced. "
+                "Restore it, or start again with another --out"
+            )
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._file.truncate(keep)
+        self._file.seek(keep)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """One line, seen by readers at once."""
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
+
+    def sync(self) -> int:
+        """The length in bytes, once everything is on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

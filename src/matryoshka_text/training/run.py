@@ -1,0 +1,204 @@
+"""From the first step, or the last checkpoint, to the model."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from tqdm import tqdm
+
+from matryoshka_text.checkpoint import (
+    latest_checkpoint,
+    load_weights,
+    prune,
+    read_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from matryoshka_text.data import BatchPlan, HeldOutRows
+from matryoshka_text.errors import TrainingError
+from matryoshka_text.recipe import Recipe
+from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
+from matryoshka_text.training.export import export
+from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.loop import Loop, StepRecord
+from matryoshka_text.training.metrics import MetricsFile
+from matryoshka_text.training.plan import batches_from
+
+__all__ = ["Run"]
+
+
+@dataclass
+class _Progress:
+    """What a checkpoint stores beside weights and moments."""
+
+    step: int = 0
+    metrics_bytes: int = 0
+    best_score: float | None = None
+    best_step: int | None = None
+    without_better: int = 0
+    stopped: bool = False
+
+
+class Run:
+    """A run in its folder: steps, evaluations, checkpoints, and the export at the end."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        loop: Loop,
+        held_out: Sequence[HeldOutRows],
+        first_epoch: BatchPlan,
+        steps: int,
+    ) -> None:
+        """Everything is built; nothing has been trained."""
+        self.recipe, self.folder, self.loop, self.held_out = recipe, folder, loop, held_out
+        self.first_epoch, self.steps, self.accelerator = first_epoch, steps, loop.accelerator
+        self.progress = _Progress()
+        self._main = self.accelerator.is_main_process
+        self._metrics: MetricsFile | None = None
+
+    def to_the_end(self) -> str:
+        """Train from where the folder stands, export the model, and say in a few lines what came out."""
+        start = time.perf_counter()
+        self._go_back()
+        try:
+            self._steps()
+        finally:
+            if self._metrics is not None:
+                self._metrics.close()
+            self.accelerator.end_training()
+        self._export()
+        return self._summary(time.perf_counter() - start)
+
+    def _go_back(self) -> None:
+        """To the newest checkpoint, metrics.jsonl with it; to step 0 where there is none."""
+        checkpoint = latest_checkpoint(self.folder.checkpoints)
+        if checkpoint is not None:
+            read_checkpoint(checkpoint, self.loop.encoder, self.loop.optimizer)
+            self.progress = _Progress(**checkpoint.state)
+        if self._main:
+            self._metrics = MetricsFile(self.folder.metrics, keep=self.progress.metrics_bytes)
+        if self.recipe.trackers:
+            # Tensorboard drops what a killed run logged after its checkpoint.
+            self.accelerator.init_trackers(
+                "tensorboard", init_kwargs={"tensorboard": {"purge_step": self.progress.step + 1}}
+            )
+
+    def _steps(self) -> None:
+        batches = batches_from(self.recipe, self.loop.examples, self.first_epoch, self.progress.step, self.steps)
+        quiet = not self._main
+        with tqdm(
+            total=self.steps,
+            initial=self.progress.step,
+            desc=self.recipe.name,
+            unit="step",
+            disable=quiet,
+            # In a log file a line now and then is enough.
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+        ) as bar:
+            if self.progress.step == 0:
+                self._evaluate(0)
+            for step, rows in batches:
+                if self.progress.stopped:
+                    break
+                record = self.loop.step(step, rows.tolist())
+                self._log(record, bar)
+                self._after(record.step)
+
+    def _after(self, done: int) -> None:
+        self.progress.step = done
+        section = self.recipe.evaluation
+        if section is not None and (done % section.every == 0 or done == self.steps):
+            self._evaluate(done)
+        if done % self.recipe.checkpoints.every == 0 or done == self.steps or self.progress.stopped:
+            self._checkpoint()
+
+    def _log(self, record: StepRecord, bar: "tqdm[Any]") -> None:
+        if self._metrics is None:
+            return
+        self._metrics.write(record.line(self.recipe.dims))
+        first = next(iter(record.per_dim.values()))
+        dims = self.recipe.dims
+        bar.set_postfix_str(f"loss at {dims[0]} dims {first[0]:.4f}, at {dims[-1]} {first[-1]:.4f}", refresh=False)
+        bar.update()
+        if self.recipe.trackers:
+            values = {"loss": record.loss, "learning_rate": record.learning_rate, "gradient_norm": record.gradient_norm}
+            for name, row in record.per_dim.items():
+                values |= {f"{name}/{dim}": value for dim, value in zip(dims, row, strict=True)}
+            self.accelerator.log(values, step=record.step)
+
+    def _evaluate(self, done: int) -> None:
+        """Score the held-out sets; keep the weights where the rule says they are the best so far."""
+        section = self.recipe.evaluation
+        if section is None:
+            return
+        if self._main:
+            scores = held_out_scores(self.loop.encoder, self.held_out, self.recipe.dims)
+            score = scores.selected(section.select)
+            self._note_scores(done, scores, score)
+            # The untouched model (step 0) is scored for comparison; it is never the result of a training run.
+            if done > 0:
+                self._compare(done, score)
+        shared = [asdict(self.progress)]
+        broadcast_object_list(shared)
+        self.progress = _Progress(**shared[0])
+
+    def _note_scores(self, done: int, scores: HeldOutScores, score: float) -> None:
+        assert self._metrics is not None
+        dims = self.recipe.dims
+        table = {name: dict(zip(map(str, dims), row, strict=True)) for name, row in scores.per_set.items()}
+        self._metrics.write({"step": done, "evaluation": table, "score": score})
+        row = "  ".join(f"{dim}: {value:.2f}" for dim, value in zip(dims, scores.mean, strict=True))
+        tqdm.write(f"step {done}: held out {score:.2f} ({row})", file=sys.stderr)
+        if self.recipe.trackers:
+            self.accelerator.log(
+                {f"held_out/{n}/{d}": v for n, per_dim in table.items() for d, v in per_dim.items()}, step=done
+            )
+
+    def _compare(self, done: int, score: float) -> None:
+        progress = self.progress
+        if progress.best_score is None or score > progress.best_score:
+            progress.best_score, progress.best_step, progress.without_better = score, done, 0
+            save_weights(self.folder.best, self.loop.encoder, {"step": done, "score": score})
+            return
+        progress.without_better += 1
+        patience = self.recipe.stopping.patience
+        progress.stopped = patience is not None and progress.without_better >= patience
+
+    def _checkpoint(self) -> None:
+        if self._metrics is not None:
+            # A checkpoint with a NaN in it would be no last good one.
+            if not all(bool(torch.isfinite(p).all()) for p in self.loop.trainable):
+                raise TrainingError(
+                    f"step {self.progress.step}: a weight is no finite number; the last checkpoint is kept. "
+                    "Lower optimizer.learning_rate"
+                )
+            self.progress.metrics_bytes = self._metrics.sync()
+            save_checkpoint(self.folder.checkpoints, self.loop.encoder, self.loop.optimizer, asdict(self.progress))
+            prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
+        self.accelerator.wait_for_everyone()
+
+    def _export(self) -> None:
+        if not self._main:
+            return
+        if self.progress.best_step is not None:
+            load_weights(self.folder.best / "weights.safetensors", self.loop.encoder)
+        export(self.loop.encoder, self.recipe, self.folder.model)
+
+    def _summary(self, seconds: float) -> str:
+        progress = self.progress
+        lines = [f"trained {progress.step} steps in {seconds:.0f} s"]
+        if progress.stopped:
+            lines.append(f"stopped early: {progress.without_better} evaluations without a better score")
+        if progress.best_step is not None and self.recipe.evaluation is not None:
+            rule = {"mean": "mean over dims", "smallest": "smallest dim", "full": "full width"}
+            lines.append(
+                f"kept the weights of step {progress.best_step}: held-out score {progress.best_score:.2f} "
+                f"({rule[self.recipe.evaluation.select]})"
+            )
+        return "\n".join([*lines, f"model   {self.folder.model}"])

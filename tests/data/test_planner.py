@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from matryoshka_text.data.planner import plan_batches
+from matryoshka_text.errors import DataError
+
+
+def _columns(rows: int, distinct: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Anchors and positives with many repeats, of many lengths."""
+    rng = np.random.default_rng(seed)
+    anchors = [f"a{i} " + "x" * int(rng.integers(1, 200)) for i in range(distinct)]
+    return (
+        [anchors[int(rng.integers(distinct))] for _ in range(rows)],
+        [f"p{int(rng.integers(distinct))}" for _ in range(rows)],
+    )
+
+
+@pytest.mark.parametrize("bucket", [1, 4])
+@pytest.mark.parametrize("size", [2, 16, 64])
+def test_no_text_occurs_twice_in_a_batch_and_no_row_twice_in_an_epoch(size: int, bucket: int) -> None:
+    columns = _columns(1000, 300)
+    plan = plan_batches(columns, size=size, seed=3, epoch=0, bucket=bucket)
+    for batch in plan.batches:
+        texts = [column[row] for column in columns for row in batch]
+        assert len(set(texts)) == len(texts) == 2 * size
+    used = plan.batches.flatten()
+    assert len(set(used.tolist())) == len(used) == 1000 - plan.left_over
+    assert plan.left_over <= 16 * size
+
+
+def test_case_and_blanks_make_no_other_text() -> None:
+    columns = (["A cat", "a  CAT ", "dog", "bird"], ["1", "2", "3", "4"])
+    for seed in range(5):
+        plan = plan_batches(columns, size=2, seed=seed, epoch=0)
+        assert all(set(batch.tolist()) != {0, 1} for batch in plan.batches)
+
+
+def test_a_row_that_repeats_itself_is_left_out() -> None:
+    columns = (["a", "b", "same", "c"], ["1", "2", "Same", "3"])
+    plan = plan_batches(columns, size=3, seed=0, epoch=0)
+    assert sorted(plan.batches.flatten().tolist()) == [0, 1, 3]
+    assert plan.left_over == 1
+
+
+def test_the_seed_and_the_epoch_decide_alone() -> None:
+    columns = _columns(500, 400)
+    first = plan_batches(columns, size=8, seed=1, epoch=0, bucket=4)
+    again = plan_batches(columns, size=8, seed=1, epoch=0, bucket=4)
+    np.testing.assert_array_equal(first.batches, again.batches)
+    for other in (dict(seed=2, epoch=0), dict(seed=1, epoch=1)):
+        plan = plan_batches(columns, size=8, bucket=4, **other)
+        assert plan.batches.shape != first.batches.shape or (plan.batches != first.batches).any()
+
+
+def test_buckets_bring_like_lengths_together() -> None:
+    columns = _columns(2000, 2000)
+    lengths = np.asarray([len(text) for text in columns[0]])
+
+    def spread(bucket: int) -> float:
+        plan = plan_batches(columns, size=20, seed=0, epoch=0, bucket=bucket)
+        return float(np.mean([np.ptp(lengths[batch]) for batch in plan.batches]))
+
+    assert spread(32) < 0.3 * spread(1)
+
+
+def test_groups_share_no_batch() -> None:
+    columns = _columns(600, 5000)
+    groups = np.arange(600) % 3
+    plan = plan_batches(columns, size=16, seed=0, epoch=0, groups=groups)
+    assert {len(set(groups[batch].tolist())) for batch in plan.batches} == {1}
+    assert {int(groups[batch[0]]) for batch in plan.batches} == {0, 1, 2}
+
+
+def test_a_batch_that_cannot_be_filled_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"batch\.size is 5.*4 usable rows of 4"):
+        plan_batches((list("abcd"), list("efgh")), size=5, seed=0, epoch=0)
+    with pytest.raises(DataError, match="repeated text"):
+        plan_batches((["same"] * 100, [str(i) for i in range(100)]), size=2, seed=0, epoch=0)
+
+
+def test_a_reply_that_half_the_rows_share_costs_no_quadratic_time() -> None:
+    rows = 40_000
+    columns = ([f"a{i}" for i in range(rows)], ["yes" if i % 2 else f"p{i}" for i in range(rows)])
+    plan = plan_batches(columns, size=32, seed=0, epoch=0)
+    assert len(plan) >= rows // 2 // 32

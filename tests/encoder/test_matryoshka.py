@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.errors import ModelError
+
+TEXTS = ["the cat is sleeping", "money transfer to my bank account", "a woman playing the guitar in the street"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> MatryoshkaEncoder:
+    return MatryoshkaEncoder(tiny_model, dims=(4, 8, 16, 32), device="cpu")
+
+
+@pytest.mark.parametrize("dim", [1, 4, 5, 31, 32, np.int64(7)])
+def test_rows_have_unit_length_and_the_width_asked_for(encoder: MatryoshkaEncoder, dim: int) -> None:
+    vectors = encoder.encode(TEXTS, dim=dim)
+    assert vectors.shape == (3, dim)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_a_prefix_is_the_head_of_the_full_vector(encoder: MatryoshkaEncoder) -> None:
+    head = encoder.encode(TEXTS)[:, :5]
+    expected = head / np.linalg.norm(head, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.encode(TEXTS, dim=5), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [0, -3, 33, 1000, 8.0, 1.5, True, "8", None])
+def test_a_dim_that_cannot_be_is_refused_with_the_range(encoder: MatryoshkaEncoder, dim: object) -> None:
+    if dim is None:
+        assert encoder.encode(TEXTS, dim=None).shape == (3, 32)
+        return
+    with pytest.raises(ValueError, match="from 1 to 32"):
+        encoder.encode(TEXTS, dim=dim)
+
+
+def test_one_string_gives_one_vector_and_no_string_gives_none(encoder: MatryoshkaEncoder) -> None:
+    assert encoder.encode(TEXTS[0], dim=8).shape == (8,)
+    assert encoder.encode([], dim=8).shape == (0, 8)
+    assert encoder.encode([]).shape == (0, 32)
+    assert encoder.encode([], dim=8, convert_to_tensor=True).shape == (0, 8)
+
+
+def test_dim_and_truncate_dim_exclude_each_other(encoder: MatryoshkaEncoder) -> None:
+    with pytest.raises(ValueError, match="give dim alone"):
+        encoder.encode(TEXTS, dim=8, truncate_dim=8)
+    # sentence-transformers' own argument keeps its own meaning: cut, not brought back to length 1.
+    assert np.linalg.norm(encoder.encode(TEXTS, truncate_dim=8), axis=1).max() < 0.999
+
+
+def test_query_and_document_take_a_dim_too(encoder: MatryoshkaEncoder) -> None:
+    for encode in (encoder.encode_query, encoder.encode_document):
+        np.testing.assert_allclose(np.linalg.norm(encode(TEXTS, dim=8), axis=1), 1, atol=1e-6)
+
+
+def test_what_is_no_text_is_named_by_its_place(encoder: MatryoshkaEncoder) -> None:
+    with pytest.raises(TypeError, match=r"texts\[1\] is None, of type NoneType; allowed: strings"):
+        encoder.encode(["a", None])
+
+
+def test_a_saved_model_opens_in_plain_sentence_transformers_with_the_same_vectors(
+    encoder: MatryoshkaEncoder, tmp_path: Path
+) -> None:
+    encoder.save(str(tmp_path / "model"))
+    plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_array_equal(plain.encode(TEXTS), encoder.encode(TEXTS))
+    for dim in (3, 8, 32):
+        theirs = plain.encode(TEXTS, truncate_dim=dim, normalize_embeddings=True)
+        np.testing.assert_array_equal(theirs, encoder.encode(TEXTS, dim=dim))
+    assert plain.truncate_dim is None
+    assert plain.max_seq_length == 64
+
+
+def test_the_files_say_that_the_model_is_matryoshka(encoder: MatryoshkaEncoder, tmp_path: Path) -> None:
+    encoder.save(str(tmp_path / "model"))
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["matryoshka_dimensions"] == [4, 8, 16, 32]
+    assert config["is_matryoshka"] is True
+    assert "truncate_dim" not in (tmp_path / "model" / "config_sentence_transformers.json").read_text()
+    assert MatryoshkaEncoder(tmp_path / "model", device="cpu").dims == (4, 8, 16, 32)
+    assert all(p.stat().st_mode & 0o044 == 0o044 for p in (tmp_path / "model").rglob("*"))
+
+
+def test_a_model_without_normalize_gets_one(tiny_model: Path, tmp_path: Path) -> None:
+    plain = SentenceTransformer(str(tiny_model), device="cpu")
+    del plain[2]
+    plain.save(str(tmp_path / "raw"))
+    vectors = MatryoshkaEncoder(tmp_path / "raw", device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", [None, "mean", "cls"])
+def test_a_bare_checkpoint_becomes_an_encoder(tiny_model: Path, pooling: str | None) -> None:
+    bare = tiny_model.parent / "bert"
+    encoder = MatryoshkaEncoder(bare, pooling=pooling, device="cpu")
+    assert encoder[1].get_config_dict()["pooling_mode"] == (pooling or "mean")
+    assert encoder.encode(TEXTS).shape == (3, 32)
+    with pytest.raises(ModelError, match="its own pooling"):
+        MatryoshkaEncoder(tiny_model, pooling="cls", device="cpu")
+
+
+def test_a_half_precision_checkpoint_is_opened_in_float32(tiny_model: Path, tmp_path: Path) -> None:
+    half = SentenceTransformer(str(tiny_model), device="cpu").to(torch.bfloat16)
+    half.save(str(tmp_path / "half"))
+    assert MatryoshkaEncoder(tmp_path / "half", device="cpu").dtype == torch.float32
+
+
+def test_what_is_no_bert_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ModelError, match=r"model_type 'gpt2'.*allowed: .*bert"):
+        MatryoshkaEncoder(tmp_path)
+
+
+def test_weights_that_are_pickles_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(tiny_model.parent / "bert", tmp_path / "bert")
+    (tmp_path / "bert" / "model.safetensors").unlink()
+    (tmp_path / "bert" / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        MatryoshkaEncoder(tmp_path / "bert")
+
+
+def test_dims_above_the_width_or_out_of_order_are_refused(tiny_model: Path) -> None:
+    with pytest.raises(ValueError, match="from 1 to 32"):
+        MatryoshkaEncoder(tiny_model, dims=(8, 64), device="cpu")
+    with pytest.raises(ValueError, match="strictly increasing"):
+        MatryoshkaEncoder(tiny_model, dims=(8, 8), device="cpu")

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from matryoshka_text.encoder import packaged, resolve_model, width_of
+from matryoshka_text.errors import ModelError
+
+
+def test_a_folder_comes_first(tiny_model: Path) -> None:
+    found = resolve_model(str(tiny_model))
+    assert (found.path, found.origin) == (tiny_model.resolve(), "folder")
+    assert width_of(found.path) == 32
+
+
+def test_the_hub_id_is_had_from_the_package_where_no_hub_answers(minilm: Path) -> None:
+    found = resolve_model(packaged.MODEL)
+    assert found.origin in {"cache", "package"}
+    assert width_of(found.path) == 384
+
+
+def test_the_hub_cache_comes_before_the_package(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import huggingface_hub.constants
+
+    repo = tmp_path / "models--sentence-transformers--all-MiniLM-L6-v2"
+    shutil.copytree(tiny_model, repo / "snapshots" / ("a" * 40))
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
+    found = resolve_model(packaged.MODEL)
+    assert (found.origin, found.path.parents[1]) == ("cache", repo)
+
+
+def test_a_model_that_cannot_be_had_says_what_was_tried() -> None:
+    with pytest.raises(ModelError) as caught:
+        resolve_model("nobody/no-such-model")
+    for part in ("the folder nobody/no-such-model", "the hub cache", "the hub (", "packaged", "Way out"):
+        assert part in str(caught.value)
+
+
+def test_a_revision_is_not_taken_from_the_package(minilm: Path) -> None:
+    with pytest.raises(ModelError, match="published main revision, not v1"):
+        resolve_model(packaged.MODEL, "v1")
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
+def test_a_path_that_is_not_there_is_no_hub_id(name: str) -> None:
+    with pytest.raises(ModelError, match="there is no such folder"):
+        resolve_model(name)
+
+
+def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
+        resolve_model(str(tmp_path))
+
+
+def test_the_packaged_weights_are_the_published_ones_or_nothing(minilm: Path, tmp_path: Path) -> None:
+    packaged.require_published(minilm / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes((minilm / "model.safetensors").read_bytes()[:-1] + b"\0")
+    with pytest.raises(ModelError, match=r"sha256 is .*, but the published .* has 53aa5117.*reinstall"):
+        packaged.require_published(tmp_path / "model.safetensors")

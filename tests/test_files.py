@@ -1,0 +1,55 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from matryoshka_text.errors import RunError
+from matryoshka_text.files import require_space, sha256_of, whole_folder, write_whole
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    write_whole(tmp_path / "deep" / "a.txt", "first")
+    write_whole(tmp_path / "deep" / "a.txt", "second")
+    assert (tmp_path / "deep" / "a.txt").read_text() == "second"
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.txt"]
+
+
+def test_a_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whole(tmp_path / "a", "old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_whole(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_appears_only_when_its_block_ends_well(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "run") as folder:
+        (folder / "half").write_text("x")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    for content in ("one", "two"):
+        with whole_folder(tmp_path / "run") as folder:
+            (folder / content).write_text(content)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_too_little_space_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"the checkpoint needs .* MB, and the disk has .* MB free; .*--out"):
+        require_space(tmp_path / "not" / "there", 10**18, what="the checkpoint")
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,52 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+SUBJECTS = "cat dog man woman father mother child animal boy people".split()
+VERBS = "play sleep walk read write eat move turn work stand".split()
+PLACES = "house street water light city land school world picture home".split()
+
+
+@pytest.fixture(scope="session")
+def rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 pairs whose two texts share words, and are all different."""
+    path = tmp_path_factory.mktemp("rows") / "pairs.jsonl"
+    rows = [
+        {
+            "anchor": f"the {s} will {v} in the {p}" + " and then some more" * (i % 3),
+            "positive": f"a {s} can {v} at this {p} number {i % 97}",
+            "negative": f"no {s} would {VERBS[(i + 3) % 10]} there {i}",
+        }
+        for i, (s, v, p) in enumerate((s, v, p) for s in SUBJECTS for v in VERBS for p in PLACES[:4])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path, tiny_model: Path, rows_file: Path) -> Callable[..., Path]:
+    """A recipe file on the tiny model; keyword arguments replace whole sections, None removes one."""
+
+    def write(name: str = "recipe.yaml", **changes: Any) -> Path:
+        recipe: dict[str, Any] = {
+            "name": "tiny",
+            "base": {"model": str(tiny_model)},
+            "dims": [4, 8, 16, 32],
+            "data": [{"name": "rows", "file": str(rows_file), "kind": "pairs"}],
+            "objectives": [{"kind": "info_nce"}],
+            "batch": {"size": 16, "max_length": 24},
+            "optimizer": {"learning_rate": 1e-3},
+            "stopping": {"steps": 8},
+            "checkpoints": {"every": 3},
+            "precision": "float32",
+        }
+        recipe |= changes
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({k: v for k, v in recipe.items() if v is not None}))
+        return path
+
+    return write

@@ -1,0 +1,277 @@
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from matryoshka_text import load_recipe, train
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.errors import DataError, MtextError, RecipeError, RunError, TrainingError
+
+Write = Callable[..., Path]
+DISTILL = {"kind": "distill", "pair_weight": 10.0}
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def _same(first: Path, second: Path) -> bool:
+    a, b = _weights(first), _weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(
+    "objectives", [[{"kind": "info_nce"}], [DISTILL], [{"kind": "info_nce", "weight": 0.5}, DISTILL]]
+)
+def test_a_run_leaves_a_model_and_its_records(write_recipe: Write, tmp_path: Path, objectives: list[Any]) -> None:
+    path = write_recipe(objectives=objectives)
+    run = train(path, out=tmp_path / "run")
+    assert sorted(p.name for p in run.folder.iterdir() if not p.name.startswith(".")) == [
+        "checkpoints",
+        "environment.json",
+        "metrics.jsonl",
+        "model",
+        "recipe.yaml",
+    ]
+    assert load_recipe(run.folder / "recipe.yaml").hash8 == load_recipe(path).hash8
+    lines = _metrics(run.folder)
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert set(lines[0]["per_dim"]) == {spec["kind"] for spec in objectives}
+    for line in lines:
+        # The total is what the per-dim losses say it is.
+        expected = 0.0
+        for spec in objectives:
+            row = line["per_dim"][spec["kind"]]
+            assert list(row) == ["4", "8", "16", "32"]
+            each = list(row.values())
+            expected += spec.get("weight", 1.0) * (sum(each) + (2 * each[-1] if spec["kind"] == "distill" else 0))
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    stored = json.loads((run.folder / "environment.json").read_text())
+    assert stored["threads"] == torch.get_num_threads()
+    assert stored["precision"] == "float32"
+    model = SentenceTransformer(str(run.model), device="cpu")
+    assert model.max_seq_length == 64
+    assert model.config.matryoshka_dimensions == [4, 8, 16, 32]
+    assert "tiny" in (run.model / "README.md").read_text()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(write_recipe: Write, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(write_recipe(seed=seed), out=tmp_path / name)
+    assert _same(tmp_path / "a", tmp_path / "b")
+    assert not _same(tmp_path / "a", tmp_path / "c")
+
+
+def test_gradient_caching_trains_the_same_model(write_recipe: Write, tmp_path: Path) -> None:
+    objectives = [{"kind": "info_nce"}, DISTILL]
+    for name, cached in (("kept", False), ("cached", True)):
+        batch = {"size": 16, "max_length": 24, "chunk": 5, "gradient_caching": cached}
+        train(write_recipe(batch=batch, objectives=objectives), out=tmp_path / name)
+    assert _same(tmp_path / "kept", tmp_path / "cached")
+
+
+def test_hard_negatives_take_part(write_recipe: Write, rows_file: Path, tmp_path: Path) -> None:
+    source = {"name": "rows", "file": str(rows_file), "kind": "triplets", "columns": {"negatives": ["negative"]}}
+    run = train(write_recipe(data=[source], stopping={"steps": 2}), out=tmp_path / "run")
+    # An untrained model spreads its guess over 16 positives and 16 negatives.
+    first = _metrics(run.folder)[0]["per_dim"]["info_nce"]["4"]
+    assert math.log(16) < first < 3 * math.log(32)
+
+
+def test_low_rank_training_ends_in_a_plain_model(write_recipe: Write, tmp_path: Path, tiny_model: Path) -> None:
+    run = train(write_recipe(lora={"rank": 4}), out=tmp_path / "run")
+    after, before = _weights(run.folder), load_file(tiny_model / "model.safetensors")
+    assert after.keys() == before.keys()
+    changed = {name for name in before if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.startswith("encoder.layer") and name.endswith("weight") for name in changed)
+
+
+def test_distillation_leaves_a_perfect_student_alone(write_recipe: Write, tmp_path: Path) -> None:
+    """At full width the untrained student is its own teacher: the loss there is 0 when nothing is dropped out."""
+    folder = _without_dropout(load_recipe(write_recipe()).base.model, tmp_path / "still")
+    recipe = write_recipe(base={"model": str(folder)}, dims=[32], objectives=[DISTILL], stopping={"steps": 1})
+    run = train(recipe, out=tmp_path / "run")
+    assert _metrics(run.folder)[0]["loss"] == pytest.approx(0, abs=1e-5)
+
+
+def _without_dropout(model: str, to: Path) -> Path:
+    import shutil
+
+    shutil.copytree(model, to)
+    config = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(
+        json.dumps(config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    )
+    return to
+
+
+@pytest.fixture
+def scored_file(tmp_path: Path) -> Path:
+    path = tmp_path / "scored.jsonl"
+    rows = [
+        {"sentence1": f"the {a} is here", "sentence2": f"a {b} is here", "score": float(a == b) + i / 100}
+        for i, (a, b) in enumerate(
+            (a, b) for a in ("cat", "dog", "man", "house") for b in ("cat", "dog", "man", "house")
+        )
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _evaluation(scored: Path, rows: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "every": 2,
+        "data": [
+            {"name": "scored", "file": str(scored), "kind": "sts"},
+            {"name": "found", "file": str(rows), "kind": "pairs", "rows": 50},
+        ],
+    } | more
+
+
+def test_evaluation_keeps_the_best_and_draws_no_randomness(
+    write_recipe: Write, tmp_path: Path, scored_file: Path, rows_file: Path
+) -> None:
+    plain = train(write_recipe(), out=tmp_path / "plain")
+    run = train(write_recipe(evaluation=_evaluation(scored_file, rows_file)), out=tmp_path / "run")
+    lines = _metrics(run.folder)
+    scored = [line for line in lines if "evaluation" in line]
+    assert [line["step"] for line in scored] == [0, 2, 4, 6, 8]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses == [line["loss"] for line in _metrics(plain.folder)]
+    for line in scored:
+        each = [list(line["evaluation"][name].values()) for name in ("scored", "found")]
+        assert line["score"] == pytest.approx(np.mean(each))
+    best = max(scored[1:], key=lambda line: line["score"])
+    assert json.loads((run.folder / "best" / "state.json").read_text())["step"] == best["step"]
+    again = MatryoshkaEncoder(run.model, device="cpu")
+    kept = load_file(run.folder / "best" / "weights.safetensors")
+    assert all(torch.equal(again.state_dict()[name], kept[name]) for name in kept)
+
+
+def test_patience_stops_a_run_that_gets_no_better(
+    write_recipe: Write, tmp_path: Path, scored_file: Path, rows_file: Path
+) -> None:
+    recipe = write_recipe(
+        evaluation=_evaluation(scored_file, rows_file, every=1),
+        stopping={"steps": 40, "patience": 2},
+        optimizer={"learning_rate": 1e-9},  # nothing gets better
+    )
+    run = train(recipe, out=tmp_path / "run")
+    assert "stopped early: 2 evaluations" in run.summary
+    assert _metrics(run.folder)[-1]["step"] < 40
+
+
+def test_a_tracker_gets_the_losses(write_recipe: Write, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra 'quickstart' brings tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(write_recipe(trackers=["tensorboard"]), out=tmp_path / "run")
+    events = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    values = [event.value for event in events.Scalars("info_nce/4")]
+    np.testing.assert_allclose(values, [line["per_dim"]["info_nce"]["4"] for line in _metrics(run.folder)], rtol=1e-6)
+
+
+def test_an_existing_run_is_not_written_over(write_recipe: Write, tmp_path: Path) -> None:
+    recipe = write_recipe(stopping={"steps": 2})
+    train(recipe, out=tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    with pytest.raises(RunError, match=r"holds a run already.*--resume.*--out DIR"):
+        train(recipe, out=tmp_path / "run")
+    assert "has ended already" in train(recipe, out=tmp_path / "run", resume=True).summary
+    with pytest.raises(RunError, match=r"another recipe \(seed: 0 there, 7 here\)"):
+        train(write_recipe(stopping={"steps": 2}, seed=7), out=tmp_path / "run", resume=True)
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+
+
+def test_a_folder_that_is_no_run_is_left_alone(write_recipe: Write, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(RunError, match=r"thesis\.tex.*no run folder"):
+        train(write_recipe(), out=tmp_path / "mine", resume=True)
+
+
+def test_changed_data_end_a_resume(write_recipe: Write, tmp_path: Path, rows_file: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_bytes(rows_file.read_bytes())
+    recipe = write_recipe(data=[{"name": "rows", "file": str(own), "kind": "pairs"}])
+    run = train(recipe, out=tmp_path / "run")
+    (run.model / "modules.json").unlink()  # as if it had been killed before its end
+    own.write_text("".join(own.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(RunError, match="other contents of data"):
+        train(recipe, out=tmp_path / "run", resume=True)
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(write_recipe: Write, tmp_path: Path) -> None:
+    recipe = write_recipe()
+    there = set(tmp_path.rglob("*"))
+    summary = train(recipe, out=tmp_path / "run", dry_run=True).summary
+    assert "400 rows of rows; 25 batches of 16 an epoch" in summary
+    assert set(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"dims": [4, 64]}, RecipeError, r"dims\[1\] is 64.*width 32"),
+        ({"batch": {"size": 500}}, DataError, r"batch\.size is 500"),
+        ({"base": {"model": "nobody/nothing"}}, MtextError, "Tried: "),
+    ],
+)
+def test_what_cannot_be_run_leaves_nothing_behind(
+    write_recipe: Write, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        train(write_recipe(**changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(write_recipe: Write, tmp_path: Path) -> None:
+    recipe = write_recipe(
+        optimizer={"learning_rate": 1e38, "schedule": "constant", "warmup": 0.9}, checkpoints={"every": 1}
+    )
+    with pytest.raises(
+        TrainingError, match=r"step \d+: .*pairs\.jsonl:\d+.*last checkpoint is kept|step \d+: a weight"
+    ):
+        train(recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+    for weights in (tmp_path / "run" / "checkpoints").glob("*/weights.safetensors"):
+        assert all(bool(t.isfinite().all()) for t in load_file(weights).values())
+
+
+def test_the_row_that_breaks_the_model_is_named(
+    write_recipe: Write, tmp_path: Path, tiny_model: Path, rows_file: Path
+) -> None:
+    import shutil
+
+    from transformers import AutoTokenizer
+
+    # One word's vector is no number, and one row of the data has that word.
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    word = AutoTokenizer.from_pretrained(broken).convert_tokens_to_ids("guitar")
+    weights["embeddings.word_embeddings.weight"][word] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    lines = rows_file.read_text().splitlines()
+    lines[123] = json.dumps({"anchor": "a guitar", "positive": "the guitar"})
+    own = tmp_path / "own.jsonl"
+    own.write_text("\n".join(lines) + "\n")
+    recipe = write_recipe(
+        base={"model": str(broken)}, data=[{"name": "rows", "file": str(own), "kind": "pairs"}], stopping={"epochs": 1}
+    )
+    with pytest.raises(
+        TrainingError, match=r"step \d+: the loss is nan; rows of this batch to look at: \S*own\.jsonl:124\."
+    ):
+        train(recipe, out=tmp_path / "run")
