@@ -1,7 +1,7 @@
 """Texts: where they come from, which rows make which batch, and what the encoder gets to see."""
 
 from matryoshka_text.data.batches import Chunk, Tokenizer
-from matryoshka_text.data.examples import Examples, read_examples
+from matryoshka_text.data.examples import Examples, assembled, read_examples
 from matryoshka_text.data.fingerprints import fingerprint
 from matryoshka_text.data.held_out import HeldOutRows, read_held_out
 from matryoshka_text.data.hub import Unreachable
@@ -16,6 +16,7 @@ __all__ = [
     "SourceRows",
     "Tokenizer",
     "Unreachable",
+    "assembled",
     "fingerprint",
     "plan_batches",
     "read_examples",

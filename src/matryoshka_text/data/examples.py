@@ -1,5 +1,6 @@
 """All training examples of a recipe in one place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,9 @@ from jaxtyping import Int
 
 from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Recipe
+from matryoshka_text.recipe import Recipe, Source
 
-__all__ = ["Examples", "read_examples"]
+__all__ = ["Examples", "assembled", "read_examples"]
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,27 @@ def read_examples(recipe: Recipe) -> Examples:
             faults.append(str(error))
     if faults:
         raise DataError("\n".join(faults))
-    _require_equal_negatives(recipe, found)
+    return assembled(recipe.data, found)
+
+
+def assembled(sources: Sequence[Source], found: Sequence[SourceRows]) -> Examples:
+    """The rows that were found for `sources`; `DataError` where their numbers of hard negatives differ."""
+    _require_equal_negatives(sources, found)
     rows = [texts for part in found for texts in part.texts]
     return Examples(
         columns=tuple(list(column) for column in zip(*rows, strict=True)),
         numbers=np.asarray([number for part in found for number in part.numbers], dtype=np.int64),
         source=np.repeat(np.arange(len(found), dtype=np.int16), [len(part.texts) for part in found]),
-        names=tuple(source.name for source in recipe.data),
+        names=tuple(source.name for source in sources),
         labels=tuple(part.label for part in found),
     )
 
 
-def _require_equal_negatives(recipe: Recipe, found: list[SourceRows]) -> None:
+def _require_equal_negatives(sources: Sequence[Source], found: Sequence[SourceRows]) -> None:
     first = found[0].negatives
     lines = [
-        f"data[{index}]: {recipe.data[index].name!r} gives {part.negatives} hard negatives a row, data[0] "
-        f"({recipe.data[0].name!r}) gives {first}; allowed: the same number in every source; "
+        f"data[{index}]: {sources[index].name!r} gives {part.negatives} hard negatives a row, data[0] "
+        f"({sources[0].name!r}) gives {first}; allowed: the same number in every source; "
         "name the same number of negatives, or use kind pairs for all"
         for index, part in enumerate(found)
         if part.negatives != first

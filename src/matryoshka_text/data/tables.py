@@ -13,6 +13,7 @@ from pathlib import Path
 from matryoshka_text.data.faults import Faults
 from matryoshka_text.data.formats import Row, csv_rows, json_rows, readable
 from matryoshka_text.errors import DataError
+from matryoshka_text.recipe.sources import SUFFIXES
 
 __all__ = ["Table", "open_file", "path_of", "require_columns"]
 
@@ -79,9 +80,9 @@ def require_columns(table: Table, columns: Mapping[str, str], key: str) -> None:
 def _missing(path: Path, key: str) -> str:
     if path.is_dir():
         return f"{key}: found the folder {path}; allowed: a file; name one of the files in it"
-    there = sorted(p.name for p in path.parent.iterdir() if p.is_file()) if path.parent.is_dir() else []
+    there = sorted(p.name for p in path.parent.glob("*") if p.name.endswith(SUFFIXES))
     close = get_close_matches(path.name, there, n=3, cutoff=0.4) or there[:5]
-    where = f"in {path.parent} there are {', '.join(close)}" if close else f"{path.parent} has no files"
+    where = f"in {path.parent} there are {', '.join(close)}" if close else f"{path.parent} has no data files"
     return f"{key}: found no file {path}; allowed: an existing file (relative to the recipe's folder); {where}"
 
 

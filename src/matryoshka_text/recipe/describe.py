@@ -42,7 +42,9 @@ def allowed(annotation: Type, field: FieldInfo | None = None) -> str:
     options = [option for option in branches(inner) if option is not type(None)]
     metadata = [*metadata, *(field.metadata if field else [])]
     words = " or ".join(_one(option, metadata) for option in options)
-    return words + (" or null" if _nullable(annotation) else "")
+    if not _nullable(annotation):
+        return words
+    return (words.replace(" or ", ", ") if origin(options[0]) is Literal else words) + " or null"
 
 
 def branches(annotation: Type) -> list[Type]:

@@ -33,7 +33,7 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=SLUG,
-        description="names the run folder, runs/<name>-<hash8>",
+        description="names the run folder, `runs/<name>-<hash8>`",
         json_schema_extra={"allowed": "letters, digits, '.', '_' and '-'", "example": "my-recipe"},
     )
     base: Base = Field(
@@ -75,9 +75,9 @@ class Recipe(Section):
     )
     folder: Path = Field(
         default=Path(),
-        description="the folder that `file` is relative to (left out: the recipe's own). A run writes it into its "
+        description="the folder that `file` is relative to. A run writes it into its "
         "recipe.yaml, so that the copy still finds its data; it does not count for hash8",
-        json_schema_extra={"allowed": "the path of a folder"},
+        json_schema_extra={"allowed": "the path of a folder", "default": "the recipe's own"},
     )
 
     @classmethod

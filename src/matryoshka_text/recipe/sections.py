@@ -78,10 +78,21 @@ class Batch(Section):
         default=128, ge=3, description="tokens of a text in training; the saved model has its own"
     )
     chunk: Whole | None = Field(
-        default=None, ge=1, description="rows that go through the model at once, with gradient_caching"
+        default=None,
+        ge=1,
+        description="texts in one forward pass: a batch is sorted by length and cut into chunks, so that little is "
+        "padded (null: the whole batch in one pass)",
     )
     gradient_caching: Flag = Field(
-        default=False, description="encode the batch in chunks at constant memory; the loss still sees the whole batch"
+        default=False,
+        description="keep one chunk's memory only, at the price of a second forward pass; the loss still sees the "
+        "whole batch (GradCache)",
+    )
+    bucket: Whole = Field(
+        default=1,
+        ge=1,
+        description="batches filled at a time from rows sorted by length: less padding, but texts of like length "
+        "(and so, in mixed data, of like kind) meet (1: rows meet at random)",
     )
     mixing: Literal["mixed", "by_source"] = Field(
         default="mixed", description="mixed: a batch takes rows of any source; by_source: of one source"
@@ -89,25 +100,14 @@ class Batch(Section):
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
-        """Faults between chunk, gradient_caching and size."""
+        """The fault of gradient caching without a chunk."""
         if not {"chunk", "gradient_caching"} <= set(found):
             return
-        chunk, caching, size = found["chunk"], found["gradient_caching"], found.get("size")
+        chunk, caching = found["chunk"], found["gradient_caching"]
         if caching and chunk is None:
             yield (
                 ("gradient_caching",),
                 "found true without batch.chunk; allowed: true with a chunk; write `chunk: 32`",
-            )
-        if chunk is not None and not caching:
-            yield (
-                ("chunk",),
-                f"found {chunk} without gradient caching, where it has no meaning; allowed: a chunk with "
-                "`gradient_caching: true`; write that, or remove the chunk",
-            )
-        if chunk is not None and size is not None and chunk > size:
-            yield (
-                ("chunk",),
-                f"found {chunk}, which is above batch.size ({size}); allowed: at most {size}; use a smaller chunk",
             )
 
 

@@ -34,7 +34,12 @@ class _Roles(Section):
 
 
 def _role(description: str, allowed: str = _COLUMN) -> Any:  # noqa: ANN401 - pydantic's own Field() is of any type
-    return Field(default=None, min_length=1, description=description, json_schema_extra={"allowed": allowed})
+    return Field(
+        default=None,
+        min_length=1,
+        description=description,
+        json_schema_extra={"allowed": allowed, "default": "the role's name"},
+    )
 
 
 class Columns(_Roles):
@@ -45,8 +50,8 @@ class Columns(_Roles):
     negatives: Names | None = Field(
         default=None,
         description="triplets: the columns of the hard negatives, one text in each, or ONE column whose cells are "
-        "lists of texts (left out: the column `negative`)",
-        json_schema_extra={"allowed": "the name of a column, or a list of such names"},
+        "lists of texts",
+        json_schema_extra={"allowed": "the name of a column, or a list of such names", "default": "`negative`"},
     )
     premise: str | None = _role("nli: the first sentence")
     hypothesis: str | None = _role("nli: the second sentence")
@@ -91,10 +96,15 @@ class _Place(Section):
     config: str | None = Field(
         default=None, min_length=1, description="hub only: the configuration (subset) of the data set"
     )
-    split: str | None = Field(default=None, min_length=1, description="hub only: the split")
+    split: str | None = Field(
+        default=None, min_length=1, description="hub only: the split (null: train, or validation for held-out data)"
+    )
     revision: str | None = Field(default=None, min_length=1, description="hub only: a branch, tag or commit")
     rows: Whole | None = Field(
-        default=None, ge=1, description="a sample of at most this many examples, drawn by the seed (null: all)"
+        default=None,
+        ge=1,
+        description="a sample of at most this many examples (null: all); in training drawn by the seed, held-out the "
+        "same for every seed",
     )
 
     @classmethod

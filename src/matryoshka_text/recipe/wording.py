@@ -1,6 +1,7 @@
 """One line per fault of a recipe: place, found, allowed, way out."""
 
 import json
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic_core import ErrorDetails
 from matryoshka_text.recipe.describe import Spot, allowed, branches, locate
 from matryoshka_text.recipe.section import OWN, Loc, Section
 
-__all__ = ["dotted", "faults_of", "shown"]
+__all__ = ["as_yaml", "dotted", "faults_of", "loc_of", "shown"]
 
 
 def faults_of(error: ValidationError, schema: type[Section]) -> Iterator[tuple[Loc, str]]:
@@ -26,6 +27,20 @@ def faults_of(error: ValidationError, schema: type[Section]) -> Iterator[tuple[L
 def dotted(loc: Loc) -> str:
     """`loc` as a user writes it: data[0].columns.anchor."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
+def loc_of(text: str) -> Loc:
+    """The path that `dotted` wrote as `text`."""
+    return tuple(int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[\]]+", text))
+
+
+def as_yaml(value: Any) -> str:  # noqa: ANN401 - a default or an example
+    """`value` as it is written in a recipe, on one line."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def shown(value: Any, limit: int = 60) -> str:  # noqa: ANN401 - raw input
@@ -81,7 +96,7 @@ def _way_out(spot: Spot) -> str:
     default = spot.field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, Section):
         return "leave the section out for its defaults"
-    return f"leave it out for the default, {_as_yaml(default)}"
+    return f"leave it out for the default, {as_yaml(default)}"
 
 
 def _example(spot: Spot) -> str:
@@ -89,13 +104,5 @@ def _example(spot: Spot) -> str:
         return "add the item"
     extra = spot.field.json_schema_extra if spot.field is not None else None
     if isinstance(extra, dict) and "example" in extra:
-        return f"write, for example, `{spot.path[-1]}: {_as_yaml(extra['example'])}`"
+        return f"write, for example, `{spot.path[-1]}: {as_yaml(extra['example'])}`"
     return f"write `{spot.path[-1]}:` with one of these"
-
-
-def _as_yaml(value: Any) -> str:  # noqa: ANN401 - a default or an example
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_as_yaml, value))}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,23 @@
+"""`mtext check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["check"]
+
+
+def check(recipes: Annotated[list[Path], typer.Argument(help="Recipes, YAML files.")]) -> None:
+    """Tell ALL that is wrong with RECIPES, with file, line and key; nothing is run. Exit status 2 where anything is."""
+    from matryoshka_text.build.check import inspect_recipe
+
+    found = [inspect_recipe(recipe) for recipe in recipes]
+    for findings in found:
+        for line in (*findings.problems, *findings.notes):
+            typer.echo(line)
+    for recipe, findings in zip(recipes, found, strict=True):
+        number = len(findings.problems)
+        typer.echo(f"{recipe}: {'ok' if not number else '1 error' if number == 1 else f'{number} errors'}")
+    if any(findings.problems for findings in found):
+        raise typer.Exit(2)

@@ -1,0 +1,179 @@
+"""Files of every allowed kind give the same rows, and every broken line its place."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from matryoshka_text.data.faults import Faults
+from matryoshka_text.data.tables import Table, open_file
+from matryoshka_text.errors import DataError
+from matryoshka_text.recipe.sources import SUFFIXES
+
+ROWS = [
+    {"a": "first, with a comma", "b": "12"},
+    {"a": 'a "quoted" text\nover two lines', "b": "NA"},
+    {"a": "é and 漢字", "b": "null"},
+]
+
+
+def as_bytes(suffix: str) -> bytes:
+    if suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        out = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), out)
+        return out.getvalue()
+    if suffix.startswith(".csv"):
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["a", "b"])
+        writer.writeheader()
+        writer.writerows(ROWS)
+        data = text.getvalue().encode()
+    else:
+        data = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    return gzip.compress(data) if suffix.endswith(".gz") else data
+
+
+def opened(path: Path) -> tuple[Table, list[tuple[int, dict[str, object]]], Faults]:
+    faults = Faults()
+    table = open_file(path, ("a", "b"), "data[0].file", faults)
+    return table, [(number, dict(row)) for number, row in table.rows], faults
+
+
+def told(faults: Faults) -> list[str]:
+    with pytest.raises(DataError) as error:
+        faults.raise_any()
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_of_file_gives_the_same_texts(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(as_bytes(suffix))
+    table, rows, faults = opened(path)
+    assert table.columns == ("a", "b")
+    assert [row for _, row in rows] == ROWS  # "12", "NA" and "null" stay texts
+    assert faults.count == 0
+
+
+def test_a_json_file_may_be_an_array(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS, indent=1))
+    _, rows, _ = opened(path)
+    assert rows == list(enumerate(ROWS, start=1))
+
+
+def test_numbers_are_the_lines_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(as_bytes(".jsonl"))
+    assert [number for number, _ in opened(tmp_path / "rows.jsonl")[1]] == [1, 2, 3]
+    (tmp_path / "rows.csv").write_bytes(as_bytes(".csv"))
+    assert [number for number, _ in opened(tmp_path / "rows.csv")[1]] == [2, 3, 5]  # the header is line 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("\ufeffa,b\nx,y\n", encoding="utf-8")
+    assert opened(tmp_path / "rows.csv")[0].columns == ("a", "b")
+
+
+def test_a_long_document_fits_into_a_csv_cell(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n" + "x" * 200_000 + ",y\n")
+    assert len(str(opened(tmp_path / "rows.csv")[1][0][1]["a"])) == 200_000
+
+
+def test_columns_that_the_first_object_leaves_out_are_known(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"a": "x"}\n{"a": "y", "b": "z"}\n')
+    assert opened(tmp_path / "rows.jsonl")[0].columns == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("r.jsonl", '{"a": "x"}\n{"a": \n', ":2: found broken JSON (Expecting value); allowed: one JSON object a line"),
+        ("r.jsonl", '{"a": "x"}\n["x"]\n', ":2: found ['x']; allowed: an object with named texts; correct it"),
+        (
+            "r.jsonl",
+            '{"a": "x"}\n\n{"a": "y"}\n',
+            ":2: found an empty row; allowed: one JSON object a line; delete the",
+        ),
+        ("r.csv", "a,b\nx,y\nz\n", ":3: found 1 cells; allowed: 2, as in the header; add or quote cells"),
+        ("r.csv", "a,b\nx,y,z\n", ":2: found 3 cells; allowed: 2, as in the header; add or quote cells"),
+        ("r.csv", "a,b\n\nx,y\n", ":2: found an empty row; allowed: a row of cells; delete the line"),
+    ],
+)
+def test_broken_lines_become_faults(tmp_path: Path, name: str, content: str, expected: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as error:
+        opened(tmp_path / name)[2].raise_any()
+    assert f"{tmp_path / name}{expected}" in str(error.value)
+
+
+def test_blank_lines_at_the_end_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"a": "x"}\n\n\n')
+    (tmp_path / "r.csv").write_text("a,b\nx,y\n\n\n")
+    assert opened(tmp_path / "r.jsonl")[2].count == 0
+    assert opened(tmp_path / "r.csv")[2].count == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("r.jsonl", b"", "found no rows; allowed: at least one; fill the file, or take it out of the recipe"),
+        ("r.csv", b"a,b\n", "found no rows"),
+        ("r.json", b"[]", "found no rows"),
+        ("r.json", b'[{"a": 1},\n 5', ":2: found broken JSON"),
+        ("r.csv", b'a,b\n"x,y\n', ":2: found broken CSV"),
+        ("r.csv", b"a,a\nx,y\n", ":1: found a column name twice"),
+        ("r.jsonl", b'{"a": "\xff"}\n', "found bytes that are not UTF-8"),
+        ("r.jsonl.gz", b'{"a": "x"}\n', "cannot be read (Not a gzipped file"),
+        ("r.jsonl.gz", gzip.compress(b'{"a": "x"}\n' * 99)[:-9], "cannot be read ("),
+        ("r.parquet", b"PAR1", "is no parquet file"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as error:
+        opened(tmp_path / name)
+    assert str(error.value).startswith(str(tmp_path / name))
+    assert expected in str(error.value)
+
+
+def test_a_missing_file_offers_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError) as error:
+        opened(tmp_path / "pair.jsonl")
+    assert str(error.value) == (
+        f"data[0].file: found no file {tmp_path}/pair.jsonl; allowed: an existing file (relative to the recipe's "
+        f"folder); in {tmp_path} there are pairs.jsonl"
+    )
+    with pytest.raises(DataError, match="found the folder"):
+        opened(tmp_path)
+    with pytest.raises(DataError, match="has no data files"):
+        opened(tmp_path / "none" / "x.csv")
+
+
+def test_the_first_ten_faults_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"a": "x"}\n' + "{\n" * 25)
+    lines = told(opened(tmp_path / "r.jsonl")[2])
+    assert len(lines) == 11
+    assert lines[-1] == "and 15 more faults of this data set"
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    texts: Callable[[Path], list[object]] = lambda path: [row["a"] for _, row in opened(path)[1]]  # noqa: E731
+    for suffix in (".jsonl", ".csv.gz", ".parquet"):
+        path = tmp_path / f"rows{suffix}"
+        path.write_bytes(as_bytes(suffix))
+        before = texts(path)
+        ROWS[0]["a"] = "changed, with a comma"  # the same length: size and time stamp could hide it
+        try:
+            path.write_bytes(as_bytes(suffix))
+            assert texts(path) != before
+        finally:
+            ROWS[0]["a"] = "first, with a comma"

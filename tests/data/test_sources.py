@@ -1,0 +1,152 @@
+"""Training sources: what they give, and the place of every wrong row."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matryoshka_text.data import read_source
+from matryoshka_text.data.sources import sampled
+from matryoshka_text.errors import DataError
+from matryoshka_text.recipe import Source
+
+PAIR = {"anchor": "a", "positive": "p"}
+
+
+def write(folder: Path, rows: list[Any]) -> None:
+    (folder / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def source(kind: str = "pairs", **settings: Any) -> Source:
+    return Source(name="s", file="r.jsonl", kind=kind, **settings)
+
+
+def faults(folder: Path, rows: list[Any], kind: str = "pairs", **settings: Any) -> list[str]:
+    write(folder, rows)
+    with pytest.raises(DataError) as error:
+        read_source(source(kind, **settings), folder, key="data[3]")
+    return str(error.value).replace(f"{folder}/", "").splitlines()
+
+
+def test_pairs(tmp_path: Path) -> None:
+    write(tmp_path, [{"q": "a", "d": "b", "other": 5}, {"q": "c", "d": "d"}])
+    found = read_source(source(columns={"anchor": "q", "positive": "d"}), tmp_path)
+    assert found.texts == [("a", "b"), ("c", "d")]
+    assert found.numbers == [1, 2]
+    assert found.negatives == 0
+
+
+@pytest.mark.parametrize(
+    ("negatives", "columns"),
+    [
+        ({"negative": "x"}, {}),
+        ({"n": "x"}, {"negatives": "n"}),
+        ({"n": ["x"]}, {"negatives": "n"}),
+        ({"n": ["x", "y", "z"]}, {"negatives": "n"}),
+        ({"n1": "x", "n2": "y"}, {"negatives": ["n1", "n2"]}),
+    ],
+)
+def test_triplets_with_any_number_of_negatives(tmp_path: Path, negatives: dict[str, Any], columns: Any) -> None:
+    write(tmp_path, [{**PAIR, **negatives}] * 2)
+    found = read_source(source("triplets", columns=columns), tmp_path)
+    (cell, *more) = negatives.values()
+    expected = tuple(cell) if isinstance(cell, list) else (cell, *more)
+    assert found.texts == [("a", "p", *expected)] * 2
+    assert found.negatives == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("", "an empty text; allowed: a text that is not blank; fill the cell, or delete the row"),
+        (" \t", "a text of blanks; allowed: a text that is not blank; fill the cell, or delete the row"),
+        (None, "null; allowed: a text that is not blank; write a text there, or delete the row"),
+        (5, "5 (int); allowed: a text that is not blank; write a text there, or delete the row"),
+        (["x"], "['x'] (list); allowed: a text that is not blank; write a text there, or delete the row"),
+        (True, "true (bool); allowed: a text that is not blank; write a text there, or delete the row"),
+        ("\ud800", "a text with half a surrogate pair; allowed: a text that is not blank; write the character whole"),
+    ],
+)
+def test_a_cell_that_is_no_text(tmp_path: Path, cell: Any, found: str) -> None:
+    rows = [PAIR, {"anchor": "a", "positive": cell}]
+    assert faults(tmp_path, rows) == [f"r.jsonl:2: positive (column 'positive'): found {found}"]
+
+
+def test_a_cell_that_is_not_there_and_every_fault_of_a_row(tmp_path: Path) -> None:
+    assert faults(tmp_path, [PAIR, {"anchor": ""}]) == [
+        "r.jsonl:2: anchor (column 'anchor'): found an empty text; allowed: a text that is not blank; "
+        "fill the cell, or delete the row",
+        "r.jsonl:2: positive (column 'positive'): found no such cell; allowed: a text that is not blank; "
+        "add it, or delete the row",
+    ]
+
+
+def test_an_object_without_cells_is_an_empty_row(tmp_path: Path) -> None:
+    assert len(faults(tmp_path, [PAIR, {}])) == 2
+
+
+def test_missing_columns_are_told_once_with_those_there_are(tmp_path: Path) -> None:
+    found = faults(tmp_path, [{"anchr": "a", "text": "b"}] * 50)
+    assert found == [
+        "data[3].columns.anchor: found no column 'anchor' in r.jsonl; allowed: anchr, text; write `anchor: anchr`",
+        "data[3].columns.positive: found no column 'positive' in r.jsonl; allowed: anchr, text; "
+        "name the column that holds the positive",
+    ]
+
+
+def test_rows_with_another_number_of_negatives_than_the_first(tmp_path: Path) -> None:
+    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["x"], ["x", "y", "z"], [], "x", ["x", ""], None)]
+    found = faults(tmp_path, rows, "triplets")
+    assert found[:3] == [
+        "r.jsonl:2: negatives: found 1, fewer than the 2 of the first row; allowed: 2 in every row; "
+        "add some, or delete the row",
+        "r.jsonl:3: negatives: found 3, more than the 2 of the first row; allowed: 2 in every row; "
+        "leave some out, or delete the row",
+        "r.jsonl:4: negatives: found none; allowed: at least one text; add one, or delete the row",
+    ]
+    assert found[3].startswith("r.jsonl:5: negatives: found 1, fewer than the 2")
+    assert found[4].startswith("r.jsonl:6: negatives (column 'negative[1]'): found an empty text")
+    assert found[5].startswith("r.jsonl:7: negatives (column 'negative'): found null")
+
+
+def test_rows_that_lack_one_of_several_columns_of_negatives(tmp_path: Path) -> None:
+    rows = [{**PAIR, "n1": "x", "n2": "y"}, {**PAIR, "n1": "x"}, {**PAIR, "n1": "x", "n2": None}]
+    found = faults(tmp_path, rows, "triplets", columns={"negatives": ["n1", "n2"]})
+    assert len(found) == 2
+    assert found[0].startswith("r.jsonl:2: negatives: found 1, fewer than the 2 of the first row; column 'n2' has none")
+
+
+def test_nli_gives_triplets_and_tells_labels_it_does_not_know(tmp_path: Path) -> None:
+    def row(label: Any, text: str) -> dict[str, Any]:
+        return {"premise": "p", "hypothesis": text, "label": label}
+
+    write(tmp_path, [row(0, "yes"), row(-1, "?"), row("-", "!"), row(2, "no"), row("neutral", "so-so")])
+    found = read_source(source("nli"), tmp_path)
+    assert found.texts == [("p", "yes", "no")]
+    assert found.numbers == [1]
+    assert faults(tmp_path, [row(0, "yes"), row(3, "x"), row("maybe", "y")], "nli") == [
+        "r.jsonl:2: label (column 'label'): found 3; allowed: entailment, neutral, contradiction, or 0, 1, 2 in this "
+        "order, or -1 for none; rename the label, or delete the row",
+        "r.jsonl:3: label (column 'label'): found 'maybe'; allowed: entailment, neutral, contradiction, or 0, 1, 2 in "
+        "this order, or -1 for none; rename the label, or delete the row",
+    ]
+    assert faults(tmp_path, [row(0, "yes"), row(1, "x")], "nli") == [
+        "r.jsonl: found no premise with both an entailed and a contradicted hypothesis; allowed: at least one; "
+        "use more data, or another kind"
+    ]
+
+
+def test_a_sample_is_seeded_keeps_the_order_and_the_places(tmp_path: Path) -> None:
+    write(tmp_path, [{"anchor": f"a{i}", "positive": f"p{i}"} for i in range(100)])
+    one, again, other = (read_source(source(rows=10), tmp_path, seed=seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one.texts != other.texts
+    assert len(one.texts) == 10
+    assert one.numbers == sorted(one.numbers)
+    assert [texts[0] for texts in one.texts] == [f"a{number - 1}" for number in one.numbers]
+    assert len(read_source(source(rows=1000), tmp_path).texts) == 100
+
+
+def test_the_sample_is_the_same_on_every_machine() -> None:
+    assert sampled(1000, 5, "0:s") == [186, 312, 405, 522, 653]

@@ -1,0 +1,97 @@
+"""Reading a recipe file."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from matryoshka_text.errors import RecipeError
+from matryoshka_text.recipe import load_recipe, read_recipe
+
+Problems = Callable[..., list[str]]
+
+
+def test_one_error_tells_everything(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\ndims: [2, 1]\nfoo: 1\n")
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 6
+    assert all(line.startswith(f"{path}:") for line in lines)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "5\n", "- a\n- b\n"])
+def test_a_file_that_is_no_mapping(problems: Problems, text: str) -> None:
+    (problem,) = problems(text=text)
+    assert problem.startswith("r.yaml: found ")
+    assert problem.endswith("; allowed: a mapping of keys; start with `name: my-recipe`")
+
+
+def test_broken_yaml_names_the_line(problems: Problems) -> None:
+    (problem,) = problems(text="name: x\ndims: [1, 2\nseed: 1\n")
+    assert problem.startswith("r.yaml:3: found broken YAML (")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(b"name: \xff\n")
+    assert read_recipe(path).problems == (
+        f"{path}: found bytes that are not UTF-8 (at byte 6); allowed: UTF-8 text; save it as UTF-8",
+    )
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path, good: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("\ufeff" + good, encoding="utf-8")
+    assert load_recipe(path).name == "good"
+
+
+def test_a_missing_file_offers_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text("")
+    (problem,) = read_recipe(tmp_path / "quickstrat.yaml").problems
+    assert problem.endswith(f"the .yaml files in {tmp_path} are: quickstart.yaml")
+    (problem,) = read_recipe(tmp_path / "none" / "x.yaml").problems
+    assert problem.endswith("none holds no .yaml file")
+
+
+def test_a_folder_and_a_glob_that_matches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("")
+    (problem,) = read_recipe(tmp_path).problems
+    assert problem == f"{tmp_path}: found a folder; allowed: a recipe file; name one of its .yaml files (a.yaml)"
+    (problem,) = read_recipe(tmp_path / "*.yml").problems
+    assert problem == (
+        f"{tmp_path}/*.yml: found no file that matches; allowed: existing recipe files; look in {tmp_path}"
+    )
+
+
+def test_files_are_relative_to_the_recipe_or_to_its_folder_key(tmp_path: Path, good: str) -> None:
+    path = tmp_path / "sub" / "r.yaml"
+    path.parent.mkdir()
+    path.write_text(good)
+    assert load_recipe(path).folder == tmp_path / "sub"
+    path.write_text(good + "folder: ..\n")
+    assert load_recipe(path).folder == tmp_path
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; import matryoshka_text.recipe; "
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'sentence_transformers', 'mteb'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    broken = subprocess.run(
+        [sys.executable, "-c", "import numpy; " + code], capture_output=True, text=True, check=False
+    )
+    assert "AssertionError" in broken.stderr, "the check above cannot fail"
+
+
+def test_public_names() -> None:
+    import matryoshka_text.recipe as room
+
+    assert all(hasattr(room, name) for name in room.__all__)
+    assert sorted(room.__all__, key=str.casefold) == sorted(set(room.__all__), key=str.casefold)

@@ -1,0 +1,73 @@
+"""YAML as a recipe reads it."""
+
+import pytest
+
+from matryoshka_text.recipe.yaml_text import dump_yaml, parse_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5e-5", 5e-5),
+        ("5.0e-5", 5e-5),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("-3", -3),
+        ("010", 10),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("no", "no"),
+        ("on", "on"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("2024-01-01", "2024-01-01"),
+        ('"5e-5"', "5e-5"),
+        ("!!str 5", "5"),
+        ("[1, a]", [1, "a"]),
+        ("0x10", "0x10"),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
+    found = parse_yaml(f"key: {text}\n")
+    assert found.faults == []
+    assert found.value == {"key": value}
+    assert type(found.value["key"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["5e-5", "1e5", "no", "null", "", "12", "1:30", "a: b", "# x", "é", "true", " a ", "~"]
+)
+def test_texts_survive_a_dump(value: str) -> None:
+    assert parse_yaml(dump_yaml({"key": value, "list": [value]})).value == {"key": value, "list": [value]}
+
+
+def test_every_key_and_item_has_its_line() -> None:
+    found = parse_yaml("# a comment\na: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n")
+    assert found.lines[("a",)] == 2
+    assert found.lines[("b", 0)] == 4
+    assert found.lines[("b", 1, "d")] == 6
+    assert found.line_of(("b", 1, "missing")) == 5
+    assert found.line_of(("missing",)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "part"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 3, "found the key 'a' again (first in line 1); remove one of the two"),
+        ("a: [1\n", 2, "found broken YAML"),
+        ("a: 1\n---\nb: 2\n", 2, "another document"),
+        ("a: !!python/object/apply:os.system [ls]\n", 1, "allowed: plain values; remove it"),
+        ("a: !Custom x\n", 1, "found the tag '!Custom'"),
+        ("? [a]\n: 1\n", 1, "found a key that is no name"),
+        ("a: &x [*x]\n", 1, "found an alias to its own section"),
+        ("a: \x07\n", 1, "found broken YAML"),
+        ("a:\n\tb: 1\n", 2, "found broken YAML"),
+    ],
+)
+def test_faults_have_their_line(text: str, line: int, part: str) -> None:
+    found = parse_yaml(text)
+    assert [number for number, _ in found.faults] == [line]
+    assert part in found.faults[0][1]
