@@ -108,7 +108,7 @@ def csv_rows(path: Path, faults: Faults) -> Iterator[Row]:
                 faults.add(f"{path}:{number}", what)
 
 
-def _numbered(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - untyped
+def _numbered(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     number = reader.line_num + 1
     try:
         for cells in reader:

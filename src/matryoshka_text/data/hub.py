@@ -26,7 +26,7 @@ def open_hub(section: Source | HeldOut, wanted: Sequence[str], key: str) -> Tabl
     return Table(f"hub {section.hub}{config} {section.split}", tuple(dataset.column_names), rows)
 
 
-def _load(section: Source | HeldOut, key: str) -> Any:  # noqa: ANN401 - datasets is untyped here
+def _load(section: Source | HeldOut, key: str) -> Any:
     import datasets
 
     hub = str(section.hub)
@@ -56,7 +56,7 @@ def _load(section: Source | HeldOut, key: str) -> Any:  # noqa: ANN401 - dataset
     return dataset
 
 
-def _require_revision(dataset: Any, section: Source | HeldOut, key: str) -> None:  # noqa: ANN401 - as above
+def _require_revision(dataset: Any, section: Source | HeldOut, key: str) -> None:
     # Where the hub is out of reach, datasets serves the newest cached copy whatever revision was asked for. The folder
     # of a cached copy is named by its commit.
     if section.revision is None or not re.fullmatch("[0-9a-f]{40}", section.revision) or not dataset.cache_files:
@@ -69,7 +69,7 @@ def _require_revision(dataset: Any, section: Source | HeldOut, key: str) -> None
         )
 
 
-def _rows(dataset: Any, used: list[str]) -> Iterator[Row]:  # noqa: ANN401 - as above
+def _rows(dataset: Any, used: list[str]) -> Iterator[Row]:
     from datasets import ClassLabel
 
     features = dataset.features

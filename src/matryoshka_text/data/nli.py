@@ -26,7 +26,7 @@ class Judged(NamedTuple):
     label: str
 
 
-def label_of(cell: Any) -> str | None:  # noqa: ANN401 - any cell
+def label_of(cell: Any) -> str | None:
     """entailment, neutral, contradiction or unlabelled (-1, "-"); None where `cell` is none of these."""
     if isinstance(cell, bool) or not isinstance(cell, str | int):
         return None

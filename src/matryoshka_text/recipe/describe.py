@@ -64,7 +64,7 @@ def sections_in(annotation: Type) -> Iterator[type[Section]]:
             yield from sections_in(get_args(option)[0])
 
 
-def origin(annotation: Type) -> Any:  # noqa: ANN401 - typing's own result is typed too narrowly for comparisons
+def origin(annotation: Type) -> Any:
     """What `annotation` is made of (tuple, Literal, Union, …), or None."""
     return _get_origin(annotation)
 

@@ -12,7 +12,7 @@ __all__ = ["SLUG", "Names"]
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
-def _name_or_names(value: Any) -> Any:  # noqa: ANN401 - raw input
+def _name_or_names(value: Any) -> Any:
     if isinstance(value, str) and value:
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name for name in value):

@@ -132,7 +132,7 @@ def _number_of_weights(dims: Sequence[Any] | None, weights: Sequence[Any] | None
         )
 
 
-def _repeated_kinds(objectives: Any) -> Iterator[Fault]:  # noqa: ANN401 - raw input
+def _repeated_kinds(objectives: Any) -> Iterator[Fault]:
     seen: dict[Any, int] = {}
     for index, objective in enumerate(objectives or ()):
         kind = value_of(objective, "kind")

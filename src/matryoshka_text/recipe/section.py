@@ -39,7 +39,7 @@ class Section(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _all_faults(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - raw input
+    def _all_faults(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         # pydantic runs a check across keys only where every key is right; a user wants to hear of both kinds at once.
         if not isinstance(data, dict):
             return handler(data)
@@ -65,7 +65,7 @@ class Section(BaseModel):
         return section
 
 
-def value_of(section: Any, key: str) -> Any:  # noqa: ANN401 - raw input
+def value_of(section: Any, key: str) -> Any:
     """`section[key]` of a raw mapping or `section.key` of a finished section; None where there is none."""
     return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
 

@@ -199,7 +199,7 @@ class Checkpoints(Section):
     keep: Whole = Field(default=2, ge=1, description="how many of the newest are kept, beside the best")
 
 
-def repeated_names(key: str, sections: Any) -> Iterator[Fault]:  # noqa: ANN401 - raw input
+def repeated_names(key: str, sections: Any) -> Iterator[Fault]:
     """A fault for each of `sections` whose name an earlier one has."""
     seen: dict[Any, int] = {}
     for index, section in enumerate(sections or ()):

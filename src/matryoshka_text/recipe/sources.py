@@ -33,7 +33,7 @@ class _Roles(Section):
         return {role: column for role, column in handler(self).items() if column is not None}
 
 
-def _role(description: str, allowed: str = _COLUMN) -> Any:  # noqa: ANN401 - pydantic's own Field() is of any type
+def _role(description: str, allowed: str = _COLUMN) -> Any:
     return Field(
         default=None,
         min_length=1,

@@ -34,7 +34,7 @@ def loc_of(text: str) -> Loc:
     return tuple(int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[\]]+", text))
 
 
-def as_yaml(value: Any) -> str:  # noqa: ANN401 - a default or an example
+def as_yaml(value: Any) -> str:
     """`value` as it is written in a recipe, on one line."""
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(as_yaml, value))}]"
@@ -43,7 +43,7 @@ def as_yaml(value: Any) -> str:  # noqa: ANN401 - a default or an example
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def shown(value: Any, limit: int = 60) -> str:  # noqa: ANN401 - raw input
+def shown(value: Any, limit: int = 60) -> str:
     """`value` in a message: short, and on one line."""
     if isinstance(value, dict):
         text = f"a section with {', '.join(map(str, value)) or 'nothing'}"
@@ -72,13 +72,13 @@ def _unknown_key(key: str, spot: Spot) -> str:
     return f"found an unknown key; allowed: {', '.join(keys)}; {way_out}"
 
 
-def _unknown_kind(found: Any, spot: Spot) -> str:  # noqa: ANN401 - raw input
+def _unknown_kind(found: Any, spot: Spot) -> str:
     kinds = [str(kind) for option in branches(spot.annotation) for kind in _kinds(option)]
     has = shown(found["kind"]) if isinstance(found, dict) and "kind" in found else "no kind"
     return f"found {has}; allowed: kind {' or '.join(kinds)}; write `kind: {kinds[0]}`"
 
 
-def _kinds(section: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type
+def _kinds(section: Any) -> tuple[Any, ...]:
     return tuple(getattr(section.model_fields["kind"].annotation, "__args__", ()))
 
 

@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 - PyYAML's own signature
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
@@ -86,7 +86,7 @@ def parse_yaml(text: str) -> Document:
     return found
 
 
-def _plain(node: yaml.Node, loc: Loc, found: Document, around: tuple[int, ...]) -> Any:  # noqa: ANN401 - any value
+def _plain(node: yaml.Node, loc: Loc, found: Document, around: tuple[int, ...]) -> Any:
     found.lines.setdefault(loc, node.start_mark.line + 1)
     if id(node) in around:
         found.faults.append((node.start_mark.line + 1, "found an alias to its own section; write the values out"))
@@ -119,7 +119,7 @@ def _mapping(node: yaml.MappingNode, loc: Loc, found: Document, around: tuple[in
     return values
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - any value
+def _scalar(node: yaml.ScalarNode) -> Any:
     text = str(node.value)
     kind = node.tag.removeprefix(_TAG)
     if kind == "null" or not _CORE.get(kind, re.compile("")).match(text):
