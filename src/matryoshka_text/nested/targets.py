@@ -1,0 +1,117 @@
+"""The two kinds of target a softmax is compared with: one column a row, or a whole distribution."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["HardTargets", "SoftTargets", "Softmax", "Targets", "Tile", "taken_out_value"]
+
+
+def taken_out_value(dtype: torch.dtype) -> float:
+    """The logit of a column that is taken out: its share is exactly 0, and 0 times it is 0, unlike with -infinity."""
+    return torch.finfo(dtype).min / 2
+
+
+class Softmax(NamedTuple):
+    """A tile's logits and their softmax; the log-sum-exp of a row is `top + spread`.
+
+    The two parts are kept apart because a loss near 0 is lost in the rounding of their sum.
+    """
+
+    logits: Float[Tensor, "r n"]
+    share: Float[Tensor, "r n"]
+    top: Float[Tensor, " r"]
+    spread: Float[Tensor, " r"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "r n"], share: Float[Tensor, "r n"]) -> "Softmax":
+        """The softmax of `logits`, written into `share`."""
+        # torch's softmax is one fused pass, cheaper than exp alone; the largest share is 1 / sum_j exp(logit_j - top),
+        # at least 1/n, so its logarithm is safe.
+        torch.softmax(logits, 1, out=share)
+        return cls(logits, share, logits.amax(1), share.amax(1).log().neg_())
+
+
+@runtime_checkable
+class Tile(Protocol):
+    """The targets of some rows."""
+
+    @property
+    def gone(self) -> Bool[Tensor, "r n"] | None:
+        """True where a column is taken out of a row; None where nothing is."""
+
+    def compare(self, softmax: Softmax) -> Float[Tensor, " r"]:
+        """The loss of each row in nats; turns `softmax.share`, in place, into the gradient of the logits."""
+
+
+@runtime_checkable
+class Targets(Protocol):
+    """Targets that are formed a few rows at a time."""
+
+    def tile(self, rows: slice) -> Tile:
+        """The targets of `rows`."""
+
+
+@dataclass(frozen=True)
+class _HardTile:
+    target: Int[Tensor, "r 1"]
+    gone: Bool[Tensor, "r n"] | None
+
+    def compare(self, softmax: Softmax) -> Float[Tensor, " r"]:
+        """Cross-entropy: log-sum-exp minus the target's logit; gradient share - [column is the target]."""
+        behind = softmax.top - softmax.logits.gather(1, self.target).squeeze(1)
+        softmax.share.scatter_add_(1, self.target, softmax.share.new_full(self.target.shape, -1.0))
+        return behind + softmax.spread
+
+
+@dataclass(frozen=True)
+class HardTargets:
+    """One target column a row. A target is never taken out, whatever the mask or the ids say."""
+
+    target: Int[Tensor, " b"]
+    mask: Bool[Tensor, "b n"] | None = None
+    query_ids: Int[Tensor, " b"] | None = None
+    candidate_ids: Int[Tensor, " n"] | None = None
+
+    def tile(self, rows: slice) -> _HardTile:
+        """The targets of `rows`, with the columns that the mask or the ids take out."""
+        target = self.target[rows, None]
+        gone = None if self.mask is None else self.mask[rows]
+        if self.query_ids is not None and self.candidate_ids is not None:
+            same = self.query_ids[rows, None] == self.candidate_ids
+            gone = same if gone is None else same.logical_or_(gone)
+        return _HardTile(target, None if gone is None else gone.scatter(1, target, False))
+
+
+@dataclass(frozen=True)
+class _SoftTile:
+    teacher: Softmax
+    gone: Bool[Tensor, "r n"] | None
+
+    def compare(self, softmax: Softmax) -> Float[Tensor, " r"]:
+        """KL(teacher || student) = sum_j q_j (t_j - z_j) + lse(z) - lse(t); gradient share - q."""
+        teacher = self.teacher
+        apart = torch.linalg.vecdot(teacher.share, teacher.logits - softmax.logits)
+        softmax.share.sub_(teacher.share)
+        return apart + (softmax.top - teacher.top) + (softmax.spread - teacher.spread)
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """The softmax of the teacher's logits `rows @ columns.T`; `self_index` is the column that is the row itself."""
+
+    rows: Float[Tensor, "b e"]
+    columns: Float[Tensor, "n e"]
+    self_index: Int[Tensor, " b"] | None = None
+
+    def tile(self, rows: slice) -> _SoftTile:
+        """The teacher's distribution over the columns for `rows`."""
+        logits = self.rows[rows] @ self.columns.T
+        gone = None
+        if self.self_index is not None:
+            gone = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, self.self_index[rows, None], True)
+            logits.masked_fill_(gone, taken_out_value(logits.dtype))
+        return _SoftTile(Softmax.of(logits, torch.empty_like(logits)), gone)
