@@ -3,14 +3,25 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+RUN    := runs/quickstart
+BASE   := sentence-transformers/all-MiniLM-L6-v2
 
-.PHONY: quickstart test check lint types layers tables clean
+.PHONY: install quickstart test check lint types layers tables clean
 
+install: $(STAMP)
+
+# constraints.txt holds the exact versions that continuous integration uses.
 $(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "matryoshka-text needs Python 3.11 or later: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
+
+# Goes on where it was interrupted; remove runs/quickstart to start again.
+quickstart: $(STAMP)
+	$(BIN)/mtext train recipes/quickstart.yaml --out $(RUN) --resume
+	$(BIN)/mtext eval $(RUN)/model --suite quick --against $(BASE) --out $(RUN)/eval
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -25,4 +36,11 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
+# The generated pages.
+tables: $(STAMP)
+	$(BIN)/python -m matryoshka_text.recipe.table
+
 check: lint types layers test
+
+clean:
+	rm -rf $(VENV) runs dist build

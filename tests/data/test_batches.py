@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from matryoshka_text.data import Tokenizer
+from matryoshka_text.data.batches import Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 
 TEXTS = ["the cat", "money transfer to my bank account " * 10, "a woman playing the guitar", "dog"]

@@ -275,3 +275,15 @@ def test_the_row_that_breaks_the_model_is_named(
         TrainingError, match=r"step \d+: the loss is nan; rows of this batch to look at: \S*own\.jsonl:124\."
     ):
         train(recipe, out=tmp_path / "run")
+
+
+def test_a_full_disk_is_found_before_the_first_step(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(RunError, match=r"the run \(two checkpoints and the model\) needs .* MB free; .*--out"):
+        train(write_recipe(), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "recipe.yaml").exists()

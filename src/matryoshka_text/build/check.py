@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from matryoshka_text.data import SourceRows, Unreachable, assembled, plan_batches, read_held_out, read_source
-from matryoshka_text.encoder.resolve import require_bert_family, resolve_model, width_of
+from matryoshka_text.encoder.resolve import beside, require_bert_family, resolve_model, width_of
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.recipe import Base, Batch, HeldOut, Reading, Source, read_recipe
 from matryoshka_text.recipe.section import Loc, Section, value_of
@@ -160,7 +160,7 @@ def _check_models(values: dict[str, Any], findings: Findings) -> None:
 def _width(loc: Loc, name: str, revision: str | None, findings: Findings) -> int | None:
     """The width of model `name` where it is on this machine; a problem where it can never be had, else a note."""
     try:
-        found = resolve_model(name, revision, local_only=True)
+        found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True)
         require_bert_family(found.path, name)
         return width_of(found.path)
     except ModelError as error:

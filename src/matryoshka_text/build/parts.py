@@ -6,6 +6,7 @@ import torch
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import RecipeError
 from matryoshka_text.objectives import Distill, InfoNCE, Objective
 from matryoshka_text.recipe import Recipe
@@ -17,7 +18,7 @@ def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
     """The recipe's base, in float32, on `device`, with the recipe's dims; `RecipeError` where a dim is too wide."""
     base = recipe.base
     encoder = MatryoshkaEncoder(
-        base.model,
+        beside(base.model, recipe.folder),
         revision=base.revision,
         pooling=base.pooling,
         device=str(device),
@@ -46,7 +47,7 @@ def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncod
     if spec.teacher is None:
         teacher = copy.deepcopy(encoder)
     else:
-        teacher = MatryoshkaEncoder(spec.teacher, device=str(encoder.device))
+        teacher = MatryoshkaEncoder(beside(spec.teacher, recipe.folder), device=str(encoder.device))
     return teacher.requires_grad_(False).eval()
 
 

@@ -24,6 +24,10 @@ def train(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("matryoshka_text").setLevel(logging.INFO)
 
+    from transformers.utils.logging import disable_progress_bar
+
     from matryoshka_text.training import train as job
+
+    disable_progress_bar()  # a line per weight file says nothing here
 
     typer.echo(job(recipe, out=out, resume=resume, dry_run=dry_run).summary)

@@ -1,6 +1,5 @@
-"""Texts: where they come from, which rows make which batch, and what the encoder gets to see."""
+"""Texts: where they come from, and which rows make which batch. `data.batches`, which needs torch, is not pulled in."""
 
-from matryoshka_text.data.batches import Chunk, Tokenizer
 from matryoshka_text.data.examples import Examples, assembled, read_examples
 from matryoshka_text.data.fingerprints import fingerprint
 from matryoshka_text.data.held_out import HeldOutRows, read_held_out
@@ -10,11 +9,9 @@ from matryoshka_text.data.sources import SourceRows, read_source
 
 __all__ = [
     "BatchPlan",
-    "Chunk",
     "Examples",
     "HeldOutRows",
     "SourceRows",
-    "Tokenizer",
     "Unreachable",
     "assembled",
     "fingerprint",

@@ -92,8 +92,8 @@ def _guarded(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def _parquet(path: Path, wanted: Sequence[str]) -> Table:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+    import pyarrow
+    import pyarrow.parquet as parquet
 
     try:
         file = parquet.ParquetFile(path)

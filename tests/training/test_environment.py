@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from matryoshka_text.errors import RunError
+from matryoshka_text.training.environment import differences, environment, require_same_data
+
+
+def _now(**changes: object) -> dict[str, object]:
+    made = environment(
+        device=torch.device("cpu"), processes=1, precision="float32", data={"data.nli": "sha256:1"}, model={"name": "m"}
+    )
+    return {**made, **changes}
+
+
+def test_nothing_differs_from_itself() -> None:
+    assert differences(_now(), _now()) == []
+    require_same_data(_now(), _now(), Path("run"))
+
+
+def test_what_changes_the_last_bits_is_named() -> None:
+    stored = _now(threads=64, versions={**_now()["versions"], "torch": "1.0"})
+    changed = differences(stored, _now())
+    assert f"threads: 64 then, {torch.get_num_threads()} now" in changed
+    assert any(line.startswith("torch: 1.0 then, ") for line in changed)
+
+
+@pytest.mark.parametrize("kind", ["data", "model"])
+def test_other_contents_end_the_resume(kind: str) -> None:
+    with pytest.raises(RunError, match=f"run: the run began with other contents of {kind}: data.nli"):
+        require_same_data(_now(**{kind: {"data.nli": "sha256:2"}}), _now(), Path("run"))

@@ -1,0 +1,28 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from matryoshka_text.errors import RunError
+from matryoshka_text.training.metrics import MetricsFile
+
+
+def test_lines_after_the_checkpoint_are_cut_away(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path, keep=0)
+    file.write({"step": 1})
+    kept = file.sync()
+    file.write({"step": 2})
+    file.close()
+    with path.open("ab") as out:
+        out.write(b'{"step": 3, "lo')  # killed in the middle of a line
+    again = MetricsFile(path, keep=kept)
+    again.write({"step": 2, "again": True})
+    again.close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"step": 1}, {"step": 2, "again": True}]
+
+
+def test_a_file_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(RunError, match=r"has 3 bytes, but the checkpoint was written after 100"):
+        MetricsFile(tmp_path / "metrics.jsonl", keep=100)

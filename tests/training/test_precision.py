@@ -1,0 +1,20 @@
+import pytest
+import torch
+
+from matryoshka_text.training import precision
+
+
+@pytest.mark.parametrize("asked", ["float32", "bf16"])
+def test_what_is_asked_for_is_not_measured(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "speed_of_bf16", lambda _: pytest.fail("measured"))
+    assert precision.choose_precision(asked, torch.device("cpu")) == asked
+
+
+@pytest.mark.parametrize(("speed", "chosen"), [(0.2, "float32"), (1.29, "float32"), (1.31, "bf16"), (2.5, "bf16")])
+def test_auto_follows_the_measurement(speed: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "speed_of_bf16", lambda _: speed)
+    assert precision.choose_precision("auto", torch.device("cpu")) == chosen
+
+
+def test_the_measurement_is_a_ratio() -> None:
+    assert 0.01 < precision.speed_of_bf16(torch.device("cpu"), rounds=1) < 100
