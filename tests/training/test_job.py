@@ -286,4 +286,4 @@ def test_a_full_disk_is_found_before_the_first_step(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(RunError, match=r"the run \(two checkpoints and the model\) needs .* MB free; .*--out"):
         train(write_recipe(), out=tmp_path / "run")
-    assert not (tmp_path / "run" / "recipe.yaml").exists()
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """The command line: one short function per verb, heavy imports inside the verbs."""
 
+import errno
 import sys
 
 import click
@@ -12,6 +13,8 @@ from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
 
 __all__ = ["app", "main"]
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,6 +43,13 @@ def main() -> None:
         app()
     except MtextError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        # A folder that may not be written, a disk that filled up meanwhile: the user's to mend, not a fault to trace.
+        if error.filename is None and error.errno not in _DISK:
+            raise
+        place = f"{error.filename}: " if error.filename is not None else ""
+        click.echo(f"error: {place}{error.strerror}; mend that, or give another place with --out", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

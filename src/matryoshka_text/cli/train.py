@@ -12,7 +12,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/<name>-<hash>.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint; a run that has ended stays as it is.")
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint; a finished run stays as it is.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check recipe, data and model, say what would run, write nothing.")

@@ -100,6 +100,7 @@ class _Job:
     def run(self) -> TrainedRun:
         """Train to the end, and export."""
         if self.accelerator.is_main_process:
+            self._require_space()
             with self.folder.held():
                 return self._train()
         return self._train()
@@ -107,7 +108,6 @@ class _Job:
     def _train(self) -> TrainedRun:
         now = self._environment()
         if self.accelerator.is_main_process:
-            self._require_space()
             self._start(now)
         self.accelerator.wait_for_everyone()
         # Before the adapter goes in: the teacher is the model as it was.
