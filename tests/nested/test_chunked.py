@@ -54,7 +54,7 @@ def test_the_tile_size_changes_no_result(monkeypatch, rows):
 
 
 def test_tiles_are_small_on_a_processor_and_bounded_everywhere():
-    assert tile_rows(2048, CPU) == 256
+    assert tile_rows(2048, CPU) == 512
     assert tile_rows(30522, CPU) == 64
     assert tile_rows(2**20, CPU) == 4
     assert tile_rows(2**30, CPU) == 1
