@@ -40,7 +40,7 @@ class Row(BaseModel):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON Lines file, in order; [] where there is no such file, `DataError` for a line that is no row."""
+    """The rows of a JSON Lines file, in order; [] where there is no file, `DataError` for a line that is no row."""
     if not path.exists():
         return []
     rows = []

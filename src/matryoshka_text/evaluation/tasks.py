@@ -1,0 +1,111 @@
+"""mteb's own task classes over local folders, one fresh object per dim."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+from mteb.abstasks import AbsTaskClassification, AbsTaskMultilabelClassification, AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from matryoshka_text.evaluation.beir import read_beir
+from matryoshka_text.evaluation.labels import with_array_labels
+
+__all__ = ["LoadedTask", "beir_class", "local_class", "own_data_cache"]
+
+
+def local_class(task_class: Any, folder: Path | None, fingerprint: str) -> Any:
+    """The task class itself, but for where its data are: a subclass whose metadata name `folder` (None: the hub's).
+
+    Its dataset revision is the folder's fingerprint, because the folder is not the hub's revision, byte for byte.
+    """
+    body: dict[str, Any] = {"__module__": task_class.__module__, "__doc__": task_class.__doc__}
+    if folder is not None:
+        metadata = task_class.metadata
+        data = {**metadata.dataset, "path": str(folder), "revision": fingerprint}
+        body["metadata"] = metadata.model_copy(update={"dataset": data})
+    found = type(task_class.__name__, (task_class,), body)
+    # Several labels a text make no array.
+    one_label = issubclass(found, AbsTaskClassification) and not issubclass(found, AbsTaskMultilabelClassification)
+    return with_array_labels(found) if one_label else found
+
+
+def beir_class(name: str, folder: Path, fingerprint: str, split: str) -> Any:
+    """A retrieval task of mteb over a folder in BEIR layout, scored by nDCG@10. The text is taken to be English."""
+
+    def load_data(self: Any, num_proc: int | None = None, **kwargs: Any) -> None:
+        if not self.data_loaded:
+            self.dataset = {"default": {one: read_beir(folder, one) for one in self.eval_splits}}
+            self.data_loaded = True
+
+    metadata = TaskMetadata(
+        name=name,
+        description=f"Local retrieval set {name} in BEIR layout.",
+        dataset={"path": str(folder), "revision": fingerprint},
+        type="Retrieval",
+        category="t2t",
+        eval_splits=[split],
+        eval_langs=["eng-Latn"],
+        main_score="ndcg_at_10",
+    )
+    return type("BeirFolder", (AbsTaskRetrieval,), {"metadata": metadata, "load_data": load_data})
+
+
+class LoadedTask:
+    """A task whose data are in memory once, and fresh task objects that share them."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._loaded = make()
+        self._loaded.load_data()
+        # Some task classes have old-style data (queries, corpus, relevant_docs) on the object.
+        self._state = dict(self._loaded.__dict__)
+
+    @property
+    def metadata(self) -> Any:
+        """The task's metadata."""
+        return self._loaded.metadata
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that are scored."""
+        return list(self._loaded.eval_splits)
+
+    @property
+    def data(self) -> Any:
+        """The loaded data."""
+        return self._loaded.dataset
+
+    def fresh(self) -> Any:
+        """A new task object, as mteb has it right after loading: random states too, which scoring advances."""
+        task = self._make()
+        task.__dict__.update(self._state)
+        task.rng_state, task.np_rng = copy.deepcopy(self._state["rng_state"]), copy.deepcopy(self._state["np_rng"])
+        # Retrieval narrows the queries of the mapping it is given.
+        task.dataset = _containers(self._loaded.dataset)
+        return task
+
+
+def _containers(data: Any) -> Any:
+    if isinstance(data, datasets.DatasetDict):
+        return datasets.DatasetDict(data)
+    if isinstance(data, dict):
+        return {name: dict(part) if name == "relevant_docs" else _containers(part) for name, part in data.items()}
+    return data
+
+
+@contextmanager
+def own_data_cache(fingerprint: str | None) -> Iterator[None]:
+    """`datasets` with a cache of its own for this fingerprint (None: the usual one).
+
+    It files a local folder under the folder's NAME: another folder of that name would silently give the old rows.
+    """
+    before = datasets.config.HF_DATASETS_CACHE
+    if fingerprint is not None:
+        datasets.config.HF_DATASETS_CACHE = Path(before) / "matryoshka-text" / fingerprint[:32]
+    try:
+        yield
+    finally:
+        datasets.config.HF_DATASETS_CACHE = before

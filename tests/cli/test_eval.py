@@ -1,0 +1,135 @@
+"""`mtext eval` as a process."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = "name: own\ndescription: one task\ndata: data\ndims: [8, 16]\ntasks: [{task: STSBenchmark}]\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = random.Random(0)
+    words = "cat dog bank card money street guitar red blue".split()
+    data = tmp_path / "data/mteb__stsbenchmark-sts"
+    data.mkdir(parents=True)
+    rows = [
+        {
+            "sentence1": " ".join(rng.choices(words, k=5)),
+            "sentence2": " ".join(rng.choices(words, k=5)),
+            "score": rng.random(),
+        }
+        for _ in range(20)
+    ]
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "own.yaml").write_text(SUITE)
+    return tmp_path
+
+
+def in_process(
+    *arguments: object, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    """Status, stdout and stderr of the command run here: a process pays seconds for its imports."""
+    import datasets
+
+    from matryoshka_text.cli import main
+
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MTEXT_DATA_ROOT", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+    monkeypatch.setattr(sys, "argv", ["mtext", "eval", *map(str, arguments)])
+    status = 0
+    try:
+        main()
+    except SystemExit as end:
+        status = int(end.code or 0)
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def mtext(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    settings = {**os.environ, "HF_DATASETS_CACHE": str(folder / "datasets"), "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+    settings.pop("MTEXT_DATA_ROOT", None)
+    command = [sys.executable, "-m", "matryoshka_text", "eval", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False)
+
+
+def test_table_files_and_seconds(folder: Path, tiny_model: Path) -> None:
+    done = mtext(tiny_model, "--suite", "own.yaml", "--out", "out", folder=folder)
+    assert done.returncode == 0, done.stderr
+    label = tiny_model.parent.name
+    assert f"STSBenchmark: {label} (cosine_spearman x 100, test split)" in done.stdout
+    assert "share of full width" in done.stdout
+    assert f"STSBenchmark · {label}: load " in done.stderr and "(40 texts, 0 from the store), score " in done.stderr
+    written = {one.name for one in (folder / "out").iterdir()}
+    assert written == {"curve.png", "results", "results.md", "rows.jsonl", "table.txt", "vectors"}
+    assert [json.loads(line)["dim"] for line in (folder / "out/rows.jsonl").read_text().splitlines()] == [8, 16, 32]
+
+
+def test_dry_run_shows_everything_and_writes_nothing(
+    folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(folder.rglob("*"))
+    arguments = [tiny_model, "--suite", "own.yaml", "--dims", "4,8", "--against", tiny_model, "--dry-run"]
+    status, out, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 0, err
+    assert "STSBenchmark: STS, cosine_spearman; data: " in out
+    assert "dims 4, 8, 32" in out
+    assert set(folder.rglob("*")) == before
+
+
+def test_the_bundled_suite_is_checked_without_a_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--suite", "quick", "--dry-run"]
+    status, out, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 0, err
+    assert "Banking77Classification" in out and "squad" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--suite", "quik"], "error: unknown suite 'quik'; did you mean quick?"),
+        (["--suite", "own.yaml", "--dims", "8,64"], "error: --dims: found 64, but"),
+        (["--suite", "own.yaml", "--dims", "8;64"], "error: --dims: found '8;64'; allowed: whole numbers and commas"),
+        (["--suite", "sts", "--data-root", "data"], "5 of 6 tasks have no data"),
+        (["--suite", "own.yaml", "--against", "./none"], "error: ./none: there is no such folder"),
+        (["--suite", "own.yaml", "--out", "own.yaml/out"], "own.yaml/out: cannot be written"),
+    ],
+)
+def test_mistakes_end_with_status_2(
+    folder: Path,
+    tiny_model: Path,
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, _, err = in_process(tiny_model, *arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 2
+    assert said in err
+
+
+def test_no_model_is_a_mistake(folder: Path) -> None:
+    done = mtext("--suite", "own.yaml", folder=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no model given: mtext eval MODEL")
+
+
+def test_a_task_that_fails_is_in_the_last_lines(
+    folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folder / "data/mteb__stsbenchmark-sts/test.jsonl"
+    rows = [{**json.loads(line), "score": 1.0} for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = [tiny_model, "--suite", "own.yaml", "--out", "out"]
+    status, _, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 2
+    last = err.strip().splitlines()[-1]
+    assert last.startswith(f"  STSBenchmark · {tiny_model.parent.name}: ") and "no number" in last

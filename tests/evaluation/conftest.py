@@ -1,0 +1,101 @@
+"""Small data in the layouts of the real ones, and a second model."""
+
+import gzip
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import pytest
+
+WORDS = "cat dog bank card money street guitar red blue woman man playing running sleeping house picture water".split()
+
+
+def sentence(rng: random.Random, length: int = 6) -> str:
+    return " ".join(rng.choices(WORDS, k=length))
+
+
+def write_lines(path: Path, rows: list[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def write_data(root: Path, seed: int = 0) -> Path:
+    """A data root with STSBenchmark, Banking77 and one BEIR folder of a few dozen texts each."""
+    rng = random.Random(seed)
+    for split in ("validation", "test"):
+        rows = [{"sentence1": sentence(rng), "sentence2": sentence(rng), "score": rng.random() * 5} for _ in range(30)]
+        write_lines(root / "mteb/mteb__stsbenchmark-sts" / f"{split}.jsonl.gz", rows)
+    for split in ("train", "test"):
+        rows = [
+            {"text": f"{WORDS[label]} {sentence(rng, 3)}", "label": label, "label_text": WORDS[label]}
+            for label in range(4)
+            for _ in range(12)
+        ]
+        write_lines(root / "mteb/mteb__banking77" / f"{split}.jsonl", rows)
+    beir = root / "extra/pets"
+    write_lines(
+        beir / "corpus.jsonl.gz",
+        [{"_id": f"d{n}", "title": f"title {n}" if n % 2 else "", "text": sentence(rng, 12)} for n in range(25)],
+    )
+    write_lines(beir / "queries.jsonl", [{"_id": f"q{n}", "text": sentence(rng)} for n in range(10)])
+    (beir / "qrels").mkdir()
+    judged = "".join(f"q{n}\td{2 * n}\t1\n" for n in range(8))
+    (beir / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    return root
+
+
+@pytest.fixture
+def small_data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data")
+
+
+@pytest.fixture
+def make_data() -> Callable[..., Path]:
+    return write_data
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MTEXT_DATA_ROOT", raising=False)
+    monkeypatch.delenv("MTEXT_VECTOR_STORE", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+@pytest.fixture(scope="session")
+def other_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's twin: same name, other weights, and it says which dims it was trained for."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("other") / tiny_model.parent.name / tiny_model.name
+    shutil.copytree(tiny_model, folder)
+    tensors = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(1)
+    changed = {
+        name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "matryoshka_dimensions": [8, 16, 32]}))
+    return folder
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every text that goes through a model's `encode`, in order."""
+    from matryoshka_text.encoder import MatryoshkaEncoder
+
+    seen: list[str] = []
+    original = MatryoshkaEncoder.encode
+
+    def counting(self: MatryoshkaEncoder, inputs: list[str], *args: object, **kwargs: object) -> object:
+        seen.extend(inputs)
+        return original(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(MatryoshkaEncoder, "encode", counting)
+    yield seen

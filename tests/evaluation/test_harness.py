@@ -1,0 +1,220 @@
+"""The whole evaluation on small data: once encoded, every dim scored, nothing shared between models."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mteb import ResultCache
+
+from matryoshka_text.errors import EvaluationError, RunError
+from matryoshka_text.evaluation import Evaluation, evaluate
+from matryoshka_text.evaluation import score as scoring
+from matryoshka_text.rows import read_rows
+from matryoshka_text.suite import Suite, TaskEntry
+
+SUITE = Suite(
+    name="small",
+    tasks=(
+        TaskEntry(task="STSBenchmark"),
+        TaskEntry(task="Banking77Classification"),
+        TaskEntry(retrieval="pets"),
+    ),
+)
+DIMS = (4, 8, 16, 32)
+
+
+def run(model: Path, data: Path, out: Path, **settings: object) -> Evaluation:
+    return evaluate(model, SUITE, data_root=data, out=out, device="cpu", dims=DIMS, **settings)  # type: ignore[arg-type]
+
+
+def test_each_text_is_encoded_once_for_all_dims_and_never_again(
+    small_data: Path, tiny_model: Path, tmp_path: Path, encoded: list[str]
+) -> None:
+    first = run(tiny_model, small_data, tmp_path / "out")
+    # 60 sentences, 48 + 48 requests, 8 judged queries and 25 documents: all different.
+    assert len(encoded) == len(set(encoded)) == 189
+    assert sum(stage.encoded for stage in first.stages) == 189
+    encoded.clear()
+    second = run(tiny_model, small_data, tmp_path / "out")
+    assert encoded == []
+    assert [stage.found for stage in second.stages] == [60, 96, 33]
+    assert [one.score for one in second.rows] == [one.score for one in first.rows]
+    assert len(read_rows(tmp_path / "out/rows.jsonl")) == 2 * len(first.rows) == 24
+
+
+def test_a_store_of_its_own_serves_another_out(
+    small_data: Path, tiny_model: Path, tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTEXT_VECTOR_STORE", str(tmp_path / "store"))
+    run(tiny_model, small_data, tmp_path / "a")
+    encoded.clear()
+    run(tiny_model, small_data, tmp_path / "b")
+    assert encoded == []
+    assert not (tmp_path / "b/vectors").exists()
+
+
+def test_scores_are_those_of_mteb_with_plain_sentence_transformers(
+    small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    import mteb
+    from sentence_transformers import SentenceTransformer
+
+    from matryoshka_text.evaluation.plan import plan
+
+    found = run(tiny_model, small_data, tmp_path / "out")
+    for task in plan(tiny_model, SUITE, data_root=small_data).tasks:
+        for dim in (None, 8):
+            if dim and task.type == "Classification":
+                continue  # mteb leaves prefixes as they are; test_raw_prefixes compares those
+            model = SentenceTransformer(str(tiny_model), device="cpu", truncate_dim=dim)
+            theirs = mteb.evaluate(model, task.make(), cache=None, co2_tracker=False, show_progress_bar=False)
+            assert found.score(task.name, dim or 32) == pytest.approx(
+                100 * theirs.task_results[0].get_score(), abs=1e-3
+            )
+
+
+def test_raw_prefixes_are_mtebs_own(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    import mteb
+    from sentence_transformers import SentenceTransformer
+
+    raw = SUITE.model_copy(update={"normalize": False, "tasks": SUITE.tasks[1:2]})
+    found = evaluate(tiny_model, raw, data_root=small_data, out=tmp_path / "out", device="cpu", dims=(8,))
+    model = SentenceTransformer(str(tiny_model), device="cpu", truncate_dim=8)
+    task = found.plan.tasks[0].make()
+    theirs = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    assert found.score(task.metadata.name, 8) == pytest.approx(100 * theirs.task_results[0].get_score(), abs=1e-6)
+    assert not found.rows[0].normalize
+
+
+def test_two_models_never_share_results(small_data: Path, tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
+    both = run(tiny_model, small_data, tmp_path / "both", against=[other_model])
+    alone = run(other_model, small_data, tmp_path / "alone")
+    ours, theirs = both.plan.subjects
+    assert ours.name == theirs.name and ours.weights != theirs.weights
+    for task in SUITE.tasks:
+        for dim in DIMS:
+            assert both.score(task.name, dim, model=theirs.label) == alone.score(task.name, dim)
+    assert {row.weights for row in both.rows} == {ours.weights, theirs.weights}
+    assert both.score("STSBenchmark", 8) != both.score("STSBenchmark", 8, model=theirs.label)
+    assert len(list((tmp_path / "both/results").glob("*/*/STSBenchmark.json"))) == 2
+
+
+def test_the_layout_is_mtebs(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = run(tiny_model, small_data, tmp_path / "out")
+    results = ResultCache(tmp_path / "out").load_results(load_experiments="match_name").model_results
+    by_dim = {one.experiment_name: {r.task_name: 100 * r.get_score() for r in one.task_results} for one in results}
+    assert set(by_dim) == {None, "embed_dim_4", "embed_dim_8", "embed_dim_16"}
+    for dim, name in ((32, None), (8, "embed_dim_8")):
+        for task in SUITE.tasks:
+            assert by_dim[name][task.name] == pytest.approx(found.score(task.name, dim), abs=1e-3)
+    one = json.loads(next((tmp_path / "out/results").glob("*/*/STSBenchmark.json")).read_text())
+    assert one["dataset_revision"] == found.plan.tasks[0].data
+
+
+def test_the_files_of_an_evaluation(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = run(tiny_model, small_data, tmp_path / "out")
+    names = {"curve.png", "results", "results.md", "rows.jsonl", "table.txt", "vectors"}
+    assert {one.name for one in (tmp_path / "out").iterdir()} == names
+    row = read_rows(tmp_path / "out/rows.jsonl")[0]
+    assert (row.dim, row.bytes_per_vector, row.normalize, row.width) == (4, 16, True, 32)
+    assert {"mteb", "torch", "sentence-transformers", "matryoshka-text"} <= set(row.versions)
+    assert [table.title for table in found.tables()] == ["STSBenchmark", "Banking77Classification", "pets", "Mean"]
+
+
+def test_a_fresh_task_for_each_dim(
+    small_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mteb
+
+    seen: list[object] = []
+    original = mteb.evaluate
+
+    def watching(model: object, task: object, **settings: object) -> object:
+        seen.append(task)
+        return original(model, task, **settings)
+
+    monkeypatch.setattr(scoring.mteb, "evaluate", watching)
+    run(tiny_model, small_data, tmp_path / "out")
+    assert len(seen) == len({id(task) for task in seen}) == len(DIMS) * len(SUITE.tasks)
+
+
+def test_a_split_can_be_chosen(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    entries = tuple(TaskEntry(task="STSBenchmark", split=split) for split in ("validation", "test"))
+    both = SUITE.model_copy(update={"tasks": entries})
+    found = evaluate(tiny_model, both, data_root=small_data, out=tmp_path / "out", dims=(8,), device="cpu")
+    assert [(row.split, row.dim) for row in found.rows] == [
+        ("validation", 8),
+        ("validation", 32),
+        ("test", 8),
+        ("test", 32),
+    ]
+    assert [table.title for table in found.tables()] == ["STSBenchmark (validation)", "STSBenchmark", "Mean"]
+    whole = json.loads(next((tmp_path / "out/results").glob("*/*/STSBenchmark.json")).read_text())
+    assert set(whole["scores"]) == {"validation", "test"}
+
+
+def test_a_failing_task_does_not_stop_the_others(
+    small_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = scoring.save_result
+
+    def failing(out: Path, result: object, *rest: object, **settings: object) -> Path:
+        if result.task_name == "Banking77Classification":  # type: ignore[attr-defined]
+            raise RuntimeError("broken")
+        return original(out, result, *rest, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "save_result", failing)
+    found = run(tiny_model, small_data, tmp_path / "out")
+    assert {row.task for row in found.rows} == {"STSBenchmark", "pets"}
+    with pytest.raises(EvaluationError) as caught:
+        found.require_success()
+    assert (
+        str(caught.value).splitlines()[-1]
+        == f"  Banking77Classification · {tiny_model.parent.name}: RuntimeError: broken"
+    )
+
+
+def test_vectors_with_nan_name_texts_and_model(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_model, damaged)
+    tensors = load_file(damaged / "model.safetensors")
+    name = next(name for name in tensors if "word_embeddings" in name)
+    tensors[name][:] = float("nan")
+    save_file(tensors, damaged / "model.safetensors", metadata={"format": "pt"})
+    found = run(damaged, small_data, tmp_path / "out")
+    assert found.rows == ()
+    assert len(found.failures) == 3
+    assert "NaN or infinite numbers for" in found.failures[0].reason
+    assert list((tmp_path / "out").rglob("*.safetensors")) == []
+
+
+def test_constant_vectors_are_no_score(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    flat = tmp_path / "flat"
+    shutil.copytree(tiny_model, flat)
+    tensors = load_file(flat / "model.safetensors")
+    last = {name: t * 0 for name, t in tensors.items() if name.endswith("output.LayerNorm.weight")}
+    save_file({**tensors, **last}, flat / "model.safetensors", metadata={"format": "pt"})
+    only_sts = SUITE.model_copy(update={"tasks": SUITE.tasks[:1]})
+    found = evaluate(flat, only_sts, data_root=small_data, out=tmp_path / "out", dims=(8,), device="cpu")
+    assert not found.rows
+    assert len(found.failures) == 1
+
+
+def test_a_folder_that_cannot_be_written(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written .*--out"):
+        run(tiny_model, small_data, tmp_path / "file/out")
+
+
+def test_an_unknown_score_is_an_error(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = run(tiny_model, small_data, tmp_path / "out")
+    with pytest.raises(KeyError, match=r"no score of .* on STSBenchmark at 5 dims"):
+        found.score("STSBenchmark", 5)
