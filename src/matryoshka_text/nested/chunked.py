@@ -46,7 +46,7 @@ class _Needs:
 def tile_rows(columns: int, device: torch.device) -> int:
     """The number of rows visited at once.
 
-    A tile of 2^20 logits keeps the passes over it, K + 2 matrices of 4 MiB in float32, near the caches of two CPU cores.
+    A tile of 2^20 logits keeps the passes over it, K + 2 matrices of 4 MiB in float32, near the caches of two cores.
     Fewer than 64 rows starve the matrix products; from 2^16 columns on, memory decides. On one core of an EPYC (Zen 5),
     tiles of 64, 128, 256, 512, 1024 rows by 2048 columns took 300, 287, 275, 271, 304 ms (2026-11-21). A GPU has no use
     for small tiles.
