@@ -39,6 +39,7 @@ layers: $(STAMP)
 # The generated pages.
 tables: $(STAMP)
 	$(BIN)/python -m matryoshka_text.recipe.table
+	$(BIN)/python -m matryoshka_text.evaluation.page
 
 check: lint types layers test
 

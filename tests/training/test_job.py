@@ -155,9 +155,10 @@ def test_evaluation_keeps_the_best_and_draws_no_randomness(
         each = [list(line["evaluation"][name].values()) for name in ("scored", "found")]
         assert line["score"] == pytest.approx(np.mean(each))
     best = max(scored[1:], key=lambda line: line["score"])
-    assert json.loads((run.folder / "best" / "state.json").read_text())["step"] == best["step"]
+    (kept_at,) = (run.folder / "best").iterdir()
+    assert json.loads((kept_at / "state.json").read_text())["step"] == best["step"]
     again = MatryoshkaEncoder(run.model, device="cpu")
-    kept = load_file(run.folder / "best" / "weights.safetensors")
+    kept = load_file(kept_at / "weights.safetensors")
     assert all(torch.equal(again.state_dict()[name], kept[name]) for name in kept)
 
 

@@ -18,7 +18,7 @@ def train(
         bool, typer.Option("--dry-run", help="Check recipe, data and model, say what would run, write nothing.")
     ] = False,
 ) -> None:
-    """Train RECIPE; the run's folder gets metrics.jsonl, checkpoints and model/, a plain sentence-transformers model."""
+    """Train RECIPE; the run's folder gets model/, a plain sentence-transformers model, and all records."""
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The weights with the best held-out score so far."""
+        """The weights with the best held-out score so far, by step."""
         return self.path / "best"
 
     @property
@@ -104,7 +104,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a kill left half written."""
-        for part in (*self.path.glob(".*.part"), *self.path.glob(".*.old"), *self.checkpoints.glob(".*.part")):
+        for part in (p for home in (self.path, self.checkpoints, self.best) for p in home.glob(".*.part")):
             if part.is_dir():
                 shutil.rmtree(part, ignore_errors=True)
             else:

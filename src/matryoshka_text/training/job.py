@@ -86,7 +86,8 @@ class _Job:
         return "\n".join(
             [
                 f"run      {self.folder.path}",
-                f"base     {self.recipe.base.model} (from the {origin}), width {self.encoder.width}, {size:,} parameters",
+                f"base     {self.recipe.base.model} (from the {origin}), "
+                f"width {self.encoder.width}, {size:,} parameters",
                 f"dims     {', '.join(map(str, self.recipe.dims))}",
                 f"data     {len(self.examples):,} rows of {', '.join(s.name for s in self.recipe.data)}; "
                 f"{len(self.first_epoch):,} batches of {self.recipe.batch.size} an epoch, "

@@ -18,7 +18,7 @@ class MetricsFile:
         found = path.stat().st_size if path.exists() else 0
         if found < keep:
             raise RunError(
-                f"{path}: has {found} bytes, but the checkpoint was written after {keep}; the file was cut or replaced. "
+                f"{path}: has {found} bytes, but the checkpoint was written after {keep}; it was cut or replaced. "
                 "Restore it, or start again with another --out"
             )
         self._file = path.open("r+b" if path.exists() else "w+b")

@@ -1,9 +1,11 @@
 """From the first step, or the last checkpoint, to the model."""
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,6 +84,9 @@ class Run:
             read_checkpoint(checkpoint, self.loop.encoder, self.loop.optimizer)
             self.progress = _Progress(**checkpoint.state)
         if self._main:
+            # Weights that were the best after this checkpoint are trained again.
+            for later in (p for p in self.folder.best.glob("step-*") if p.name > self._best(self.progress.step).name):
+                shutil.rmtree(later)
             self._metrics = MetricsFile(self.folder.metrics, keep=self.progress.metrics_bytes)
         if self.recipe.trackers:
             # Tensorboard drops what a killed run logged after its checkpoint.
@@ -164,7 +169,7 @@ class Run:
         progress = self.progress
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_step, progress.without_better = score, done, 0
-            save_weights(self.folder.best, self.loop.encoder, {"step": done, "score": score})
+            save_weights(self._best(done), self.loop.encoder, {"step": done, "score": score})
             return
         progress.without_better += 1
         patience = self.recipe.stopping.patience
@@ -181,13 +186,18 @@ class Run:
             self.progress.metrics_bytes = self._metrics.sync()
             save_checkpoint(self.folder.checkpoints, self.loop.encoder, self.loop.optimizer, asdict(self.progress))
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
+            # Only now: until this checkpoint was whole, a resume would have gone back to the best one before.
+            prune(self.folder.best, 1)
         self.accelerator.wait_for_everyone()
+
+    def _best(self, step: int) -> Path:
+        return self.folder.best / f"step-{step:08d}"
 
     def _export(self) -> None:
         if not self._main:
             return
         if self.progress.best_step is not None:
-            load_weights(self.folder.best / "weights.safetensors", self.loop.encoder)
+            load_weights(self._best(self.progress.best_step) / "weights.safetensors", self.loop.encoder)
         export(self.loop.encoder, self.recipe, self.folder.model)
 
     def _summary(self, seconds: float) -> str:
