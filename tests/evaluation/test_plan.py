@@ -1,10 +1,11 @@
 """Everything that can be known before encoding is known, and said at once."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from matryoshka_text.errors import DataError, RecipeError
+from matryoshka_text.errors import DataError, ExtraMissing, RecipeError
 from matryoshka_text.evaluation.plan import default_dims, plan
 from matryoshka_text.suite import Suite, TaskEntry
 
@@ -93,3 +94,9 @@ def test_a_task_about_pictures_is_refused() -> None:
 def test_dims_that_cannot_be(small_data: Path, tiny_model: Path, dims: tuple[int, ...], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         plan(tiny_model, suite(STS), data_root=small_data, dims=dims)
+
+
+def test_without_mteb_the_way_out_is_said(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    with pytest.raises(ExtraMissing, match=r"an evaluation needs the package 'mteb'.*matryoshka-text\[eval\]"):
+        plan(None, suite(STS), data_root=small_data)

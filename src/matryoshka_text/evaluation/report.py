@@ -38,9 +38,8 @@ def _number(score: float | None) -> str:
 
 
 def rich_table(table: Table) -> RichTable:
-    """The table for a terminal or a text file."""
-    title = f"{table.title}: {table.labels[0]} ({table.note})"
-    shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    """The table for a terminal or a text file, without its title."""
+    shown = RichTable(box=box.SIMPLE_HEAD)
     for name in _header(table):
         shown.add_column(name, justify="right", overflow="fold")
     for dim in table.dims:
@@ -51,6 +50,8 @@ def rich_table(table: Table) -> RichTable:
 def print_tables(tables: Sequence[Table], console: Console) -> None:
     """Every table, one below the other."""
     for table in tables:
+        # Not the table's own title, which would be wrapped to the table's width.
+        console.print(f"{table.title}: {table.labels[0]} ({table.note})", style="bold", highlight=False, markup=False)
         console.print(rich_table(table), highlight=False)
 
 

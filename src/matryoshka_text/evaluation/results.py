@@ -60,8 +60,7 @@ def model_meta(subject: Subject, encoder: Any, *, dim: int, normalize: bool) -> 
 def save_result(out: Path, result: TaskResult, meta: ModelMeta, *, encode_kwargs: dict[str, Any]) -> Path:
     """The file the result was written to, below out/results. Scores of other splits of the same data are kept."""
     final = ResultCache(out).get_task_result_path(result.task_name, meta)
-    stage = Path(tempfile.mkdtemp(prefix=".results.", suffix=".part", dir=out))
-    try:
+    with tempfile.TemporaryDirectory() as stage:
         staged = ResultCache(stage)
         path = staged.get_task_result_path(result.task_name, meta)
         path.parent.mkdir(parents=True)
@@ -74,8 +73,6 @@ def save_result(out: Path, result: TaskResult, meta: ModelMeta, *, encode_kwargs
         # The result last: where it is, the files that describe it are.
         for file in sorted(path.parent.iterdir(), key=lambda one: one == path):
             write_whole(final.parent / file.name, file.read_bytes())
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return final
 
 

@@ -28,7 +28,15 @@ class Subject:
 
     def encoder(self, device: str | None) -> MatryoshkaEncoder:
         """The opened model, giving full width whatever its configuration cuts by default."""
-        encoder = MatryoshkaEncoder(str(self.path), device=device)
+        from transformers.utils import logging
+
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            encoder = MatryoshkaEncoder(str(self.path), device=device)
+        finally:
+            if bars:
+                logging.enable_progress_bar()
         encoder.truncate_dim = None
         return encoder.eval()
 
