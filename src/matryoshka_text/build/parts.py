@@ -40,7 +40,7 @@ def require_dims(recipe: Recipe, width: int) -> None:
 
 
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
-    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None where none is asked for."""
+    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None where none is asked."""
     spec = next((spec for spec in recipe.objectives if spec.kind == "distill"), None)
     if spec is None:
         return None

@@ -22,10 +22,13 @@ def write_curve(path: Path, tables: Sequence[Table]) -> None:
     # Not pyplot: no backend is chosen for the process, and no window can open.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(len(tables), _MOST_COLUMNS if len(tables) > 6 else 3)
     lines = math.ceil(len(tables) / columns)
-    figure = Figure(figsize=(4.0 * columns + 0.4, 3.1 * lines + 0.7), layout="constrained")
+    figure = Figure(
+        figsize=(4.0 * columns + 0.4, 3.1 * lines + 0.7), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+    )
     FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel, table in zip(panels, tables, strict=False):
@@ -33,7 +36,8 @@ def write_curve(path: Path, tables: Sequence[Table]) -> None:
     for panel in panels[len(tables) :]:
         panel.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3), frameon=False)
+    # Drawn last, to lie on top, but named first: the evaluated model.
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=min(len(labels), 3), frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)
     write_whole(path, picture.getvalue())
