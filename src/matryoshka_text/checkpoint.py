@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -55,13 +56,23 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint in `folder`; None where there is none."""
     found = sorted(folder.glob("step-*/state.json"))
-    return Checkpoint(found[-1].parent, json.loads(found[-1].read_text())) if found else None
+    if not found:
+        return None
+    try:
+        state = json.loads(found[-1].read_text())
+        return Checkpoint(found[-1].parent, {**state, "step": int(state["step"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(found[-1], error) from error
 
 
 def read_checkpoint(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put the checkpoint's weights into `model` and its moments into `optimizer`, bit for bit."""
     load_weights(checkpoint.path / "weights.safetensors", model)
-    stored = load_file(checkpoint.path / "optimizer.safetensors")
+    path = checkpoint.path / "optimizer.safetensors"
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
     state = optimizer.state_dict()
     state["state"] = {}
     for name, tensor in stored.items():
@@ -83,12 +94,23 @@ def save_weights(path: Path, model: nn.Module, state: dict[str, Any]) -> None:
 def load_weights(path: Path, model: nn.Module) -> None:
     """Put the weights of a file into `model`; `RunError` where they are another model's."""
     try:
-        missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    try:
+        missing, unexpected = model.load_state_dict(stored, strict=False)
     except RuntimeError as error:
         raise RunError(f"{path}: holds the weights of another model: {error}") from error
     tied = set(missing) - _repeated(model)
     if tied or unexpected:
         raise RunError(f"{path}: holds the weights of another model (lacks {sorted(tied)[:3]}, has {unexpected[:3]})")
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path}: is damaged ({type(error).__name__}: {error}); remove the folder {path.parent} and resume again, "
+        "from the checkpoint before it"
+    )
 
 
 def prune(folder: Path, keep: int) -> None:

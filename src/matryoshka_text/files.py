@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matryoshka_text.errors import RunError
 
-__all__ = ["require_space", "sha256_of", "sync_folder", "whole_folder", "write_whole"]
+__all__ = ["added_to_folder", "require_space", "sha256_of", "sync_folder", "whole_folder", "write_whole"]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -58,6 +58,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
     sync_folder(path.parent)
     shutil.rmtree(path.parent / f".{path.name}.old", ignore_errors=True)
+
+
+@contextmanager
+def added_to_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; when the block ends well its files take their places in `path`, one whole file after the other.
+
+    What else is in `path` (a repository's .git, somebody's notes) stays. Where `path` is not there or empty, the new
+    folder takes its place at once.
+    """
+    path = path.resolve()
+    if not path.exists() or not any(path.iterdir()):
+        with whole_folder(path) as beside:
+            yield beside
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as made:
+        beside = Path(made)
+        yield beside
+        for file in sorted(p for p in beside.rglob("*") if p.is_file()):
+            target = path / file.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    sync_folder(path)
 
 
 def sync_folder(path: Path) -> None:

@@ -44,7 +44,11 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text ({error}); move the file away, or write elsewhere with --out") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

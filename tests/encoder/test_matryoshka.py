@@ -132,3 +132,83 @@ def test_dims_above_the_width_or_out_of_order_are_refused(tiny_model: Path) -> N
         MatryoshkaEncoder(tiny_model, dims=(8, 64), device="cpu")
     with pytest.raises(ValueError, match="strictly increasing"):
         MatryoshkaEncoder(tiny_model, dims=(8, 8), device="cpu")
+
+
+def test_saving_into_a_folder_leaves_other_files_alone(encoder: MatryoshkaEncoder, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for _ in range(2):
+        encoder.save(str(tmp_path / "mine"))
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    assert not [p for p in tmp_path.iterdir() if p.name != "mine"]
+    np.testing.assert_array_equal(
+        MatryoshkaEncoder(tmp_path / "mine", device="cpu").encode(TEXTS), encoder.encode(TEXTS)
+    )
+
+
+def test_the_current_folder_can_be_saved_into(
+    encoder: MatryoshkaEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    encoder.save(".")
+    assert (tmp_path / "here" / "modules.json").exists()
+
+
+def test_no_default_width_survives(tiny_model: Path, tmp_path: Path) -> None:
+    SentenceTransformer(str(tiny_model), device="cpu", truncate_dim=16).save(str(tmp_path / "cut"))
+    config = "config_sentence_transformers.json"
+    assert '"truncate_dim": 16' in (tmp_path / "cut" / config).read_text()
+    opened = MatryoshkaEncoder(tmp_path / "cut", device="cpu")
+    assert (opened.width, opened.encode(TEXTS).shape) == (32, (3, 32))
+    opened.truncate_dim = 8
+    opened.save(str(tmp_path / "saved"))
+    assert "truncate_dim" not in (tmp_path / "saved" / config).read_text()
+    assert SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS).shape == (3, 32)
+    with pytest.raises(ValueError, match="give dim to encode"):
+        MatryoshkaEncoder(tiny_model, truncate_dim=8)
+
+
+def test_what_a_checkpoint_lacks_is_drawn_alike_every_time(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_model, tmp_path / "bare")
+    kept = {k: v for k, v in load_file(tiny_model / "model.safetensors").items() if "pooler" not in k}
+    save_file(kept, tmp_path / "bare" / "model.safetensors", metadata={"format": "pt"})
+    state = torch.get_rng_state()
+    first, second = (MatryoshkaEncoder(tmp_path / "bare", device="cpu").state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "modules.json", "config.json"])
+def test_a_damaged_model_is_a_model_error(tiny_model: Path, tmp_path: Path, file: str) -> None:
+    import shutil
+
+    shutil.copytree(tiny_model, tmp_path / "damaged")
+    (tmp_path / "damaged" / file).write_text("{")
+    with pytest.raises(ModelError, match="damaged"):
+        MatryoshkaEncoder(tmp_path / "damaged", device="cpu")
+
+
+def test_an_empty_list_has_the_dtype_and_width_of_any_other(encoder: MatryoshkaEncoder) -> None:
+    for settings in ({}, {"dim": 8}, {"dim": 16, "precision": "binary"}, {"convert_to_tensor": True}):
+        full, empty = encoder.encode(TEXTS, **settings), encoder.encode([], **settings)
+        assert (empty.dtype, tuple(empty.shape)) == (full.dtype, (0, *full.shape[1:]))
+
+
+def test_the_arguments_are_those_of_sentence_transformers(encoder: MatryoshkaEncoder) -> None:
+    expected = encoder.encode(TEXTS)
+    np.testing.assert_array_equal(encoder.encode(sentences=TEXTS), expected)
+    np.testing.assert_array_equal(
+        encoder.encode(TEXTS, None, None, 32, False, "sentence_embedding", "float32"), expected
+    )
+    np.testing.assert_array_equal(encoder.encode(np.asarray(TEXTS)), expected)
+    np.testing.assert_array_equal(encoder.encode(tuple(TEXTS)), expected)
+    with pytest.raises(ValueError, match="output_value is 'token_embeddings'; leave dim out"):
+        encoder.encode(TEXTS, output_value="token_embeddings", dim=8)
+    for wrong in (None, 5, np.asarray("text")):
+        with pytest.raises(TypeError, match="allowed: a string or a list of strings"):
+            encoder.encode(wrong)

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from matryoshka_text.evaluation.fingerprint import data_fingerprint, weights_hash
+from matryoshka_text.fingerprint import data_fingerprint, weights_hash
 
 
 def test_a_model_is_its_weights_and_configuration(tiny_model: Path, tmp_path: Path) -> None:

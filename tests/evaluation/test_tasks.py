@@ -6,8 +6,8 @@ from pathlib import Path
 import mteb
 import pytest
 
-from matryoshka_text.evaluation.fingerprint import data_fingerprint
 from matryoshka_text.evaluation.tasks import LoadedTask, beir_class, local_class, own_data_cache
+from matryoshka_text.fingerprint import data_fingerprint
 
 
 def load(name: str, folder: Path) -> LoadedTask:

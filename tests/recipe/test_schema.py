@@ -159,7 +159,7 @@ def test_a_held_out_set_is_not_the_training_split_by_default() -> None:
         (
             "temperature: 5e-2",
             "temperature: 0",
-            "r.yaml:11: objectives[1].temperature: found 0; allowed: a number above 0; "
+            "r.yaml:11: objectives[1].temperature: found 0; allowed: a number of at least 0.0001; "
             "leave it out for the default, 0.05",
         ),
         (

@@ -9,7 +9,11 @@ from matryoshka_text.training.environment import differences, environment, requi
 
 def _now(**changes: object) -> dict[str, object]:
     made = environment(
-        device=torch.device("cpu"), processes=1, precision="float32", data={"data.nli": "sha256:1"}, model={"name": "m"}
+        device=torch.device("cpu"),
+        processes=1,
+        precision="float32",
+        data={"data.nli": "sha256:1"},
+        model={"name": "m", "origin": "package", "base": "1"},
     )
     return {**made, **changes}
 
@@ -28,5 +32,16 @@ def test_what_changes_the_last_bits_is_named() -> None:
 
 @pytest.mark.parametrize("kind", ["data", "model"])
 def test_other_contents_end_the_resume(kind: str) -> None:
-    with pytest.raises(RunError, match=f"run: the run began with other contents of {kind}: data.nli"):
-        require_same_data(_now(**{kind: {"data.nli": "sha256:2"}}), _now(), Path("run"))
+    stored = {"data": {"data.nli": "sha256:2"}, "model": {"name": "m", "base": "2"}}[kind]
+    named = {"data": "data.nli", "model": "base"}[kind]
+    with pytest.raises(RunError, match=f"run: the run began with other contents of {kind}: {named}"):
+        require_same_data(_now(**{kind: stored}), _now(), Path("run"))
+
+
+def test_the_same_bytes_from_another_place_are_the_same_model() -> None:
+    stored = _now(model={"name": "elsewhere", "origin": "hub", "base": "1"})
+    require_same_data(stored, _now(), Path("run"))
+
+
+def test_other_code_is_named() -> None:
+    assert any(line.startswith("commit: abc then, ") for line in differences(_now(commit="abc"), _now()))

@@ -244,11 +244,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(write_r
         optimizer={"learning_rate": 1e38, "schedule": "constant", "warmup": 0.9}, checkpoints={"every": 1}
     )
     with pytest.raises(
-        TrainingError, match=r"step \d+: .*pairs\.jsonl:\d+.*last checkpoint is kept|step \d+: a weight"
+        TrainingError, match=r"step \d+: .*pairs\.jsonl:\d+.*checkpoints written before are kept|step \d+: a weight"
     ):
         train(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
-    for weights in (tmp_path / "run" / "checkpoints").glob("*/weights.safetensors"):
+    kept = list((tmp_path / "run" / "checkpoints").glob("*/weights.safetensors"))
+    assert kept
+    for weights in kept:
         assert all(bool(t.isfinite().all()) for t in load_file(weights).values())
 
 
@@ -288,3 +290,78 @@ def test_a_full_disk_is_found_before_the_first_step(
     with pytest.raises(RunError, match=r"the run \(two checkpoints and the model\) needs .* MB free; .*--out"):
         train(write_recipe(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectives": [{"kind": "distill", "teacher": "nobody/nothing"}]}, "nobody/nothing.*Tried"),
+        ({"lora": {"target_modules": ["no_such_part"]}}, r"lora\.target_modules is .*no_such_part.*all-linear"),
+        ({"lora": {"target_modules": ["LayerNorm"]}}, r"lora\.target_modules is .*LayerNorm"),
+        ({"dims": [4, 16], "objectives": [DISTILL]}, r"dims\[1\] is 16, but distill anchors full width, which is 32"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_parts_that_cannot_be_built_leave_nothing_behind(
+    write_recipe: Write, tmp_path: Path, changes: dict[str, Any], message: str, dry_run: bool
+) -> None:
+    with pytest.raises(MtextError, match=message):
+        train(write_recipe(**changes), out=tmp_path / "run", dry_run=dry_run)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("left", [["recipe.yaml"], ["recipe.yaml", "environment.json"], []])
+def test_a_kill_between_the_first_records_costs_nothing(write_recipe: Write, tmp_path: Path, left: list[str]) -> None:
+    recipe = write_recipe(stopping={"steps": 2})
+    whole = train(recipe, out=tmp_path / "whole")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / ".lock").touch()
+    (broken / ".environment.json.x.part").touch()
+    for name in left:
+        (broken / name).write_bytes((whole.folder / name).read_bytes())
+    train(recipe, out=broken, resume=True)
+    assert _same(whole.folder, broken)
+    assert not list(broken.glob(".*.part"))
+
+
+@pytest.mark.parametrize("name", ["state.json", "weights.safetensors", "optimizer.safetensors"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
+    write_recipe: Write, tmp_path: Path, name: str
+) -> None:
+    import shutil
+
+    recipe = write_recipe()
+    run = train(recipe, out=tmp_path / "run")
+    shutil.copytree(run.folder, tmp_path / "whole")
+    shutil.rmtree(run.model)
+    newest = sorted((run.folder / "checkpoints").iterdir())[-1]
+    (newest / name).write_bytes(b"{broken")
+    with pytest.raises(RunError, match=rf"{newest.name}/{name}: is damaged .*resume again, from the checkpoint before"):
+        train(recipe, out=run.folder, resume=True)
+    shutil.rmtree(newest)
+    train(recipe, out=run.folder, resume=True)
+    assert _same(tmp_path / "whole", run.folder)
+
+
+def test_an_unreadable_environment_is_named(write_recipe: Write, tmp_path: Path) -> None:
+    recipe = write_recipe(stopping={"steps": 1})
+    run = train(recipe, out=tmp_path / "run")
+    (run.model / "modules.json").unlink()
+    (run.folder / "environment.json").write_text("")
+    with pytest.raises(RunError, match=r"environment\.json: cannot be read"):
+        train(recipe, out=run.folder, resume=True)
+
+
+def test_another_teacher_ends_a_resume(write_recipe: Write, tmp_path: Path, tiny_model: Path) -> None:
+    import shutil
+
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tiny_model, teacher)
+    recipe = write_recipe(objectives=[{**DISTILL, "teacher": str(teacher)}])
+    run = train(recipe, out=tmp_path / "run")
+    shutil.rmtree(run.model)
+    weights = load_file(teacher / "model.safetensors")
+    save_file({k: v * 1.5 for k, v in weights.items()}, teacher / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match="other contents of model: teacher"):
+        train(recipe, out=run.folder, resume=True)

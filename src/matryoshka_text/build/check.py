@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from matryoshka_text.data import SourceRows, Unreachable, assembled, plan_batches, read_held_out, read_source
-from matryoshka_text.encoder.resolve import beside, require_bert_family, resolve_model, width_of
+from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model, width_of
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.recipe import Base, Batch, HeldOut, Reading, Source, read_recipe
 from matryoshka_text.recipe.section import Loc, Section, value_of
@@ -141,8 +141,9 @@ def _looked_into(section: Source | HeldOut | None, key: str, read: Callable[[], 
 def _check_models(values: dict[str, Any], findings: Findings) -> None:
     base = _valid(Base, values.get("base"))
     if base is not None:
-        width = _width(("base", "model"), base.model, base.revision, findings)
+        width = _width(("base", "model"), base.model, base.revision, findings, pooling=base.pooling)
         dims = values.get("dims")
+        _check_full_width(base, width, dims, values.get("objectives"), findings)
         for index, dim in enumerate(dims if isinstance(dims, list) and width else ()):
             if isinstance(dim, int) and width and dim > width:
                 findings.problem(
@@ -157,11 +158,30 @@ def _check_models(values: dict[str, Any], findings: Findings) -> None:
             _width(("objectives", index, "teacher"), teacher, None, findings)
 
 
-def _width(loc: Loc, name: str, revision: str | None, findings: Findings) -> int | None:
+def _check_full_width(base: Base, width: int | None, dims: Any, objectives: Any, findings: Findings) -> None:
+    """A problem where `distill` has no full width to hold on to."""
+    kinds = [value_of(objective, "kind") for objective in objectives] if isinstance(objectives, list) else []
+    last = dims[-1] if isinstance(dims, list) and dims else None
+    if "distill" in kinds and width and isinstance(last, int) and last < width:
+        findings.problem(
+            ("dims", len(dims) - 1),
+            f"found {last}, but distill anchors full width, which is {width} for {base.model}; "
+            f"allowed: dims that end in {width}; add it",
+        )
+
+
+def _width(loc: Loc, name: str, revision: str | None, findings: Findings, *, pooling: str | None = None) -> int | None:
     """The width of model `name` where it is on this machine; a problem where it can never be had, else a note."""
     try:
         found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True)
         require_bert_family(found.path, name)
+        require_weights(found.path, name)
+        if pooling is not None and (found.path / "modules.json").is_file():
+            findings.problem(
+                ("base", "pooling"),
+                f"found {pooling}, but {name} is a sentence-transformers model with its own pooling; "
+                "allowed: null; leave it out",
+            )
         return width_of(found.path)
     except ModelError as error:
         if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -30,17 +30,22 @@ def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
 
 
 def require_dims(recipe: Recipe, width: int) -> None:
-    """`RecipeError` where a dim is above the base's width."""
+    """`RecipeError` where a dim is above the base's width, or `distill` has no full width to hold on to."""
     for index, dim in enumerate(recipe.dims):
         if dim > width:
             raise RecipeError(
                 f"dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
                 f"use dims of at most {width}, or another base"
             )
+    if recipe.dims[-1] != width and any(spec.kind == "distill" for spec in recipe.objectives):
+        raise RecipeError(
+            f"dims[{len(recipe.dims) - 1}] is {recipe.dims[-1]}, but distill anchors full width, which is {width} for "
+            f"{recipe.base.model}; add {width} to the dims"
+        )
 
 
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
-    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None where none is asked."""
+    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None without it."""
     spec = next((spec for spec in recipe.objectives if spec.kind == "distill"), None)
     if spec is None:
         return None
@@ -57,13 +62,19 @@ def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
         return
     torch.manual_seed(recipe.seed)
     targets = recipe.lora.target_modules
-    add_adapter(
-        encoder,
-        rank=recipe.lora.rank,
-        alpha=recipe.lora.alpha,
-        dropout=recipe.lora.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-    )
+    try:
+        add_adapter(
+            encoder,
+            rank=recipe.lora.rank,
+            alpha=recipe.lora.alpha,
+            dropout=recipe.lora.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+        )
+    except ValueError as error:
+        raise RecipeError(
+            f"lora.target_modules is {targets!r}, which names nothing that can be adapted ({error}); "
+            "allowed: all-linear, or names of its linear layers, such as [query, value]"
+        ) from error
 
 
 def build_objectives(recipe: Recipe) -> list[Objective]:

@@ -41,7 +41,9 @@ def evaluate(
         return
     evaluation = run_plan(planned, out=out, progress=True)
     print_tables(evaluation.tables(), Console())
-    typer.echo(f"written to {evaluation.out}: results.md, table.txt, curve.png, rows.jsonl, results/ (mteb's layout)")
+    if evaluation.rows:
+        files = "results.md, table.txt, curve.png, rows.jsonl, results/ (mteb's layout)"
+        typer.echo(f"written to {evaluation.out}: {files}")
     evaluation.require_success()
 
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matryoshka_text.files import require_space, whole_folder, write_whole
+from matryoshka_text.files import added_to_folder, require_space, write_whole
 
 if TYPE_CHECKING:
     from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
@@ -30,12 +30,14 @@ _POOLING_KEYS = {
 def write_model(
     encoder: "MatryoshkaEncoder", path: Path, model_name: str | None, card: bool, train_datasets: list[str] | None
 ) -> None:
-    """The model's folder at `path`, whole or not at all."""
+    """The model's files in `path`: a new folder appears whole or not at all, in an old one each file does."""
     size = sum(p.numel() * p.element_size() for p in encoder.parameters())
     require_space(path, int(size * 1.1) + 2_000_000, what="saving the model")
     encoder.config.matryoshka_dimensions = list(encoder.dims)
     encoder.config.is_matryoshka = True
-    with whole_folder(path) as folder:
+    # Saved, it would become the default width of whoever opens the model.
+    encoder.truncate_dim = None
+    with added_to_folder(path) as folder:
         encoder.save_plain(folder, model_name, card, train_datasets)
         _with_first_names(folder, encoder.max_seq_length)
         for file in folder.rglob("*"):

@@ -1,21 +1,26 @@
 """The encoder whose vectors can be cut: sentence-transformers with `dim`."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from torch import Tensor, nn
+from torch import nn
 
 from matryoshka_text.encoder.layout import write_model
-from matryoshka_text.encoder.resolve import Resolved, require_bert_family, resolve_model
+from matryoshka_text.encoder.resolve import Resolved, require_bert_family, require_weights, resolve_model
 from matryoshka_text.errors import ModelError
 
 __all__ = ["MatryoshkaEncoder"]
+
+# What the libraries raise for damaged weights, tokenizers and configurations.
+_UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
 
 Texts = str | Sequence[str] | np.ndarray
 
@@ -44,6 +49,8 @@ class MatryoshkaEncoder(SentenceTransformer):
         prefix lengths; None takes those the model's own config.json names. `ModelError` where the model cannot be had
         or is no BERT-family text encoder. `settings` go to `SentenceTransformer`.
         """
+        if settings.get("truncate_dim") is not None:
+            raise ValueError("truncate_dim is no argument of MatryoshkaEncoder; give dim to encode")
         self.resolved: Resolved | None = None
         path = None
         if model_name_or_path is not None:
@@ -53,8 +60,10 @@ class MatryoshkaEncoder(SentenceTransformer):
             path = self.resolved.path
             if not trust_remote_code:
                 require_bert_family(path, str(model_name_or_path))
+            require_weights(path, str(model_name_or_path))
             if not (path / "modules.json").is_file():
-                modules, path = _fresh_modules(path, pooling, trust_remote_code), None
+                with _repeatable():
+                    modules, path = _fresh_modules(path, pooling, trust_remote_code), None
             elif pooling is not None:
                 raise ModelError(
                     f"{model_name_or_path}: already a sentence-transformers model with its own pooling; leave it out"
@@ -62,25 +71,29 @@ class MatryoshkaEncoder(SentenceTransformer):
         # "auto" would load, and train, a half-precision checkpoint in half.
         settings["model_kwargs"] = {"dtype": "float32", "use_safetensors": True, **(settings.get("model_kwargs") or {})}
         try:
-            super().__init__(
-                str(path) if path else None,
-                modules=modules,
-                device=device,
-                trust_remote_code=trust_remote_code,
-                # Everything is on disk by now.
-                local_files_only=path is not None,
-                **settings,
-            )
-        except (OSError, KeyError, RuntimeError) as error:
-            raise ModelError(f"{model_name_or_path}: cannot be opened: {error}") from error
+            with _repeatable():
+                super().__init__(
+                    str(path) if path else None,
+                    modules=modules,
+                    device=device,
+                    trust_remote_code=trust_remote_code,
+                    # Everything is on disk by now.
+                    local_files_only=path is not None,
+                    **settings,
+                )
+        except _UNREADABLE as error:
+            raise ModelError(f"{model_name_or_path}: cannot be opened: {type(error).__name__}: {error}") from error
+        # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
+        self.truncate_dim = None
         if not any(isinstance(module, Normalize) for module in self):
             self.append(Normalize())
+        self._width = int(self.get_embedding_dimension())
         self._dims = self._checked_dims(dims)
 
     @property
     def width(self) -> int:
         """The length of a full vector."""
-        return int(self.get_embedding_dimension())
+        return self._width
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -112,12 +125,13 @@ class MatryoshkaEncoder(SentenceTransformer):
 
     def encode(
         self,
-        inputs: Texts,
+        inputs: Texts | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
-        *,
+        output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
+        *more: Any,
         dim: int | None = None,
         truncate_dim: int | None = None,
         normalize_embeddings: bool = False,
@@ -127,28 +141,36 @@ class MatryoshkaEncoder(SentenceTransformer):
 
         `dim` is any whole number from 1 to the width, trained or not (None: the full width); anything else is a
         `ValueError`. `truncate_dim` is sentence-transformers' own (no unit length by itself) and excludes `dim`.
-        The other arguments are sentence-transformers' own.
+        The other arguments are sentence-transformers' own, in its order.
         """
-        if dim is not None and truncate_dim is not None:
-            raise ValueError(f"dim={dim} and truncate_dim={truncate_dim} are both given; give dim alone")
-        # Unasked, encode_query hands normalize_embeddings=False through; with dim the rows are unit rows all the same.
-        asked = truncate_dim if dim is None else self._checked_dim(dim)
-        if truncate_dim is not None:
-            asked = self._checked_dim(truncate_dim)
-        _require_texts(inputs)
+        texts = settings.pop("sentences", None) if inputs is None else inputs
+        _require_texts(texts)
+        asked = self._asked(dim, truncate_dim, output_value)
+        # An empty list has no vectors, but a dtype and a width: those of one text.
+        empty = not isinstance(texts, str) and len(texts) == 0
         vectors = super().encode(
-            inputs,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
+            [""] if empty else texts,
+            prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            output_value,
+            *more,
             truncate_dim=asked,
+            # encode_query hands normalize_embeddings=False through unasked; with dim the rows are unit rows anyway.
             normalize_embeddings=normalize_embeddings or dim is not None,
             **settings,
         )
-        if isinstance(vectors, np.ndarray | Tensor) and vectors.ndim == 1 and len(vectors) == 0:
-            return vectors.reshape(0, asked or self.truncate_dim or self.width)
-        return vectors
+        return vectors[:0] if empty else vectors
+
+    def _asked(self, dim: int | None, truncate_dim: int | None, output_value: str | None) -> int | None:
+        """The width to cut to; None for the full one."""
+        if dim is not None and truncate_dim is not None:
+            raise ValueError(f"dim={dim} and truncate_dim={truncate_dim} are both given; give dim alone")
+        if dim is not None and output_value != "sentence_embedding":
+            raise ValueError(f"dim={dim} cuts sentence embeddings, but output_value is {output_value!r}; leave dim out")
+        asked = truncate_dim if dim is None else dim
+        return None if asked is None else self._checked_dim(asked)
 
     def save(
         self,
@@ -171,6 +193,17 @@ class MatryoshkaEncoder(SentenceTransformer):
         super().save(str(path), model_name, card, train_datasets, True)
 
 
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """What a checkpoint lacks (a pooler, as a rule) is drawn from a fixed seed: alike in every process and resume."""
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
 def _fresh_modules(path: Path, pooling: str | None, trust_remote_code: bool) -> list[nn.Module]:
     common = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     try:
@@ -180,14 +213,18 @@ def _fresh_modules(path: Path, pooling: str | None, trust_remote_code: bool) -> 
             config_kwargs=common,
             processor_kwargs=common,
         )
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be opened as an encoder: {error}") from error
+    except _UNREADABLE as error:
+        raise ModelError(f"{path}: cannot be opened as an encoder: {type(error).__name__}: {error}") from error
     return [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling or "mean"), Normalize()]
 
 
-def _require_texts(inputs: Texts) -> None:
+def _require_texts(inputs: Texts | None) -> None:
     if isinstance(inputs, str):
         return
+    if not isinstance(inputs, Iterable) or (isinstance(inputs, np.ndarray) and inputs.ndim != 1):
+        raise TypeError(
+            f"the texts are {inputs!r}, of type {type(inputs).__name__}; allowed: a string or a list of strings"
+        )
     for index, text in enumerate(inputs):
         if not isinstance(text, str):
             raise TypeError(f"texts[{index}] is {text!r}, of type {type(text).__name__}; allowed: strings")

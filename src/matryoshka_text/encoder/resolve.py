@@ -9,7 +9,7 @@ from typing import Any, Literal
 from matryoshka_text.encoder import packaged
 from matryoshka_text.errors import ModelError
 
-__all__ = ["BERT_FAMILY", "Resolved", "beside", "require_bert_family", "resolve_model", "width_of"]
+__all__ = ["BERT_FAMILY", "Resolved", "beside", "require_bert_family", "require_weights", "resolve_model", "width_of"]
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ def width_of(path: Path) -> int | None:
     """The width of the vectors that the model in `path` gives; None where its configuration does not say."""
     modules = path / "modules.json"
     if modules.is_file():
-        for module in reversed(json.loads(modules.read_text())):
-            config = path / module["path"] / "config.json"
-            if module["path"] and config.is_file() and (width := json.loads(config.read_text()).get("out_features")):
+        for module in reversed(_json(modules)):
+            settings = path / module["path"] / "config.json"
+            if module["path"] and settings.is_file() and (width := _json(settings).get("out_features")):
                 return int(width)
     config = _config(path)
     width = config.get("hidden_size") or config.get("dim")
@@ -102,13 +102,24 @@ def require_bert_family(path: Path, name: str) -> None:
         )
 
 
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
+def require_weights(path: Path, name: str) -> None:
+    """`ModelError` where the folder holds no weights in a format that runs no code when it is opened."""
+    if not any(path.rglob("*.safetensors")):
         raise ModelError(
-            f"{path / 'config.json'}: cannot be read ({error}); give the folder of a saved model"
-        ) from error
+            f"{name}: cannot be opened: {path} holds no *.safetensors weights, and pickled ones (pytorch_model.bin) "
+            "are not opened; take a revision that has them, or save the model with safe_serialization=True"
+        )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); give the folder of a whole saved model") from error
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config = _json(path / "config.json")
     if not isinstance(config, dict):
         raise ModelError(f"{path / 'config.json'}: holds no mapping; give the folder of a saved model")
     return config

@@ -16,7 +16,7 @@ from matryoshka_text.evaluation.report import write_report
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tables import Table, tables
 from matryoshka_text.files import write_whole
-from matryoshka_text.rows import Row, append_rows
+from matryoshka_text.rows import Row, append_rows, read_rows
 from matryoshka_text.suite import Suite
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def run_plan(
         raise EvaluationError("no model given: name a folder or a hub id")
     folder = Path(out).expanduser() if out is not None else Path(f"eval-{planned.subjects[0].label}")
     _require_writable(folder)
+    read_rows(folder / "rows.jsonl")  # somebody else's file is found before anything is encoded
     _require_data(planned)
     vectors = Path(os.environ.get(STORE) or folder / "vectors").expanduser()
     settings = Settings(folder, vectors, planned.suite.normalize, batch_size, device)

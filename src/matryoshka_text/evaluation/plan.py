@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.errors import DataError, RecipeError
-from matryoshka_text.evaluation.fingerprint import data_fingerprint
 from matryoshka_text.evaluation.place import DATA_ROOT, data_roots, find_beir, find_hub_layout
 from matryoshka_text.evaluation.subject import Subject, open_subjects
 from matryoshka_text.extras import optional
+from matryoshka_text.fingerprint import data_fingerprint
 from matryoshka_text.suite import Suite, TaskEntry, load_suite
 
 __all__ = ["Plan", "PlannedTask", "default_dims", "plan"]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model, width_of
-from matryoshka_text.evaluation.fingerprint import weights_hash
+from matryoshka_text.encoder.resolve import require_bert_family, require_weights
+from matryoshka_text.fingerprint import weights_hash
 
 __all__ = ["Subject", "open_subjects"]
 
@@ -55,6 +56,8 @@ def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
 
 def _subject(name: str) -> Subject:
     resolved = resolve_model(name)
+    require_bert_family(resolved.path, name)
+    require_weights(resolved.path, name)
     width = width_of(resolved.path) or MatryoshkaEncoder(str(resolved.path), device="cpu").width
     org_name = _folder_name(resolved.path) if resolved.origin == "folder" else resolved.name
     if "/" not in org_name:

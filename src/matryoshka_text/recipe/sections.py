@@ -46,7 +46,7 @@ class InfoNCE(Section):
     """In-batch contrastive loss (InfoNCE, hard negatives included), summed over the dims."""
 
     kind: Literal["info_nce"] = Field(description="picks this objective; needs pairs, triplets or nli")
-    temperature: Real = Field(default=0.05, gt=0, description="divides the cosine; no unit")
+    temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine; no unit")
     weight: Real = Field(default=1.0, gt=0, description="factor of this objective in the sum of all")
 
 
@@ -57,7 +57,7 @@ class Distill(Section):
     teacher: str | None = Field(
         default=None, min_length=1, description="a folder or hub id (null: a frozen copy of the base, at full width)"
     )
-    temperature: Real = Field(default=0.05, gt=0, description="divides the cosine of teacher and student; no unit")
+    temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine of teacher and student; no unit")
     pair_weight: Real = Field(
         default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
     )

@@ -81,6 +81,9 @@ def parse_yaml(text: str) -> Document:
     except yaml.YAMLError as error:
         found.faults.append((1, f"found broken YAML ({str(error).splitlines()[0]}); allowed: one YAML document"))
         return found
+    except RecursionError:
+        found.faults.append((1, "found YAML nested too deeply; allowed: a recipe's few levels"))
+        return found
     if node is not None:
         found.value = _plain(node, (), found, ())
     return found

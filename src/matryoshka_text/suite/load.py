@@ -67,7 +67,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_doub
 def _content_of(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{path}: is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: holds {type(content).__name__}; allowed: a mapping with name and tasks")

@@ -14,6 +14,7 @@ from matryoshka_text.errors import RunError
 
 __all__ = ["differences", "environment", "require_same_data"]
 
+_LAST_BITS = ("matryoshka_text", "commit", "python", "device", "cpu", "threads", "processes", "precision")
 _PACKAGES = (
     "torch",
     "transformers",
@@ -49,9 +50,7 @@ def environment(
 
 def differences(stored: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What changed since the run began, of those things that decide the weights' last bits."""
-    pairs = [
-        (key, stored.get(key), now[key]) for key in ("python", "device", "cpu", "threads", "processes", "precision")
-    ]
+    pairs = [(key, stored.get(key), now[key]) for key in _LAST_BITS]
     pairs += [(name, stored.get("versions", {}).get(name), now["versions"][name]) for name in _PACKAGES]
     return [f"{name}: {old} then, {new} now" for name, old, new in pairs if old != new]
 
@@ -62,7 +61,8 @@ def require_same_data(stored: dict[str, Any], now: dict[str, Any], where: Path) 
         changed = [
             name
             for name in sorted({*stored.get(kind, {}), *now[kind]})
-            if name != "path" and stored.get(kind, {}).get(name) != now[kind].get(name)
+            # Where the same bytes were found may change: a package today, the hub's cache tomorrow.
+            if name not in ("name", "origin") and stored.get(kind, {}).get(name) != now[kind].get(name)
         ]
         if changed:
             raise RunError(

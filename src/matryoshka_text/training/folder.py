@@ -99,8 +99,9 @@ class RunFolder:
     def start(self, recipe: Recipe, environment: dict[str, Any]) -> None:
         """Make the folder and its two records."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.environment, json.dumps(environment, indent=2) + "\n")
+        # The recipe first: it is what tells a run's folder, killed a moment later, from anybody else's.
         write_whole(self.recipe, recipe.dump_yaml())
+        write_whole(self.environment, json.dumps(environment, indent=2) + "\n")
 
     def sweep(self) -> None:
         """Remove what a kill left half written."""

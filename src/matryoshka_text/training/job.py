@@ -5,7 +5,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -14,9 +14,10 @@ from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.build.parts import build_adapter, build_encoder, build_objectives, build_teacher
 from matryoshka_text.data import BatchPlan, Examples, HeldOutRows, fingerprint, read_examples, read_held_out
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
-from matryoshka_text.files import require_space, sha256_of
+from matryoshka_text.files import require_space
+from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.recipe import Recipe, load_recipe
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
@@ -76,6 +77,7 @@ class _Job:
     examples: Examples
     held_out: list[HeldOutRows]
     encoder: MatryoshkaEncoder
+    teacher: MatryoshkaEncoder | None
     first_epoch: BatchPlan
     steps: int
 
@@ -111,15 +113,12 @@ class _Job:
         if self.accelerator.is_main_process:
             self._start(now)
         self.accelerator.wait_for_everyone()
-        # Before the adapter goes in: the teacher is the model as it was.
-        teacher = build_teacher(self.recipe, self.encoder)
-        build_adapter(self.recipe, self.encoder)
         optimizer = build_optimizer(self.recipe.optimizer, self.encoder)
         loop = Loop(
             self.recipe,
             self.examples,
             self.encoder,
-            teacher,
+            self.teacher,
             build_objectives(self.recipe),
             optimizer,
             learning_rates(self.recipe.optimizer, self.steps),
@@ -132,13 +131,18 @@ class _Job:
     def _environment(self) -> dict[str, object]:
         resolved = self.encoder.resolved
         assert resolved is not None
-        weights = {f"weights:{p.name}": sha256_of(p) for p in sorted(resolved.path.glob("*.safetensors"))}
+        given = self.teacher.resolved if self.teacher is not None else None
         return environment(
             device=self.accelerator.device,
             processes=self.accelerator.num_processes,
             precision=self.precision,
             data=fingerprint(self.recipe),
-            model={"name": resolved.name, "origin": resolved.origin, **weights},
+            model={
+                "name": resolved.name,
+                "origin": resolved.origin,
+                "base": weights_hash(resolved.path),
+                "teacher": weights_hash(given.path) if given is not None else None,
+            },
         )
 
     def _require_space(self) -> None:
@@ -148,14 +152,14 @@ class _Job:
 
     def _start(self, now: dict[str, object]) -> None:
         folder = self.folder
+        folder.sweep()
         if not (folder.environment.exists() and folder.recipe.exists()):
             folder.start(self.recipe, now)
             return
-        stored = json.loads(folder.environment.read_text())
+        stored = _stored(folder)
         require_same_data(stored, now, folder.path)
         if changed := differences(stored, now):
             log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
-        folder.sweep()
 
 
 def _prepare(recipe: Recipe, folder: RunFolder) -> _Job:
@@ -170,8 +174,11 @@ def _prepare(recipe: Recipe, folder: RunFolder) -> _Job:
     first = plan_epoch(recipe, examples, 0)
     steps = recipe.stopping.steps or math.ceil((recipe.stopping.epochs or 1) * len(first))
     encoder = build_encoder(recipe, accelerator.device)
+    # Before the adapter goes in: the teacher is the model as it was.
+    teacher = build_teacher(recipe, encoder)
+    build_adapter(recipe, encoder)
     precision = _precision(recipe, folder, accelerator)
-    return _Job(recipe, folder, accelerator, precision, examples, held_out, encoder, first, steps)
+    return _Job(recipe, folder, accelerator, precision, examples, held_out, encoder, teacher, first, steps)
 
 
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
@@ -184,8 +191,20 @@ def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
 def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> Literal["float32", "bf16"]:
     """The run's precision: as stored, as asked, or as measured by the main process for all of them."""
     if folder.environment.exists():
-        stored: Literal["float32", "bf16"] = json.loads(folder.environment.read_text())["precision"]
+        stored: Literal["float32", "bf16"] = _stored(folder)["precision"]
         return stored
     chosen = [choose_precision(recipe.precision, accelerator.device)]
     broadcast_object_list(chosen)
     return chosen[0]
+
+
+def _stored(folder: RunFolder) -> dict[str, Any]:
+    """environment.json as the run wrote it."""
+    try:
+        stored = json.loads(folder.environment.read_text())
+        return {**stored, "precision": stored["precision"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{folder.environment}: cannot be read ({type(error).__name__}: {error}); put it back, or start again with "
+            "another --out"
+        ) from error

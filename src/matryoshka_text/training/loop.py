@@ -171,8 +171,8 @@ class Loop:
         places = ", ".join(self.examples.place(row) for row in rows[:5])
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         return (
-            f"step {step + 1}: {what}; rows of this batch to look at: {places}{more}. Nothing was updated, and the "
-            "last checkpoint is kept; lower optimizer.learning_rate, raise the temperature, or set precision: float32"
+            f"step {step + 1}: {what}; rows of this batch to look at: {places}{more}. Nothing was updated, and "
+            "checkpoints written before are kept; lower optimizer.learning_rate, or raise the temperature"
         )
 
 

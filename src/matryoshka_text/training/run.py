@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
 from matryoshka_text.checkpoint import (
+    Checkpoint,
     latest_checkpoint,
     load_weights,
     prune,
@@ -21,7 +22,7 @@ from matryoshka_text.checkpoint import (
     save_weights,
 )
 from matryoshka_text.data import BatchPlan, HeldOutRows
-from matryoshka_text.errors import TrainingError
+from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
 from matryoshka_text.training.export import export
@@ -43,6 +44,16 @@ class _Progress:
     best_step: int | None = None
     without_better: int = 0
     stopped: bool = False
+
+
+def _progress_of(checkpoint: Checkpoint) -> _Progress:
+    try:
+        return _Progress(**checkpoint.state)
+    except TypeError as error:
+        raise RunError(
+            f"{checkpoint.path / 'state.json'}: was written by another version ({error}); "
+            "resume with that version, or start again with another --out"
+        ) from error
 
 
 class Run:
@@ -82,7 +93,7 @@ class Run:
         checkpoint = latest_checkpoint(self.folder.checkpoints)
         if checkpoint is not None:
             read_checkpoint(checkpoint, self.loop.encoder, self.loop.optimizer)
-            self.progress = _Progress(**checkpoint.state)
+            self.progress = _progress_of(checkpoint)
         if self._main:
             # Weights that were the best after this checkpoint are trained again.
             for later in (p for p in self.folder.best.glob("step-*") if p.name > self._best(self.progress.step).name):
@@ -143,6 +154,7 @@ class Run:
         if section is None:
             return
         if self._main:
+            self._require_finite()
             scores = held_out_scores(self.loop.encoder, self.held_out, self.recipe.dims)
             score = scores.selected(section.select)
             self._note_scores(done, scores, score)
@@ -177,18 +189,21 @@ class Run:
 
     def _checkpoint(self) -> None:
         if self._metrics is not None:
-            # A checkpoint with a NaN in it would be no last good one.
-            if not all(bool(torch.isfinite(p).all()) for p in self.loop.trainable):
-                raise TrainingError(
-                    f"step {self.progress.step}: a weight is no finite number; the last checkpoint is kept. "
-                    "Lower optimizer.learning_rate"
-                )
+            self._require_finite()
             self.progress.metrics_bytes = self._metrics.sync()
             save_checkpoint(self.folder.checkpoints, self.loop.encoder, self.loop.optimizer, asdict(self.progress))
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
             # Only now: until this checkpoint was whole, a resume would have gone back to the best one before.
             prune(self.folder.best, 1)
         self.accelerator.wait_for_everyone()
+
+    def _require_finite(self) -> None:
+        """A checkpoint with a NaN in it would be no last good one, and a NaN has no score."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.loop.trainable):
+            raise TrainingError(
+                f"step {self.progress.step}: a weight is no finite number; checkpoints written before are kept. "
+                "Lower optimizer.learning_rate"
+            )
 
     def _best(self, step: int) -> Path:
         return self.folder.best / f"step-{step:08d}"
