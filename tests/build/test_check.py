@@ -144,3 +144,22 @@ def test_what_lies_on_the_hub_is_noted_and_no_problem(
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     (problem,) = check_recipe(tmp_path / "none.yaml")
     assert "found no such file" in problem
+
+
+def test_distillation_needs_the_full_width_among_the_dims(check: Check) -> None:
+    (problem,) = check(("dims: [4, 32]", "dims: [4, 16]"), ("kind: info_nce", "kind: distill"))
+    assert problem.startswith("r.yaml:3: dims[1]: found 16, but distill anchors full width, which is 32")
+
+
+def test_a_model_with_its_own_pooling_takes_no_other(check: Check) -> None:
+    (problem,) = check(("base: {model:", "base: {pooling: cls, model:"))
+    assert problem.startswith("r.yaml:2: base.pooling: found cls, but")
+
+
+def test_a_model_without_weights_is_found_out(check: Check, folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "empty" / "config.json").write_text('{"model_type": "bert", "hidden_size": 32}')
+    text = (folder / "r.yaml").read_text()
+    (folder / "r.yaml").write_text(text.replace(text.split("model: ")[1].split("}")[0], "./empty"))
+    (problem,) = check()
+    assert "holds no *.safetensors weights" in problem

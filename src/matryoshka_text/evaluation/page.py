@@ -67,7 +67,8 @@ class _Scores:
         if not ours or theirs is None:
             return "-", "-", "-", "-"
         mean = fmean(ours)
-        return f"{theirs:.2f}", f"{mean:.2f}", f"{max(ours) - min(ours):.2f}", f"{mean - theirs:+.2f}"
+        spread = f"{max(ours) - min(ours):.2f}" if len(ours) > 1 else "one seed"
+        return f"{theirs:.2f}", f"{mean:.2f}", spread, f"{mean - theirs:+.2f}"
 
     def _score(self, weights: str, task: str, dim: int) -> float | None:
         found = [row.score for row in self.rows if (row.weights, row.task, row.dim) == (weights, task, dim)]

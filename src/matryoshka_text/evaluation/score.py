@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mteb
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.adapter import StoredEncoder, mteb_prompts
