@@ -84,10 +84,12 @@ def render_front(scores: _Scores) -> str:
         cells = [part for task in about.front for part in scores.cells(task, dim)[1::2]]
         lines.append("| " + " | ".join([str(dim), f"{4 * dim:,}", *cells]) + " |")
     count = len(about.seeds)
+    fewer = [task for task in about.front if len(scores.ours(task, scores.dims[-1])) < count]
+    seeds = f"Mean of {count} seeds" + (f" ({', '.join(fewer)}: seed {min(about.seeds)} alone)" if fewer else "")
     metrics = ", ".join(f"{task}: {scores.tasks[task]}" for task in about.front)
     lines += [
         "",
-        f"{about.note} Mean of {count} seeds, x 100 ({metrics}); made by [{about.recipe}]({about.recipe}) at commit "
+        f"{about.note} {seeds}, x 100 ({metrics}); made by [{about.recipe}]({about.recipe}) at commit "
         f"{about.commit[:9]}. All tasks and the spread: [eval/README.md](eval/README.md).",
     ]
     return "\n".join(lines) + "\n"
