@@ -1,5 +1,6 @@
 """The encoder whose vectors can be cut: sentence-transformers with `dim`."""
 
+import logging
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import nn
 
+from matryoshka_text.encoder.complete import missing_weights
 from matryoshka_text.encoder.layout import write_model
 from matryoshka_text.encoder.resolve import Resolved, require_bert_family, require_weights, resolve_model
 from matryoshka_text.errors import ModelError
 
 __all__ = ["MatryoshkaEncoder"]
+
+log = logging.getLogger(__name__)
 
 # What the libraries raise for damaged weights, tokenizers and configurations.
 _UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
@@ -83,12 +87,26 @@ class MatryoshkaEncoder(SentenceTransformer):
                 )
         except _UNREADABLE as error:
             raise ModelError(f"{model_name_or_path}: cannot be opened: {type(error).__name__}: {error}") from error
+        self._warn_of_missing()
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
         if not any(isinstance(module, Normalize) for module in self):
             self.append(Normalize())
         self._width = int(self.get_embedding_dimension())
         self._dims = self._checked_dims(dims)
+
+    def _warn_of_missing(self) -> None:
+        """Say which weights the checkpoint lacks: they were drawn at random, and the vectors mean little."""
+        if self.resolved is None or self.transformers_model is None:
+            return
+        if missing := missing_weights(self.resolved.path, self.transformers_model):
+            log.warning(
+                "%s: the checkpoint lacks %d weights, which start at random: %s%s",
+                self.resolved.name,
+                len(missing),
+                ", ".join(missing[:3]),
+                ", …" if len(missing) > 3 else "",
+            )
 
     @property
     def width(self) -> int:
