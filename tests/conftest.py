@@ -1,7 +1,9 @@
 """Fixtures shared by the whole suite."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +70,61 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
     SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu").save(str(folder / "model"))
     return folder / "model"
+
+
+FAMILIES = ("bert", "roberta", "mpnet", "distilbert", "modernbert", "electra", "deberta-v2")
+
+
+def _family_config(family: str, vocabulary: int) -> Any:
+    """A random model of 4 layers and width 32; ELECTRA's vocabulary matrix is 16 wide."""
+    from transformers import AutoConfig
+
+    common = {"vocab_size": vocabulary, "max_position_embeddings": 130, "pad_token_id": 0}
+    usual = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 48}
+    own: dict[str, Any] = {
+        "distilbert": {"dim": 32, "n_layers": 4, "n_heads": 2, "hidden_dim": 48},
+        "electra": {**usual, "embedding_size": 16},
+        "modernbert": {**usual, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3},
+        "deberta-v2": {**usual, "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]},
+    }
+    return AutoConfig.for_model(family, **common, **own.get(family, usual))
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """family("roberta"): a tiny random checkpoint with its MLM head, as `AutoModelForMaskedLM` saves it, made once."""
+    import torch
+    from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast
+
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name in made:
+            return made[name]
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        letters = [chr(c) for c in range(97, 123)]
+        tokens = [*special, *dict.fromkeys([*WORDS, *letters, *("##" + c for c in letters), *".,?!'0123456789"])]
+        raw = Tokenizer(models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]"))
+        raw.normalizer, raw.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        raw.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+        folder = tmp_path_factory.mktemp(name)
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=raw, model_max_length=64, model_input_names=["input_ids", "attention_mask"], **names
+        )
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(0)
+        model = AutoModelForMaskedLM.from_config(_family_config(name, len(tokens)))
+        # Zero biases would hide a bias that is left out.
+        for parameter_name, parameter in model.named_parameters():
+            if parameter_name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.2)
+        model.save_pretrained(folder)
+        made[name] = folder
+        return folder
+
+    return make

@@ -17,7 +17,8 @@ def _imported_by(code: str) -> set[str]:
 
 
 def test_the_surface_is_frozen() -> None:
-    assert matryoshka_text.__all__ == ["MatryoshkaEncoder", "evaluate", "load_recipe", "train"]
+    classes = ["MatryoshkaClassifier", "MatryoshkaEncoder", "MatryoshkaMaskedLM"]
+    assert matryoshka_text.__all__ == [*classes, "evaluate", "load_recipe", "train"]
     for name in matryoshka_text.__all__:
         assert callable(getattr(matryoshka_text, name))
     from matryoshka_text import nested

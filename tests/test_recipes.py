@@ -1,6 +1,7 @@
 """Every recipe in the tree, run for two steps on a tiny local model and local rows."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import yaml
 from matryoshka_text import train
 from matryoshka_text.encoder import MatryoshkaEncoder
 
+WORDS = (
+    "cat dog man woman father mother child animal boy house street water light city land school world home bank".split()
+)
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 
 
 def test_there_are_recipes() -> None:
-    assert {"quickstart.yaml", "bert_nli.yaml"} <= {path.name for path in RECIPES}
+    assert {"quickstart.yaml", "bert_nli.yaml", "mlm_ff_vs_mrl.yaml"} <= {path.name for path in RECIPES}
 
 
 def _columns(source: dict[str, Any]) -> list[str]:
@@ -24,6 +28,10 @@ def _columns(source: dict[str, Any]) -> list[str]:
         "triplets": ["anchor", "positive", "negatives"],
         "nli": ["premise", "hypothesis", "label"],
         "sts": ["sentence1", "sentence2", "score"],
+        "scored": ["sentence1", "sentence2", "score"],
+        "text": ["text"],
+        "mined": ["text"],
+        "labelled": ["text", "label"],
     }
     named = source.get("columns") or {}
     found: list[str] = []
@@ -35,20 +43,29 @@ def _columns(source: dict[str, Any]) -> list[str]:
 
 def _cell(column: str, row: int, source: dict[str, Any]) -> object:
     named = source.get("columns") or {}
-    if source["kind"] == "sts" and column == named.get("score", "score"):
-        return row % 6
+    if source["kind"] in ("sts", "scored") and column == named.get("score", "score"):
+        return row % 6 / 5
+    if source["kind"] == "labelled" and column == named.get("label", "label"):
+        return row % 4
     if source["kind"] == "nli":
         if column == named.get("label", "label"):
             return ["entailment", "contradiction"][row % 2]
         if column == named.get("premise", "premise"):
             return f"the premise {row // 2}"
-    return f"{column} number {row} in the house"
+    # Different words, so that mined neighbours differ.
+    return f"{column} {' '.join(random.Random(row).sample(WORDS, 8))}"
 
 
 def _made_small(recipe: dict[str, Any], model: Path, folder: Path) -> dict[str, Any]:
     recipe["base"] = {"model": str(model)}
     recipe["dims"] = [4, 8, 16, 32]
-    recipe["weights"] = None
+    if isinstance(recipe.get("weights"), list):
+        recipe["weights"] = [1.0, 1.0, 1.0, 1.0]
+    if recipe.get("layers", {}).get("kind") == "pairs":
+        recipe["layers"]["pairs"] = [[1, 8], [2, 32]]
+    for objective in recipe["objectives"]:
+        objective |= {key: 8 for key in ("batch", "max_length") if key in objective}
+    recipe["twins"] = []
     recipe["stopping"] = {"steps": 2}
     recipe["batch"] = recipe.get("batch", {}) | {"size": 8, "max_length": 16}
     held = (recipe.get("evaluation") or {}).get("data", [])

@@ -47,8 +47,35 @@ def test_the_latest_row_of_a_key_counts() -> None:
     assert latest_rows([old, other, new]) == [new, other]
 
 
+def test_further_metrics_are_kept_and_no_part_of_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with_more = row(further={"perplexity": 12.5})
+    append_rows(path, [with_more])
+    assert read_rows(path) == [with_more]
+    assert with_more.key == row().key
+
+
+def test_other_layers_are_another_row() -> None:
+    assert latest_rows([row(), row(layers=6), row(layers=6, score=1.0)]) == [row(), row(layers=6, score=1.0)]
+
+
+def test_rows_from_before_there_were_further_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row().model_dump_json(exclude={"further", "layers"}) + "\n")
+    assert read_rows(path) == [row()]
+    assert row().further == {}
+
+
 @pytest.mark.parametrize(
-    "changes", [{"score": float("nan")}, {"dim": 0}, {"dim": "12"}, {"weights": "abc"}, {"date": datetime(2026, 1, 2)}]
+    "changes",
+    [
+        {"score": float("nan")},
+        {"further": {"perplexity": float("inf")}},
+        {"dim": 0},
+        {"dim": "12"},
+        {"weights": "abc"},
+        {"date": datetime(2026, 1, 2)},
+    ],
 )
 def test_what_is_no_row(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

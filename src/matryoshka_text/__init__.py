@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matryoshka_text.encoder import MatryoshkaEncoder
     from matryoshka_text.evaluation import evaluate
+    from matryoshka_text.heads.classifier import MatryoshkaClassifier
+    from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
     from matryoshka_text.recipe import load_recipe
     from matryoshka_text.training import train
 
 __version__ = "0.1.0"
-__all__ = ["MatryoshkaEncoder", "evaluate", "load_recipe", "train"]
+__all__ = ["MatryoshkaClassifier", "MatryoshkaEncoder", "MatryoshkaMaskedLM", "evaluate", "load_recipe", "train"]
 
 # Lazy (PEP 562): `mtext --help` must not pay two seconds for importing torch.
 _HOME = {
+    "MatryoshkaClassifier": "matryoshka_text.heads.classifier",
+    "MatryoshkaMaskedLM": "matryoshka_text.heads.masked_lm",
     "MatryoshkaEncoder": "matryoshka_text.encoder",
     "evaluate": "matryoshka_text.evaluation",
     "load_recipe": "matryoshka_text.recipe",

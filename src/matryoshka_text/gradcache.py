@@ -17,7 +17,7 @@ from torch import Tensor
 
 from matryoshka_text.data.batches import Chunk
 
-__all__ = ["EmbeddedTexts"]
+__all__ = ["EmbeddedTexts", "chunk_seed"]
 
 Embed = Callable[[Chunk], Tensor]
 
@@ -39,7 +39,7 @@ class EmbeddedTexts:
         self._outputs = [self._forward(index, graph=not cached) for index in range(len(chunks))]
         flat = torch.cat([output.detach() for output in self._outputs])
         positions = torch.cat([chunk.positions for chunk in chunks])
-        self.vectors: Float[Tensor, "texts width"] = torch.empty_like(flat).index_copy_(0, positions, flat)
+        self.vectors: Float[Tensor, "texts ..."] = torch.empty_like(flat).index_copy_(0, positions, flat)
         if cached:
             self._outputs = []
 
@@ -48,7 +48,7 @@ class EmbeddedTexts:
         """Tokens embedded, padding not counted."""
         return sum(chunk.tokens for chunk in self._chunks)
 
-    def backward(self, gradient: Float[Tensor, "texts width"]) -> None:
+    def backward(self, gradient: Float[Tensor, "texts ..."]) -> None:
         """Add to every parameter's gradient what `gradient` on the vectors makes of it."""
         for index, chunk in enumerate(self._chunks):
             output = self._forward(index, graph=True) if self._cached else self._outputs[index]
@@ -56,13 +56,13 @@ class EmbeddedTexts:
         self._outputs = []
 
     def _forward(self, index: int, *, graph: bool) -> Tensor:
-        torch.manual_seed(_mixed(self._seed, index))
+        torch.manual_seed(chunk_seed(self._seed, index))
         with torch.set_grad_enabled(graph), self._autocast():
             return self._embed(self._chunks[index]).float()
 
 
-def _mixed(seed: int, index: int) -> int:
-    """A seed per chunk: far apart for neighbours (the finaliser of splitmix64)."""
+def chunk_seed(seed: int, index: int) -> int:
+    """The seed of a chunk's dropout: far apart for neighbours (the finaliser of splitmix64)."""
     mask = (1 << 64) - 1
     z = (seed + (index + 1) * 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask

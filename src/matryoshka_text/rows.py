@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,22 +21,33 @@ class Row(BaseModel):
     weights: str = Field(pattern=r"^[0-9a-f]{64}$", description="sha256 over the model's weights and configuration")
     origin: Literal["folder", "cache", "hub", "package"]
     task: str
-    type: str = Field(description="mteb's task type: STS, Classification, Retrieval, …")
+    type: str = Field(description="mteb's task type: STS, Classification, Retrieval, …; or MaskedText")
     split: str
-    metric: str = Field(description="the task's main score, as mteb calls it")
+    metric: str = Field(description="the task's main score, as mteb calls it; masked_accuracy for MaskedText")
     dim: int = Field(gt=0)
-    width: int = Field(gt=0, description="the model's full width; dim == width is the untruncated score")
+    layers: int | None = Field(default=None, gt=0, description="only the first so many layers were run; null: all")
+    width: int = Field(
+        gt=0,
+        description="full width (MaskedText: of the vocabulary matrix); dim == width is the untruncated score",
+    )
     bytes_per_vector: int = Field(gt=0, description="float32: 4 * dim")
     score: float = Field(allow_inf_nan=False, description="main score x 100")
+    further: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description="MaskedText: perplexity, loss (nats a masked token), masked_tokens; else empty",
+    )
     normalize: bool = Field(description="prefixes were brought back to length 1 before scoring")
     versions: dict[str, str]
-    data: str = Field(description="sha256 over the local data folder, or <hub id>@<revision>")
+    data: str = Field(
+        description="sha256 over the local data folder (MaskedText: file and masking), or <hub id>@<revision>"
+    )
     date: AwareDatetime
 
     @property
     def key(self) -> tuple[object, ...]:
         """What the row is about: a later row of the same key replaces an earlier one."""
-        return (self.model, self.weights, self.task, self.split, self.metric, self.dim, self.normalize, self.data)
+        what = (self.task, self.split, self.metric, self.data)
+        return (self.model, self.weights, *what, self.dim, self.layers, self.normalize)
 
 
 def read_rows(path: Path) -> list[Row]:

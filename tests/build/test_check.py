@@ -1,4 +1,4 @@
-"""The deep check: what is wrong with a recipe before it is run."""
+"""The deep check: what is wrong with a recipe before it is run, schema, data and models together."""
 
 import json
 from collections.abc import Callable

@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,33 @@ def test_dry_run_shows_everything_and_writes_nothing(
     assert set(folder.rglob("*")) == before
 
 
+def test_masked_text_through_the_command(
+    folder: Path, family: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data/few.txt").write_text("the cat and the dog play in the house\n" * 20)
+    (folder / "few.yaml").write_text("name: few\ndata: data\ntasks: [{masked_text: few.txt, max_length: 32}]\n")
+    for twin in ("model", "twins/plain/model", "twins/ff-8/model"):
+        shutil.copytree(family("bert"), folder / "run-1" / twin)
+    capsys.readouterr()  # what making the checkpoint said
+    arguments = ["run-1", "--suite", "few.yaml", "--twins", "--out", "out"]
+    status, out, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 0, err
+    assert "few: run-1 (masked_accuracy x 100, 15% masked: " in out
+    assert "few, perplexity: run-1 (perplexity, less is better)" in out
+    assert out.endswith("written to out: results.md, table.txt, curve.png, rows.jsonl\n")
+    assert err.count("\n") == 3 and "few · FF-8: load " in err
+
+
+def test_dry_run_of_the_bundled_text(
+    folder: Path, family: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [family("bert"), "--suite", "mlm", "--dry-run"]
+    status, out, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 0, err
+    assert out.startswith("suite mlm: 1 task\n  held_out: MaskedText, masked_accuracy, 15% masked in sequences of 128 ")
+    assert "text/held_out.txt.gz (sha256 " in out
+
+
 def test_the_bundled_suite_is_checked_without_a_model(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +129,7 @@ def test_the_bundled_suite_is_checked_without_a_model(
         (["--suite", "own.yaml", "--dims", "8;64"], "error: --dims: found '8;64'; allowed: whole numbers and commas"),
         (["--suite", "sts", "--data-root", "data"], "5 of 6 tasks have no data"),
         (["--suite", "own.yaml", "--against", "./none"], "error: ./none: there is no such folder"),
+        (["--suite", "own.yaml", "--twins"], "has no twins, there is no folder"),
         (["--suite", "own.yaml", "--out", "own.yaml/out"], "own.yaml/out: cannot be written"),
     ],
 )

@@ -42,3 +42,18 @@ def test_a_file_that_has_gone(tmp_path: Path) -> None:
         DataError, match=r"data\.one: .*one\.csv cannot be read \(No such file or directory\); put it back"
     ):
         fingerprint(recipe(tmp_path))
+
+
+def test_a_file_of_vectors_is_hashed_too(tmp_path: Path) -> None:
+    for name in ("one.csv", "sts.csv", "v.safetensors"):
+        (tmp_path / name).write_text(name)
+    plain = recipe(tmp_path)
+    source = plain.data[0].model_copy(update={"vectors": "v.safetensors"})
+    made = plain.model_copy(update={"data": (source,)})
+    assert fingerprint(made) == {
+        **fingerprint(plain),
+        "vectors.one": f"file sha256:{hashlib.sha256(b'v.safetensors').hexdigest()}",
+    }
+    (tmp_path / "v.safetensors").unlink()
+    with pytest.raises(DataError, match=r"vectors\.one: .*v\.safetensors cannot be read"):
+        fingerprint(made)

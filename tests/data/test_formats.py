@@ -143,6 +143,27 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, ex
     assert expected in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["t.txt", "t.txt.gz"])
+def test_plain_text_has_one_text_a_line(tmp_path: Path, name: str) -> None:
+    data = '\ufefffirst, "text"\r\n\n  \n\tsecond\u2028text \nNA'.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    table, rows, faults = opened(tmp_path / name)
+    assert table.columns == ("text",)
+    assert rows == [(1, {"text": 'first, "text"'}), (4, {"text": "second\u2028text"}), (5, {"text": "NA"})]
+    assert faults.count == 0
+
+
+def test_plain_text_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"\n \n")
+    with pytest.raises(DataError, match=r"t\.txt: found no rows; allowed: at least one; fill the file"):
+        opened(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_bytes(b"a\n\xff\n")
+    with pytest.raises(DataError, match=r"t\.txt: found bytes that are not UTF-8"):
+        opened(tmp_path / "t.txt")
+    with pytest.raises(DataError, match=r"found no file .*tt\.txt; .* there are t\.txt"):
+        opened(tmp_path / "tt.txt")
+
+
 def test_a_missing_file_offers_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("{}")
     (tmp_path / "notes.txt").write_text("")

@@ -63,3 +63,30 @@ def test_a_sample_does_not_depend_on_the_seed_of_the_recipe(tmp_path: Path) -> N
     found = read_held_out(held_out, tmp_path)
     assert len(found) == 8
     assert found.first == read_held_out(held_out, tmp_path).first
+
+
+def test_labelled_texts_have_classes_and_places(tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").write_text('{"text": "a", "c": 3}\n{"text": "b", "c": "joy"}\n')
+    found = read_held_out(HeldOut(name="l", file="l.jsonl", kind="labelled", columns={"label": "c"}), tmp_path)
+    assert (found.kind, found.first, found.second, found.scores) == ("labelled", ["a", "b"], [], None)
+    assert found.labels == ["3", "joy"]
+    assert [found.place(row) for row in range(len(found))] == [f"{tmp_path}/l.jsonl:1", f"{tmp_path}/l.jsonl:2"]
+
+
+def test_a_label_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").write_text('{"text": "a", "label": null}\n')
+    with pytest.raises(DataError) as error:
+        read_held_out(HeldOut(name="l", file="l.jsonl", kind="labelled"), tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}/l.jsonl:1: label (column 'label'): found null; allowed: a class, a text or a whole number; "
+        "name the class, or delete the row"
+    )
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.jsonl"])
+def test_plain_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.txt").write_text("a\n\nb\n")
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    found = read_held_out(HeldOut(name="t", file=name, kind="text"), tmp_path)
+    assert (found.kind, found.first, found.second, found.scores, found.labels) == ("text", ["a", "b"], [], None, None)
+    assert found.place(1) == f"{tmp_path}/{name}:{3 if name == 't.txt' else 2}"

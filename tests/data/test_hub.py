@@ -54,6 +54,15 @@ def test_a_cached_data_set_is_read_with_its_own_class_names(cache: Path) -> None
     assert f"{found.label}:{found.numbers[0]}" == "hub owner/my-set[pair] train:1"
 
 
+def test_an_unlabelled_row_of_a_labelled_source_is_told(cache: Path) -> None:
+    with pytest.raises(DataError) as error:
+        read_source(source(kind="labelled", columns={"text": "hypothesis"}), cache)
+    assert str(error.value) == (
+        "hub owner/my-set[pair] train:3: label (column 'label'): found -1, which stands for no label on the hub; "
+        "allowed: a class, a text or a whole number; use a split that has labels"
+    )
+
+
 def test_the_asked_commit_is_the_one_that_is_read(cache: Path) -> None:
     assert len(read_source(source(revision=COMMIT), cache).texts) == 1
     with pytest.raises(DataError) as error:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from matryoshka_text.data.planner import plan_batches
+from matryoshka_text.data.planner import plan_batches, plan_rows
 from matryoshka_text.errors import DataError
 
 
@@ -83,3 +83,66 @@ def test_a_reply_that_half_the_rows_share_costs_no_quadratic_time() -> None:
     columns = ([f"a{i}" for i in range(rows)], ["yes" if i % 2 else f"p{i}" for i in range(rows)])
     plan = plan_batches(columns, size=32, seed=0, epoch=0)
     assert len(plan) >= rows // 2 // 32
+
+
+@pytest.mark.parametrize("bucket", [1, 4])
+def test_without_the_rule_every_row_is_usable(bucket: int) -> None:
+    columns = (["same"] * 100, ["same"] * 100)
+    plan = plan_batches(columns, size=16, seed=0, epoch=0, bucket=bucket, distinct=False)
+    used = plan.batches.flatten().tolist()
+    assert plan.batches.shape == (6, 16)
+    assert plan.left_over == 4
+    assert len(set(used)) == 96
+    plan = plan_batches((["one text"] * 3,), size=3, seed=0, epoch=0, distinct=False)
+    assert sorted(plan.batches.flatten().tolist()) == [0, 1, 2]
+
+
+def test_rows_of_known_lengths_are_planned_as_texts_are() -> None:
+    lengths = np.random.default_rng(0).integers(1, 200, 1000)
+    texts = ["x" * int(length) for length in lengths]
+    for settings in (dict(seed=0, epoch=0), dict(seed=3, epoch=1, bucket=8), dict(seed=3, epoch=2, groups=lengths % 3)):
+        plan = plan_rows(lengths, size=20, **settings)
+        np.testing.assert_array_equal(plan.batches, plan_rows(lengths.tolist(), size=20, **settings).batches)
+        np.testing.assert_array_equal(plan.batches, plan_batches((texts,), size=20, distinct=False, **settings).batches)
+        used = plan.batches.flatten().tolist()
+        assert len(set(used)) == len(used) == 1000 - plan.left_over
+    groups = lengths % 3
+    plan = plan_rows(lengths, size=20, seed=0, epoch=0, groups=groups)
+    assert {len(set(groups[batch].tolist())) for batch in plan.batches} == {1}
+
+
+def test_epochs_shuffle_rows_and_what_is_left_over() -> None:
+    plans = [plan_rows([1] * 50, size=8, seed=1, epoch=epoch) for epoch in (0, 1)]
+    assert (plans[0].batches != plans[1].batches).any()
+    left = [set(range(50)) - set(plan.batches.flatten().tolist()) for plan in plans]
+    assert left[0] != left[1]
+
+
+def test_buckets_of_rows_bring_like_lengths_together_and_leave_out_any() -> None:
+    lengths = np.arange(1, 104)
+
+    def spread(bucket: int) -> float:
+        plan = plan_rows(lengths, size=10, seed=0, epoch=0, bucket=bucket)
+        return float(np.mean([np.ptp(lengths[batch]) for batch in plan.batches]))
+
+    assert spread(10) < 0.3 * spread(1)
+    left = [
+        set(range(103)) - set(plan_rows(lengths, size=10, seed=0, epoch=e, bucket=10).batches.flatten()) for e in (0, 1)
+    ]
+    assert not any(rows == {100, 101, 102} for rows in left)  # the longest ones are no more often left over
+
+
+def test_fewer_rows_than_a_batch_is_an_error() -> None:
+    with pytest.raises(DataError) as error:
+        plan_batches((list("abc"),), size=4, seed=0, epoch=0, distinct=False)
+    assert str(error.value) == (
+        "batch.size is 4, but the data make no batch of 4 rows (3 rows in all); use a smaller batch.size, or more data"
+    )
+    with pytest.raises(DataError) as error:
+        plan_rows([5] * 6, size=4, seed=0, epoch=0, groups=np.arange(6) % 2, key="objectives[1].batch")
+    assert str(error.value) == (
+        "objectives[1].batch is 4, but the data make no batch of 4 rows of one source (6 rows in all); "
+        "use a smaller objectives[1].batch, or more data"
+    )
+    with pytest.raises(DataError, match=r"\(0 rows in all\)"):
+        plan_rows([], size=4, seed=0, epoch=0)

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from matryoshka_text.data import read_source
 from matryoshka_text.data.sources import sampled
@@ -150,3 +152,79 @@ def test_a_sample_is_seeded_keeps_the_order_and_the_places(tmp_path: Path) -> No
 
 def test_the_sample_is_the_same_on_every_machine() -> None:
     assert sampled(1000, 5, "0:s") == [186, 312, 405, 522, 653]
+
+
+@pytest.mark.parametrize("kind", ["text", "mined"])
+@pytest.mark.parametrize("name", ["t.txt", "r.jsonl"])
+def test_single_texts_from_plain_files_and_from_columns(tmp_path: Path, kind: str, name: str) -> None:
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    write(tmp_path, [{"body": "a"}, {"body": "b"}])
+    columns = {} if name == "t.txt" else {"columns": {"text": "body"}}
+    found = read_source(Source.model_validate({"name": "s", "file": name, "kind": kind, **columns}), tmp_path)
+    assert (found.texts, found.numbers, found.values) == ([("a",), ("b",)], [1, 2], None)
+
+
+def test_labelled_and_scored_rows_have_values(tmp_path: Path) -> None:
+    write(tmp_path, [{"text": "a", "label": 3, "label_text": "x"}, {"text": "b", "label": " joy"}])
+    found = read_source(source("labelled"), tmp_path)
+    assert (found.texts, found.values) == ([("a",), ("b",)], ["3", "joy"])
+    write(
+        tmp_path, [{"sentence1": "a", "sentence2": "b", "score": 0}, {"sentence1": "c", "sentence2": "d", "score": "2"}]
+    )
+    found = read_source(source("scored"), tmp_path)
+    assert (found.texts, found.values) == ([("a", "b"), ("c", "d")], [0.0, 2.0])
+
+
+def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
+    assert faults(tmp_path, [{"text": "a", "label": True}, {"text": "", "label": None}], "labelled") == [
+        "r.jsonl:1: label (column 'label'): found true (bool); allowed: a class, a text or a whole number; "
+        "name the class, or delete the row",
+        "r.jsonl:2: text (column 'text'): found an empty text; allowed: a text that is not blank; "
+        "fill the cell, or delete the row",
+        "r.jsonl:2: label (column 'label'): found null; allowed: a class, a text or a whole number; "
+        "name the class, or delete the row",
+    ]
+    assert faults(tmp_path, [{"sentence1": "a", "sentence2": 5, "score": "high"}], "scored") == [
+        "r.jsonl:1: sentence2 (column 'sentence2'): found 5 (int); allowed: a text that is not blank; "
+        "write a text there, or delete the row",
+        "r.jsonl:1: score (column 'score'): found 'high'; allowed: a finite number; correct it, or delete the row",
+    ]
+    assert faults(tmp_path, [{"text": 1.5}], "mined")[0].startswith(
+        "r.jsonl:1: text (column 'text'): found 1.5 (float)"
+    )
+    assert faults(tmp_path, [{"text": "a", "class": 1}], "labelled") == [
+        "data[3].columns.label: found no column 'label' in r.jsonl; allowed: text, class; name the column that holds "
+        "the label"
+    ]
+
+
+def test_values_and_vectors_go_with_their_rows_in_a_sample(tmp_path: Path) -> None:
+    write(tmp_path, [{"text": f"t{i}", "label": i} for i in range(50)])
+    found = read_source(source("labelled", rows=9), tmp_path, seed=2)
+    assert [f"t{value}" for value in found.values or ()] == [text for (text,) in found.texts]
+    rows = [{"anchor": f"a{i}", "positive": "p", "negative": ["x", "y"]} for i in range(50)]
+    write(tmp_path, rows)
+    numbers = np.arange(1, 51, dtype=np.float32)[:, None]
+    tensors = {name: numbers + i for i, name in enumerate(("anchor", "positive", "negative_0", "negative_1"))}
+    save_file(tensors, tmp_path / "v.safetensors")
+    found = read_source(source("triplets", rows=9, vectors="v.safetensors"), tmp_path, seed=2)
+    assert found.vectors is not None
+    assert len(found.vectors) == 4
+    for shift, column in enumerate(found.vectors):
+        assert [f"a{int(row[0]) - 1 - shift}" for row in column] == [texts[0] for texts in found.texts]
+
+
+def test_vectors_are_checked_against_the_rows_before_the_sample(tmp_path: Path) -> None:
+    save_file(
+        {"anchor": np.ones((2, 3), np.float32), "positive": np.ones((2, 3), np.float32)}, tmp_path / "v.safetensors"
+    )
+    write(tmp_path, [PAIR] * 5)
+    with pytest.raises(DataError) as error:
+        read_source(source(rows=2, vectors="v.safetensors"), tmp_path)
+    assert str(error.value).replace(f"{tmp_path}/", "").splitlines() == [
+        "v.safetensors: tensor 'anchor': found shape [2, 3]; allowed: [5, width], a row for each of the 5 examples in "
+        "their file's order, before a sample is drawn; compute the vectors of this data again"
+    ]
+    assert faults(tmp_path, [PAIR], vectors="w.safetensors")[0].startswith(
+        "data[3].vectors: found no file w.safetensors;"
+    )

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,93 @@ def test_the_arguments_are_those_of_sentence_transformers(encoder: MatryoshkaEnc
     for wrong in (None, 5, np.asarray("text")):
         with pytest.raises(TypeError, match="allowed: a string or a list of strings"):
             encoder.encode(wrong)
+
+
+def test_only_the_layers_asked_for_are_run(family_encoder: Callable[[str], MatryoshkaEncoder]) -> None:
+    encoder = family_encoder("bert")
+    runs: list[int] = []
+    for index, layer in enumerate(encoder.transformers_model.encoder.layer):
+        layer.register_forward_hook(lambda *_, index=index: runs.append(index))
+    for layers, expected in ((2, [0, 1]), (np.int64(3), [0, 1, 2]), (4, [0, 1, 2, 3]), (None, [0, 1, 2, 3])):
+        runs.clear()
+        vectors = encoder.encode(TEXTS, dim=8, layers=layers)
+        assert runs == expected
+        assert (vectors.shape, vectors.dtype) == ((3, 8), np.float32)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert np.abs(encoder.encode(TEXTS, layers=2) - encoder.encode(TEXTS)).max() > 1e-2
+    np.testing.assert_array_equal(encoder.encode(TEXTS, layers=4), encoder.encode(TEXTS))
+    tokens = encoder.encode(TEXTS, output_value="token_embeddings", layers=1)
+    assert [tuple(states.shape[1:]) for states in tokens] == [(32,)] * 3
+
+
+def test_query_and_document_take_layers_too(family_encoder: Callable[[str], MatryoshkaEncoder]) -> None:
+    encoder = family_encoder("distilbert")
+    encoder.prompts = {"query": "find: ", "document": "text: "}
+    for encode, prompt in ((encoder.encode_query, "find: "), (encoder.encode_document, "text: ")):
+        expected = encoder.encode([prompt + text for text in TEXTS], dim=8, layers=2)
+        np.testing.assert_allclose(encode(TEXTS, dim=8, layers=2), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [0, -1, 5, 2.0, True, "2", (2,)])
+def test_layers_that_cannot_be_are_refused_with_the_range(
+    family_encoder: Callable[[str], MatryoshkaEncoder], layers: object
+) -> None:
+    encoder = family_encoder("bert")
+    for refusing in (encoder.encode, encoder.encode_query, encoder.encode_document):
+        with pytest.raises(ValueError, match=r"layers is .*from 1 to 4, the depth of this model"):
+            refusing(TEXTS, layers=layers)
+    with pytest.raises(ValueError, match="from 1 to 4"):
+        encoder.truncated(layers=layers)
+
+
+def test_layers_and_a_pool_exclude_each_other(family_encoder: Callable[[str], MatryoshkaEncoder]) -> None:
+    with pytest.raises(ValueError, match="layers=2 with a pool"):
+        family_encoder("bert").encode(TEXTS, layers=2, pool={"processes": []})
+
+
+@pytest.mark.slow
+def test_processes_started_for_one_call_run_the_layers_asked_for(tiny_model: Path) -> None:
+    encoder = MatryoshkaEncoder(tiny_model, device="cpu")
+    both = encoder.encode(TEXTS, dim=8, layers=1, device=["cpu"])
+    np.testing.assert_allclose(both, encoder.encode(TEXTS, dim=8, layers=1), atol=1e-6)
+
+
+def test_trained_layers_are_saved_where_they_are_not_the_depth_alone(
+    family_encoder: Callable[[str], MatryoshkaEncoder], tmp_path: Path
+) -> None:
+    encoder = family_encoder("bert")
+    assert (encoder.depth, encoder.layers) == (4, (4,))
+    encoder.layers = [2, np.int64(4)]
+    encoder.save(str(tmp_path / "two"))
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["matryoshka_layers"] == [2, 4]
+    opened = MatryoshkaEncoder(tmp_path / "two", device="cpu")
+    assert opened.layers == (2, 4)
+    opened.layers = (opened.depth,)
+    opened.save(str(tmp_path / "one"))
+    assert "matryoshka_layers" not in (tmp_path / "one" / "config.json").read_text()
+    assert MatryoshkaEncoder(tmp_path / "one", device="cpu").layers == (4,)
+    for wrong in ((), (4, 2), (2, 2), (0, 4), (5,), (1.5,)):
+        with pytest.raises(ValueError, match="from 1 to 4"):
+            opened.layers = wrong
+    assert opened.layers == (4,)
+
+
+@pytest.mark.parametrize("wrong", [[2, 9], 2, ["a"], [4, 2]])
+def test_trained_layers_that_cannot_be_are_a_model_error(tiny_model: Path, tmp_path: Path, wrong: object) -> None:
+    import shutil
+
+    shutil.copytree(tiny_model, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "matryoshka_layers": wrong}))
+    with pytest.raises(ModelError, match=r"m: config\.json has matryoshka_layers"):
+        MatryoshkaEncoder(tmp_path / "m", device="cpu")
+
+
+def test_a_model_that_goes_on_after_its_normalize_ends_in_one_all_the_same(tiny_model: Path) -> None:
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+
+    plain = SentenceTransformer(str(tiny_model), device="cpu")
+    plain.append(Dense(32, 24))
+    encoder = MatryoshkaEncoder(modules=list(plain), device="cpu")
+    assert isinstance(encoder[-1], Normalize)
+    np.testing.assert_allclose(np.linalg.norm(encoder.encode(TEXTS), axis=1), 1, atol=1e-6)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from matryoshka_text.encoder import packaged, resolve_model, width_of
+from matryoshka_text.encoder.resolve import require_weights
 from matryoshka_text.errors import ModelError
 
 
@@ -63,3 +64,45 @@ def test_the_packaged_weights_are_the_published_ones_or_nothing(minilm: Path, tm
     (tmp_path / "model.safetensors").write_bytes((minilm / "model.safetensors").read_bytes()[:-1] + b"\0")
     with pytest.raises(ModelError, match=r"sha256 is .*, but the published .* has 53aa5117.*reinstall"):
         packaged.require_published(tmp_path / "model.safetensors")
+
+
+def test_a_heads_weights_are_no_weights_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "heads" / "mlm").mkdir(parents=True)
+    (tmp_path / "heads" / "mlm" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"holds no \*\.safetensors weights"):
+        require_weights(tmp_path, "mine")
+    for home in ("model.safetensors", "0_Transformer/model.safetensors", "model-00001-of-00002.safetensors"):
+        (tmp_path / home).parent.mkdir(exist_ok=True)
+        (tmp_path / home).write_bytes(b"")
+        require_weights(tmp_path, "mine")
+        (tmp_path / home).unlink()
+
+
+def test_heads_and_modules_are_fetched_from_the_hub_and_pickles_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked: list[list[str]] = []
+
+    def download(name: str, *, allow_patterns: list[str] | None = None, **_: object) -> str:
+        if allow_patterns is None:
+            raise OSError("not there")
+        asked.append(allow_patterns)
+        raise OSError("seen")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(ModelError, match=r"the hub \(OSError: seen\)"):
+        resolve_model("nobody/some-model")
+    wanted = ["config.json", "modules.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
+    wanted += ["2_Dense/config.json", "2_Dense/model.safetensors"]
+    wanted += [f"heads/{head}/{file}" for head in ("mlm", "classes") for file in ("config.json", "model.safetensors")]
+    others = ["pytorch_model.bin", "2_Dense/pytorch_model.bin", "heads/mlm/model.bin", "onnx/model.onnx"]
+    assert list(filter_repo_objects([*wanted, *others], allow_patterns=asked[0])) == wanted
+
+
+def test_a_cut_models_width_is_its_last_denses(tiny_model: Path, tmp_path: Path) -> None:
+    from matryoshka_text.encoder import MatryoshkaEncoder
+
+    MatryoshkaEncoder(tiny_model, device="cpu").truncated(dim=8, layers=1).save(str(tmp_path / "cut"))
+    assert width_of(tmp_path / "cut") == 8

@@ -4,8 +4,10 @@ import gzip
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import pytest
@@ -68,18 +70,8 @@ def no_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def other_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model's twin: same name, other weights, and it says which dims it was trained for."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = tmp_path_factory.mktemp("other") / tiny_model.parent.name / tiny_model.name
-    shutil.copytree(tiny_model, folder)
-    tensors = load_file(folder / "model.safetensors")
-    generator = torch.Generator().manual_seed(1)
-    changed = {
-        name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
-    save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    twin_of(tiny_model, folder, seed=1)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "matryoshka_dimensions": [8, 16, 32]}))
     return folder
@@ -99,3 +91,88 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     monkeypatch.setattr(MatryoshkaEncoder, "encode", counting)
     yield seen
+
+
+class FakeMaskedLM:
+    """Scores that grow with the dim, of a vocabulary matrix `width` wide; what it was asked for is kept in `calls`."""
+
+    def __init__(self, width: int, tokens: int, loss: float) -> None:
+        self.encoder, self.head = None, SimpleNamespace(width=width)
+        self.tokens, self.loss = tokens, loss
+        self.calls: list[dict[str, object]] = []
+
+    def scores(
+        self, texts: Sequence[str], dims: Sequence[int], *, on_progress: Callable[[int, int], None], **rest: object
+    ) -> SimpleNamespace:
+        self.calls.append({"texts": list(texts), "dims": list(dims), **rest})
+        on_progress(len(texts), len(texts))
+        loss = [self.loss - dim / 32 for dim in dims]
+        perplexity = [2.0**x for x in loss]
+        return SimpleNamespace(
+            dims=tuple(dims),
+            accuracy=[float(dim) for dim in dims],
+            loss=loss,
+            perplexity=perplexity,
+            tokens=self.tokens,
+        )
+
+
+@pytest.fixture
+def fake_masked_lm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, FakeMaskedLM]]:
+    """fake_masked_lm(width=16) makes every opened masked-language model a fake; gives those opened, by label.
+
+    `tokens`: how many masked tokens the first, the second, … model counts.
+    """
+    from matryoshka_text.evaluation import masked
+
+    def install(width: int = 32, tokens: Sequence[int] = (1500,), loss: float = 4.0) -> dict[str, FakeMaskedLM]:
+        opened: dict[str, FakeMaskedLM] = {}
+
+        def opening(subject: Any, device: str | None) -> FakeMaskedLM:
+            fake = FakeMaskedLM(width, tokens[len(opened) % len(tokens)], loss)
+            return opened.setdefault(subject.label, fake)
+
+        monkeypatch.setattr(masked, "open_masked_lm", opening)
+        return opened
+
+    return install
+
+
+@pytest.fixture
+def small_text(tmp_path: Path) -> Path:
+    """A data root with one text file of 40 lines."""
+    rng = random.Random(3)
+    lines = [sentence(rng, 12) for _ in range(40)]
+    root = tmp_path / "texts"
+    root.mkdir()
+    (root / "words.txt.gz").write_bytes(gzip.compress(("\n".join(lines) + "\n\n").encode(), mtime=0))
+    return root
+
+
+def twin_of(model: Path, folder: Path, seed: int) -> None:
+    """A copy of the model, its weights moved at random."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    tensors = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(seed)
+    moved = {
+        name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture
+def run_with_twins(tmp_path: Path) -> Callable[..., Path]:
+    """run_with_twins(model): <run>/model, and below <run>/twins plain, ff-8 and ff-16, each with other weights."""
+
+    def make(model: Path, names: Sequence[str] = ("plain", "ff-8", "ff-16")) -> Path:
+        run = tmp_path / "first-1a2b"
+        shutil.copytree(model, run / "model")
+        for seed, name in enumerate(names, start=1):
+            twin_of(model, run / "twins" / name / "model", seed)
+        return run
+
+    return make

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from matryoshka_text.errors import DataError, ExtraMissing, RecipeError
-from matryoshka_text.evaluation.plan import default_dims, plan
+from matryoshka_text.evaluation.plan import plan
 from matryoshka_text.suite import Suite, TaskEntry
 
 
@@ -43,13 +43,6 @@ def test_dims_asked_for_then_the_suites_then_the_models_then_halvings(
     assert dims(other_model, None, (4,)) == (4, 32)
     assert dims(other_model) == (8, 16, 32)
     assert dims(tiny_model) == (8, 16, 32)
-
-
-def test_halvings() -> None:
-    assert default_dims(384) == (12, 24, 48, 96, 192, 384)
-    assert default_dims(768) == (12, 24, 48, 96, 192, 384, 768)
-    assert default_dims(1024) == (8, 16, 32, 64, 128, 256, 512, 1024)
-    assert default_dims(7) == (7,)
 
 
 def test_all_that_is_missing_is_listed_with_the_way_out(small_data: Path) -> None:

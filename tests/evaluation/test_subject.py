@@ -16,6 +16,19 @@ def test_a_run_gives_its_name_to_the_model(tiny_model: Path, tmp_path: Path) -> 
     assert (subject.origin, subject.width, subject.dims) == ("folder", 32, None)
 
 
+def test_a_run_stands_for_its_model(tiny_model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs/first-1a2b"
+    shutil.copytree(tiny_model, run / "model")
+    (subject,) = open_subjects([str(run), str(run / "model")])
+    assert (subject.label, subject.path) == ("first-1a2b", (run / "model").resolve())
+
+
+def test_a_twin_is_called_after_its_run(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "first-1a2b/twins/ff-8/model")
+    (subject,) = open_subjects([str(tmp_path / "first-1a2b/twins/ff-8")])
+    assert (subject.name, subject.only) == ("local/first-1a2b-ff-8", None)
+
+
 def test_models_of_one_name_get_different_labels(tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
     places = [tmp_path / "a/twin", tmp_path / "b/twin"]
     shutil.copytree(tiny_model, places[0])

@@ -111,9 +111,27 @@ def pair_error(first, second, target, dims, weights=None, denominator=None):
     return total, torch.tensor(per_dim, dtype=torch.float64)
 
 
+def cosent(first, second, scores, dims, weights=None, scale=20.0, denominator=1):
+    """log(1 + sum over all ordered pairs of rows), in float64, as the largest exponent would have it."""
+    weights = [1.0] * len(dims) if weights is None else weights
+    total, per_dim = torch.zeros((), dtype=torch.float64), []
+    for weight, m in zip(weights, dims, strict=True):
+        cosines = [cosine(a[:m], b[:m]) for a, b in zip(first.double(), second.double(), strict=True)]
+        exponents = [torch.zeros((), dtype=torch.float64)]
+        for i in range(len(cosines)):
+            for j in range(len(cosines)):
+                if float(scores[i]) > float(scores[j]):
+                    exponents.append(scale * (cosines[j] - cosines[i]))
+        loss = log_sum_exp(exponents) / denominator
+        per_dim.append(float(loss.detach()))
+        # No comparison leaves no graph behind.
+        total = total + weight * (loss + 0.0 * (first.sum() + second.sum()))
+    return total, torch.tensor(per_dim, dtype=torch.float64)
+
+
 @pytest.fixture(scope="session")
 def oracle() -> SimpleNamespace:
-    return SimpleNamespace(cross_entropy=cross_entropy, distillation=distillation, pair_error=pair_error)
+    return SimpleNamespace(cross_entropy=cross_entropy, distillation=distillation, pair_error=pair_error, cosent=cosent)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,25 @@
-"""Both objectives against loops in float64, and the shares of several processes against the whole."""
+"""The objectives on pairs against loops in float64, and the shares of several processes against the whole."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from matryoshka_text.nested import NestedLoss
-from matryoshka_text.objectives import Distill, GlobalBatch, InfoNCE
+from matryoshka_text.objectives import (
+    CoSENT,
+    Distill,
+    GlobalBatch,
+    InfoNCE,
+    Nesting,
+    Objective,
+    ScoreDistill,
+    SelfDistill,
+)
 
 DIMS = (2, 5, 8)
 WEIGHTS = (1.0, 0.5, 2.0)
+NESTING = Nesting(DIMS, torch.tensor(WEIGHTS))
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ def _distilled(student: Tensor, teacher: Tensor, dim: int, pair_weight: float) -
 
 def test_info_nce_is_its_definition(vectors: tuple[Tensor, Tensor]) -> None:
     student, _ = vectors
-    loss = InfoNCE(DIMS, weights=WEIGHTS, temperature=0.1)(GlobalBatch(student, None, 0, 6))
+    loss = InfoNCE(temperature=0.1)(GlobalBatch(student, None, 0, 6), NESTING)
     expected = [_cross_entropy(student, dim) for dim in DIMS]
     assert loss.per_dim.tolist() == pytest.approx(expected, rel=1e-9)
     assert float(loss.total) == pytest.approx(sum(w * x for w, x in zip(WEIGHTS, expected, strict=True)), rel=1e-9)
@@ -57,34 +65,86 @@ def test_info_nce_is_its_definition(vectors: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.parametrize("pair_weight", [0.0, 7.0])
 def test_distill_is_its_definition(vectors: tuple[Tensor, Tensor], pair_weight: float) -> None:
     student, teacher = vectors
-    objective = Distill(DIMS, weights=WEIGHTS, temperature=0.1, pair_weight=pair_weight, full_width_weight=3.0)
-    loss = objective(GlobalBatch(student, teacher, 0, 6))
+    objective = Distill(temperature=0.1, pair_weight=pair_weight, full_width_weight=3.0)
+    loss = objective(GlobalBatch(student, teacher, 0, 6), NESTING)
     expected = [_distilled(student, teacher, dim, pair_weight) for dim in DIMS]
     assert loss.per_dim.tolist() == pytest.approx(expected, rel=1e-6)
     weights = (1.0, 0.5, 6.0)  # the last one times full_width_weight
     assert float(loss.total) == pytest.approx(sum(w * x for w, x in zip(weights, expected, strict=True)), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "objective",
-    [
-        InfoNCE(DIMS, weights=WEIGHTS, temperature=0.1),
-        Distill(DIMS, weights=None, temperature=0.1, pair_weight=7.0, full_width_weight=3.0),
-    ],
-    ids=["info_nce", "distill"],
-)
+def test_the_full_width_weight_is_for_full_width_alone(vectors: tuple[Tensor, Tensor]) -> None:
+    student, teacher = vectors
+    objective = Distill(temperature=0.1, pair_weight=0.0, full_width_weight=3.0)
+    batch = GlobalBatch(student, teacher, 0, 6)
+    short = objective(batch, Nesting((2, 5)))
+    assert float(short.total) == pytest.approx(float(short.per_dim.sum()), rel=1e-12)
+    whole = objective(batch, Nesting((8,)))
+    assert float(whole.total) == pytest.approx(3 * float(whole.per_dim), rel=1e-12)
+
+
+SCORES = torch.tensor([0.0, 5.0, 2.5, 2.5, 4.0, 1.0], dtype=torch.float64)
+OBJECTIVES = {
+    "info_nce": InfoNCE(temperature=0.1),
+    "distill": Distill(temperature=0.1, pair_weight=7.0, full_width_weight=3.0),
+    "self_distill": SelfDistill(temperature=0.1, pair_weight=7.0),
+    "cosent": CoSENT(temperature=0.1),
+    "score_distill": ScoreDistill(low=0.0, high=5.0),
+}
+each = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+
+
+@each
+@pytest.mark.parametrize("cuts", [[(0, 2), (2, 4), (4, 6)], [(0, 6), (6, 6)]], ids=["thirds", "one has no rows"])
 def test_the_shares_of_all_processes_add_up(
-    vectors: tuple[Tensor, Tensor], objective: Callable[[GlobalBatch], NestedLoss]
+    vectors: tuple[Tensor, Tensor], objective: Objective, cuts: list[tuple[int, int]]
 ) -> None:
     student, teacher = vectors
 
-    def gradient(cuts: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        leaf = student.clone().requires_grad_()
-        parts = [objective(GlobalBatch(leaf, teacher, first, last)) for first, last in cuts]
+    def gradient(cuts: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        leaf, weights = student.clone().requires_grad_(), torch.tensor(WEIGHTS, requires_grad=True)
+        nesting = Nesting(DIMS, weights)
+        batches = [GlobalBatch(leaf, teacher, first, last, SCORES, len(cuts)) for first, last in cuts]
+        parts = [objective(batch, nesting) for batch in batches]
         total = torch.stack([part.total for part in parts]).sum()
         total.backward()
-        assert leaf.grad is not None
-        return total.detach(), torch.stack([part.per_dim for part in parts]).sum(0), leaf.grad
+        assert leaf.grad is not None and weights.grad is not None
+        return total.detach(), torch.stack([part.per_dim for part in parts]).sum(0), leaf.grad, weights.grad
 
-    for whole, shared in zip(gradient([(0, 6)]), gradient([(0, 2), (2, 4), (4, 6)]), strict=True):
-        torch.testing.assert_close(shared, whole, rtol=1e-9, atol=1e-12)
+    for whole, shared in zip(gradient([(0, 6)]), gradient(cuts), strict=True):
+        torch.testing.assert_close(shared, whole, rtol=1e-6 if whole.dtype == torch.float32 else 1e-9, atol=1e-12)
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_read_as_float32(
+    vectors: tuple[Tensor, Tensor], objective: Objective, dtype: torch.dtype
+) -> None:
+    student, teacher = (v.to(dtype).requires_grad_() for v in vectors)
+    loss = objective(GlobalBatch(student, teacher, 0, 6, SCORES), NESTING)
+    assert (loss.total.dtype, loss.per_dim.dtype) == (torch.float32, torch.float32)
+    exact = objective(GlobalBatch(student.float(), teacher.float(), 0, 6, SCORES), NESTING)
+    torch.testing.assert_close(loss.per_dim, exact.per_dim, rtol=0, atol=0)
+    assert torch.autograd.grad(loss.total, student)[0].dtype == dtype
+
+
+@each
+def test_no_gradient_reaches_the_teacher(vectors: tuple[Tensor, Tensor], objective: Objective) -> None:
+    student, teacher = (v.requires_grad_() for v in vectors)
+    loss = objective(GlobalBatch(student, teacher, 0, 6, SCORES), NESTING)
+    assert torch.autograd.grad(loss.total, teacher, allow_unused=True) == (None,)
+    assert not loss.per_dim.requires_grad
+
+
+@each
+def test_a_step_may_read_some_of_the_dims(vectors: tuple[Tensor, Tensor], objective: Objective) -> None:
+    batch = GlobalBatch(vectors[0], vectors[1], 0, 6, SCORES)
+    everything = objective(batch, NESTING).per_dim
+    for some in ((0,), (2,), (0, 2)):
+        nesting = Nesting(tuple(DIMS[i] for i in some), torch.tensor([WEIGHTS[i] for i in some]))
+        torch.testing.assert_close(objective(batch, nesting).per_dim, everything[list(some)], rtol=1e-9, atol=1e-12)
+
+
+def test_every_objective_has_a_name_and_a_weight() -> None:
+    for name, objective in OBJECTIVES.items():
+        assert (objective.name, objective.weight) == (name, 1.0)

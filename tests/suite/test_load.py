@@ -20,6 +20,13 @@ def test_quick_needs_nothing_but_the_package() -> None:
     assert [entry.name for entry in quick.tasks] == ["Banking77Classification", "squad"]
 
 
+def test_mlm_needs_nothing_but_the_package() -> None:
+    mlm = load_suite("mlm")
+    assert mlm.data == "bundled"
+    (entry,) = mlm.tasks
+    assert (entry.name, entry.share, entry.max_length, entry.seed) == ("held_out", 0.15, 128, 0)
+
+
 def test_a_file_is_read_and_remembers_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(
@@ -51,6 +58,24 @@ def test_a_missing_file_is_named() -> None:
         ("name: x\ntasks: []", r"tasks: found \[\]; allowed: at least one task"),
         ("name: x\ntasks: [{split: test}]", r"tasks\.0: give exactly one of `task`"),
         ("name: x\ntasks: [{task: A, retrieval: b}]", r"tasks\.0: give exactly one of `task`"),
+        (
+            "name: x\ntasks: [{task: A, masked_text: b.txt}]",
+            r"tasks\.0: give exactly one of `task` .*`masked_text` \(a \.txt",
+        ),
+        (
+            "name: x\ntasks: [{masked_text: b.csv}]",
+            r"masked_text: found 'b\.csv'; allowed: a file that ends in \.txt or",
+        ),
+        (
+            "name: x\ntasks: [{masked_text: b.txt, split: test}]",
+            r"tasks\.0: found split; allowed beside masked_text: name, share, max_length, seed",
+        ),
+        (
+            "name: x\ntasks: [{task: A, name: b, seed: 1}]",
+            r"tasks\.0: found name, seed, for masked_text alone; allowed here: task, retrieval, split",
+        ),
+        ("name: x\ntasks: [{masked_text: b.txt, share: 1.5}]", r"tasks\.0\.share: .*less than 1, found 1\.5"),
+        ("name: x\ntasks: [{masked_text: b.txt}, {masked_text: c/b.txt.gz}]", r"tasks: b occurs twice"),
         ("name: x\ntasks: [{task: A}, {task: A}]", r"tasks: A occurs twice"),
         ("name: x\ndims: [8, 8]\ntasks: [{task: A}]", r"dims: found \[8, 8\]; allowed: strictly increasing"),
         ("name: x\ndims: [0, 8]\ntasks: [{task: A}]", r"dims: found \[0, 8\]; allowed: strictly increasing"),

@@ -22,3 +22,8 @@ def test_numbers_are_no_words() -> None:
         TaskEntry.model_validate({"task": 3})
     with pytest.raises(ValidationError):
         Suite.model_validate({"name": "x", "dims": ["8"], "tasks": [{"task": "STS13"}]})
+
+
+def test_a_masked_text_is_called_after_its_file_or_by_name() -> None:
+    assert TaskEntry(masked_text="a/novels.txt.gz").name == TaskEntry(masked_text="novels.txt").name == "novels"
+    assert TaskEntry(masked_text="a/novels.txt.gz", name="books").name == "books"

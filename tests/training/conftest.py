@@ -50,3 +50,43 @@ def write_recipe(tmp_path: Path, tiny_model: Path, rows_file: Path) -> Callable[
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def stream_files(tmp_path_factory: pytest.TempPathFactory, rows_file: Path) -> dict[str, dict[str, Any]]:
+    """A source of each stream: pairs, plain text, labelled texts of three classes, scored pairs."""
+    folder = tmp_path_factory.mktemp("streams")
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    (folder / "text.txt").write_text("".join(f"{row['anchor']} . {row['positive']} .\n" for row in rows))
+    classes = ("animal", "city", "school")
+    labelled = [{"text": row["anchor"], "label": classes[i % 3]} for i, row in enumerate(rows)]
+    scored = [{"sentence1": r["anchor"], "sentence2": r["positive"], "score": (7 * i) % 6} for i, r in enumerate(rows)]
+    for name, lines in (("labelled", labelled), ("scored", scored)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return {
+        "pairs": {"name": "pairs", "file": str(rows_file), "kind": "pairs"},
+        "text": {"name": "text", "file": str(folder / "text.txt"), "kind": "text"},
+        "labelled": {"name": "labelled", "file": str(folder / "labelled.jsonl"), "kind": "labelled"},
+        "scored": {"name": "scored", "file": str(folder / "scored.jsonl"), "kind": "scored"},
+    }
+
+
+@pytest.fixture
+def everything(stream_files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Sections of a recipe with every stream, every objective but distill, learned factors and drawn layers."""
+    return {
+        "data": list(stream_files.values()),
+        "objectives": [
+            {"kind": "info_nce"},
+            {"kind": "self_distill", "pair_weight": 1.0},
+            {"kind": "mlm", "cut": "nested", "max_length": 16, "batch": 8},
+            {"kind": "classify", "head": "mrl"},
+            {"kind": "cosent"},
+            {"kind": "score_distill", "range": [0, 5]},
+        ],
+        "weights": "learned",
+        "layers": {"kind": "random"},
+        "batch": {"size": 8, "max_length": 16, "chunk": 6},
+        "stopping": {"steps": 6},
+        "checkpoints": {"every": 2},
+    }

@@ -67,6 +67,22 @@ def test_two_processes_follow_one(
 
 
 @pytest.mark.slow
+def test_two_processes_follow_one_on_every_stream(
+    write_recipe: Write, everything: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    base = {"model": str(_still(tiny_model, tmp_path / "still"))}
+    recipe = write_recipe(**everything, base=base, optimizer={"learning_rate": 1e-4}, dims_per_step="one_and_full")
+    one, two = (_launch(recipe, tmp_path / str(count), count) for count in (1, 2))
+    assert len(one) == len(two) == 6
+    for first, second in zip(one, two, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)
+        for name, row in first["per_dim"].items():
+            assert row == pytest.approx(second["per_dim"][name], rel=1e-5, abs=1e-5)
+        for name, row in first["weights"].items():
+            assert row == pytest.approx(second["weights"][name], rel=1e-5)
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_an_error_of_all_processes(write_recipe: Write, tmp_path: Path) -> None:
     recipe = write_recipe(batch={"size": 15, "max_length": 24})
     with pytest.raises(AssertionError, match=r"batch\.size is 15, which 2 processes cannot share evenly"):

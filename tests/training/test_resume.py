@@ -104,3 +104,20 @@ def test_another_thread_count_is_named(recipe: Path, tmp_path: Path) -> None:
     done = subprocess.run(_command(recipe, run, "--resume"), env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "threads: 1 then, 2 now" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_joint_run_goes_on_in_the_same_bits(write_recipe: Write, everything: dict[str, Any], tmp_path: Path) -> None:
+    """Heads, learned factors, drawn layers, dims and streams: all as without the break."""
+    changes = {"stopping": {"steps": 14}, "checkpoints": {"every": 4, "keep": 1}, "dims_per_step": "one_and_full"}
+    shares = {"pairs": 1.0, "text": 1.0, "labelled": 1.0, "scored": 1.0}
+    recipe = write_recipe(**everything | changes, stream_shares=shares)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert _train(recipe, whole).returncode == 0
+    _kill_when(recipe, broken, lambda: _lines(broken) >= 6)
+    done = _train(recipe, broken, "--resume")
+    assert done.returncode == 0, done.stderr
+    _assert_same(whole, broken)
+    for head in ("mlm", "classifier"):
+        a, b = (load_file(run / "model" / "heads" / head / "model.safetensors") for run in (whole, broken))
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -1,6 +1,6 @@
 """AdamW and its learning rates from the recipe's optimizer section."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -13,14 +13,32 @@ __all__ = ["build_optimizer", "learning_rates"]
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def build_optimizer(section: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters; biases and norms (one axis) without weight decay."""
+def build_optimizer(
+    section: Optimizer, model: nn.Module, from_scratch: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters; biases and norms (one axis) without weight decay.
+
+    Parameters in `from_scratch` have the heads' learning rate. Each group's `factor` is its rate's share of the main
+    one, which a schedule multiplies.
+    """
+    fresh = {id(parameter) for parameter in from_scratch}
     trainable = [p for p in model.parameters() if p.requires_grad]
+    head = section.head_learning_rate / section.learning_rate
     groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": section.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {
+            "params": [p for p in trainable if (p.ndim >= 2) == decayed and (id(p) in fresh) == new],
+            "weight_decay": section.weight_decay if decayed else 0.0,
+            "factor": head if new else 1.0,
+        }
+        for new in (False, True)
+        for decayed in (True, False)
     ]
-    return torch.optim.AdamW(groups, lr=section.learning_rate, betas=section.betas, eps=section.epsilon)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=section.learning_rate,
+        betas=section.betas,
+        eps=section.epsilon,
+    )
 
 
 def learning_rates(section: Optimizer, steps: int) -> Callable[[int], float]:

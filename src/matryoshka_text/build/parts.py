@@ -1,17 +1,36 @@
-"""Encoder, teacher, adapter and objectives from their recipe sections."""
+"""Encoder, teacher, adapter, heads and objectives from their recipe sections."""
 
 import copy
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 
+from matryoshka_text.data import Examples
+from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.encoder.layers import depth_of
 from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import RecipeError
-from matryoshka_text.objectives import Distill, InfoNCE, Objective
-from matryoshka_text.recipe import Recipe
+from matryoshka_text.heads.class_head import ClassHead
+from matryoshka_text.heads.trained import Trained
+from matryoshka_text.heads.vocabulary import VocabularyHead
+from matryoshka_text.objectives import Classify, CoSENT, Distill, InfoNCE, Objective, ScoreDistill, SelfDistill
+from matryoshka_text.objectives.uncertainty import Uncertainty
+from matryoshka_text.recipe import READS, LayerPairs, Recipe
+from matryoshka_text.recipe import Objective as Section
 
-__all__ = ["build_adapter", "build_encoder", "build_objectives", "build_teacher", "require_dims"]
+__all__ = [
+    "build_adapter",
+    "build_encoder",
+    "build_objectives",
+    "build_teacher",
+    "build_trained",
+    "require_dims",
+    "require_layers",
+    "start_bias",
+]
 
 
 def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
@@ -24,30 +43,62 @@ def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
         device=str(device),
         trust_remote_code=base.trust_remote_code,
     )
+    recipe = recipe.widths(encoder.width)
     require_dims(recipe, encoder.width)
-    encoder.dims = recipe.dims
+    require_layers(recipe, encoder)
+    encoder.dims = recipe.lengths
     return encoder
 
 
 def require_dims(recipe: Recipe, width: int) -> None:
     """`RecipeError` where a dim is above the base's width, or `distill` has no full width to hold on to."""
-    for index, dim in enumerate(recipe.dims):
+    dims = recipe.lengths
+    for index, dim in enumerate(dims):
         if dim > width:
             raise RecipeError(
                 f"dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
                 f"use dims of at most {width}, or another base"
             )
-    if recipe.dims[-1] != width and any(spec.kind == "distill" for spec in recipe.objectives):
+    # One dim alone is a fixed-feature model: there is nothing to anchor.
+    if dims[-1] != width and len(dims) > 1 and recipe.objective("distill") is not None:
         raise RecipeError(
-            f"dims[{len(recipe.dims) - 1}] is {recipe.dims[-1]}, but distill anchors full width, which is {width} for "
+            f"dims[{len(dims) - 1}] is {dims[-1]}, but distill anchors full width, which is {width} for "
             f"{recipe.base.model}; add {width} to the dims"
         )
 
 
+def require_layers(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
+    """`RecipeError` where a layer is above the base's depth, or a pair's dim is not trained."""
+    if recipe.layers is None:
+        return
+    depth, base = depth_of(encoder), recipe.base.model
+    if not isinstance(recipe.layers, LayerPairs):
+        if recipe.layers.lowest >= depth:
+            raise RecipeError(
+                f"layers.lowest is {recipe.layers.lowest}, but {base} has {depth} layers; "
+                f"allowed: 1 to {depth - 1}, a layer below the last"
+            )
+        return
+    for index, (layer, dim) in enumerate(recipe.layers.pairs):
+        if layer > depth:
+            raise RecipeError(
+                f"layers.pairs[{index}] is {[layer, dim]}, but {base} has {depth} layers; use 1 to {depth}"
+            )
+        if dim not in recipe.lengths:
+            raise RecipeError(
+                f"layers.pairs[{index}] is {[layer, dim]}, but {dim} is not in the dims {list(recipe.lengths)}; add it"
+            )
+    if recipe.layers.pairs[-1][0] != depth:
+        raise RecipeError(
+            f"layers.pairs ends at layer {recipe.layers.pairs[-1][0]}, but all of {base} are {depth}; "
+            f"let the last pair be [{depth}, {recipe.lengths[-1]}]"
+        )
+
+
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
-    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None without it."""
-    spec = next((spec for spec in recipe.objectives if spec.kind == "distill"), None)
-    if spec is None:
+    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None where none is run."""
+    spec = recipe.objective("distill")
+    if spec is None or spec.vectors:
         return None
     if spec.teacher is None:
         teacher = copy.deepcopy(encoder)
@@ -77,21 +128,64 @@ def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
         ) from error
 
 
-def build_objectives(recipe: Recipe) -> list[Objective]:
-    """The recipe's objectives, all over the recipe's dims and weights."""
-    made: list[Objective] = []
+def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[str, Examples]) -> Trained:
+    """The encoder with the heads its objectives need and the learned factors, the same for the same seed."""
+    mlm, classify = recipe.objective("mlm"), recipe.objective("classify")
+    vocabulary = classes = learned = None
+    if mlm is not None:
+        vocabulary = VocabularyHead.of(encoder, cut=mlm.cut, dims=recipe.lengths, seed=recipe.seed)
+    if classify is not None:
+        classes = ClassHead(
+            streams["labelled"].classes,
+            width=encoder.width,
+            dims=recipe.lengths,
+            kind=classify.head,
+            scale=classify.scale,
+            seed=recipe.seed,
+        )
+    if recipe.weights == "learned":
+        learned = Uncertainty([spec.kind for spec in recipe.objectives], len(recipe.lengths))
+    return Trained(encoder, vocabulary, classes, learned).to(encoder.device)
+
+
+def start_bias(head: VocabularyHead, packed: PackedTexts) -> None:
+    """Nothing; a decoder bias that no checkpoint brought starts at the log frequency of the words in the training text.
+
+    From 0 it would need thousands of steps to learn how rare words are, which a small prefix has no other way to say.
+    Each word counts one time more than it was seen.
+    """
+    if not head.bias.requires_grad or head.bias.any():
+        return
+    counts = torch.from_numpy(np.bincount(packed.flat, minlength=len(head.bias))).to(head.bias)
+    with torch.no_grad():
+        head.bias.copy_(((counts + 1) / (counts + 1).sum()).log())
+
+
+def build_objectives(recipe: Recipe, trained: Trained) -> dict[str, list[Objective]]:
+    """The objectives on vectors, by the stream they read."""
+    made: dict[str, list[Objective]] = {}
     for spec in recipe.objectives:
-        if spec.kind == "info_nce":
-            made.append(InfoNCE(recipe.dims, weights=recipe.weights, temperature=spec.temperature, weight=spec.weight))
-        else:
-            made.append(
-                Distill(
-                    recipe.dims,
-                    weights=recipe.weights,
-                    temperature=spec.temperature,
-                    pair_weight=spec.pair_weight,
-                    full_width_weight=spec.full_width_weight,
-                    weight=spec.weight,
-                )
-            )
+        if spec.kind != "mlm":
+            made.setdefault(READS[spec.kind], []).append(_objective(spec, trained))
     return made
+
+
+def _objective(spec: Section, trained: Trained) -> Objective:
+    if spec.kind == "info_nce":
+        return InfoNCE(temperature=spec.temperature, weight=spec.weight)
+    if spec.kind == "distill":
+        return Distill(
+            temperature=spec.temperature,
+            pair_weight=spec.pair_weight,
+            full_width_weight=spec.full_width_weight,
+            weight=spec.weight,
+        )
+    if spec.kind == "self_distill":
+        return SelfDistill(temperature=spec.temperature, pair_weight=spec.pair_weight, weight=spec.weight)
+    if spec.kind == "classify":
+        assert trained.classes is not None
+        return Classify(trained.classes, weight=spec.weight)
+    if spec.kind == "cosent":
+        return CoSENT(temperature=spec.temperature, weight=spec.weight)
+    assert spec.kind == "score_distill"
+    return ScoreDistill(low=spec.range[0], high=spec.range[1], weight=spec.weight)

@@ -1,9 +1,14 @@
 """`mtext train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from matryoshka_text.errors import RecipeError
+
+if TYPE_CHECKING:
+    from matryoshka_text.recipe import Twin
 
 __all__ = ["train"]
 
@@ -17,10 +22,15 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check recipe, data and model, say what would run, write nothing.")
     ] = False,
+    twin: Annotated[
+        list[str] | None,
+        typer.Option(help="Also train a baseline: ff (a model for each dim alone) or plain; may be repeated."),
+    ] = None,
 ) -> None:
     """Train RECIPE; the run's folder gets model/, a plain sentence-transformers model, and all records."""
     import logging
 
+    twins = [_twin(name) for name in twin or ()]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("matryoshka_text").setLevel(logging.INFO)
 
@@ -30,4 +40,12 @@ def train(
 
     disable_progress_bar()  # a line per weight file says nothing here
 
-    typer.echo(job(recipe, out=out, resume=resume, dry_run=dry_run).summary)
+    typer.echo(job(recipe, out=out, resume=resume, dry_run=dry_run, twins=twins).summary)
+
+
+def _twin(name: str) -> "Twin":
+    if name == "ff":
+        return "ff"
+    if name == "plain":
+        return "plain"
+    raise RecipeError(f"--twin: found {name!r}; allowed: ff (a model for each dim alone) or plain (full width alone)")

@@ -1,22 +1,30 @@
 """Texts: where they come from, and which rows make which batch. `data.batches`, which needs torch, is not pulled in."""
 
-from matryoshka_text.data.examples import Examples, assembled, read_examples
+from matryoshka_text.data.classes import class_names, require_known_classes
+from matryoshka_text.data.examples import Demands, Examples, Part, assembled
 from matryoshka_text.data.fingerprints import fingerprint
 from matryoshka_text.data.held_out import HeldOutRows, read_held_out
 from matryoshka_text.data.hub import Unreachable
-from matryoshka_text.data.planner import BatchPlan, plan_batches
+from matryoshka_text.data.planner import BatchPlan, plan_batches, plan_rows
 from matryoshka_text.data.sources import SourceRows, read_source
+from matryoshka_text.data.streams import read_sources, streams_of
 
 __all__ = [
     "BatchPlan",
+    "Demands",
     "Examples",
     "HeldOutRows",
+    "Part",
     "SourceRows",
     "Unreachable",
     "assembled",
+    "class_names",
     "fingerprint",
     "plan_batches",
-    "read_examples",
+    "plan_rows",
     "read_held_out",
     "read_source",
+    "read_sources",
+    "require_known_classes",
+    "streams_of",
 ]

@@ -1,23 +1,29 @@
-"""All training examples of a recipe in one place."""
+"""All training examples of one stream in one place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, Shaped
 
-from matryoshka_text.data.sources import SourceRows, read_source
+from matryoshka_text.data.classes import class_names
+from matryoshka_text.data.faults import Faults
+from matryoshka_text.data.sources import SourceRows
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Recipe, Source
+from matryoshka_text.recipe import Source
+from matryoshka_text.recipe.sources import stream_of
 
-__all__ = ["Examples", "assembled", "read_examples"]
+__all__ = ["Demands", "Examples", "Part", "assembled"]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts to train on, column by column: anchor, positive, negative 1, …, all of the same length.
+    """Examples to train on, column by column, all of the same length.
 
-    `source[i]` is the index in `names` of the source that row i came from.
+    The columns are anchor, positive, negative 1, … of pairs; the text of plain or labelled text; the two sentences of
+    scored pairs. `source[i]` is the index in `names` of the source that row i came from. `values` is the index in
+    `classes` of each labelled row (int64), or the score of each scored one (float64). `vectors` are a teacher's, an
+    array for each column of pairs.
     """
 
     columns: tuple[list[str], ...]
@@ -25,58 +31,135 @@ class Examples:
     source: Int[np.ndarray, " rows"]
     names: tuple[str, ...]
     labels: tuple[str, ...]
+    values: Shaped[np.ndarray, " rows"] | None = None
+    classes: tuple[str, ...] = ()
+    vectors: tuple[Float[np.ndarray, "rows width"], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
     @property
     def negatives(self) -> int:
-        """Hard negatives of each row."""
+        """Hard negatives of each row of pairs."""
         return len(self.columns) - 2
+
+    @property
+    def seen_classes(self) -> tuple[str, ...]:
+        """Those of the `classes` that at least one row has: where their number is declared, some may have none."""
+        return tuple(self.classes[index] for index in np.unique(self.values)) if self.values is not None else ()
 
     def place(self, row: int) -> str:
         """Where row `row` came from: data/nli.jsonl.gz:17, or hub owner/name[config] train:17.
 
-        A triplet made from labelled pairs names the row of its entailed pair.
+        A triplet made from labelled pairs names the row of its entailed pair, a mined pair that of its anchor.
         """
         return f"{self.labels[self.source[row]]}:{self.numbers[row]}"
 
 
-def read_examples(recipe: Recipe) -> Examples:
-    """The rows of all sources, one source after the other; `DataError` with the faults of all sources."""
-    found: list[SourceRows] = []
-    faults: list[str] = []
-    for index, source in enumerate(recipe.data):
-        try:
-            found.append(read_source(source, recipe.folder, key=f"data[{index}]", seed=recipe.seed))
-        except DataError as error:
-            faults.append(str(error))
-    if faults:
-        raise DataError("\n".join(faults))
-    return assembled(recipe.data, found)
+@dataclass(frozen=True)
+class Part:
+    """What was found for one source: its index in the recipe's data, its section, and its rows."""
+
+    index: int
+    source: Source
+    rows: SourceRows
 
 
-def assembled(sources: Sequence[Source], found: Sequence[SourceRows]) -> Examples:
-    """The rows that were found for `sources`; `DataError` where their numbers of hard negatives differ."""
-    _require_equal_negatives(sources, found)
-    rows = [texts for part in found for texts in part.texts]
-    return Examples(
+@dataclass(frozen=True)
+class Demands:
+    """What the objectives ask of the values: a number of classes, scores within limits, scores that differ."""
+
+    classes: int | None = None
+    limits: tuple[float, float] | None = None
+    ranked: bool = False
+
+
+NO_DEMANDS = Demands()
+
+
+def assembled(parts: Sequence[Part], demands: Demands = NO_DEMANDS) -> Examples:
+    """The rows of the sources of one stream, one source after the other.
+
+    `DataError` where the sources do not fit each other (numbers of hard negatives, teachers' vectors) or their values
+    do not meet the demands.
+    """
+    stream = stream_of(parts[0].source.kind)
+    if stream == "pairs":
+        _require_equal_negatives(parts)
+    rows = [texts for part in parts for texts in part.rows.texts]
+    found = Examples(
         columns=tuple(list(column) for column in zip(*rows, strict=True)),
-        numbers=np.asarray([number for part in found for number in part.numbers], dtype=np.int64),
-        source=np.repeat(np.arange(len(found), dtype=np.int16), [len(part.texts) for part in found]),
-        names=tuple(source.name for source in sources),
-        labels=tuple(part.label for part in found),
+        numbers=np.asarray([number for part in parts for number in part.rows.numbers], dtype=np.int64),
+        source=np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.rows.texts) for part in parts]),
+        names=tuple(part.source.name for part in parts),
+        labels=tuple(part.rows.label for part in parts),
+        vectors=_vectors(parts),
     )
+    values = [value for part in parts for value in part.rows.values or ()]
+    if stream == "labelled":
+        names = class_names(list(map(str, values)), demands.classes, place=found.place)
+        index = {name: number for number, name in enumerate(names)}
+        numbers = np.asarray([index[str(value)] for value in values], dtype=np.int64)
+        return replace(found, values=numbers, classes=names)
+    if stream == "scored":
+        found = replace(found, values=np.asarray(values, dtype=np.float64))
+        _require_scores(found, demands)
+    return found
 
 
-def _require_equal_negatives(sources: Sequence[Source], found: Sequence[SourceRows]) -> None:
-    first = found[0].negatives
+def _require_equal_negatives(parts: Sequence[Part]) -> None:
+    first = parts[0]
     lines = [
-        f"data[{index}]: {sources[index].name!r} gives {part.negatives} hard negatives a row, data[0] "
-        f"({sources[0].name!r}) gives {first}; allowed: the same number in every source; "
-        "name the same number of negatives, or use kind pairs for all"
-        for index, part in enumerate(found)
-        if part.negatives != first
+        f"data[{part.index}]: {part.source.name!r} gives {part.rows.negatives} hard negatives a row, "
+        f"data[{first.index}] ({first.source.name!r}) gives {first.rows.negatives}; allowed: the same number in every "
+        "source; name the same number of negatives, or use kind pairs for all"
+        for part in parts
+        if part.rows.negatives != first.rows.negatives
     ]
     if lines:
         raise DataError("\n".join(lines))
+
+
+def _vectors(parts: Sequence[Part]) -> tuple[Float[np.ndarray, "rows width"], ...] | None:
+    """The teacher's vectors of all parts, column by column; None where no source has any."""
+    given = [(part, part.rows.vectors) for part in parts if part.rows.vectors is not None]
+    if not given:
+        return None
+    lines = [
+        f"data[{part.index}]: {part.source.name!r} has no vectors, data[{given[0][0].index}] "
+        f"({given[0][0].source.name!r}) has; allowed: vectors for every source of pairs, or for none; "
+        "add them, or remove the others"
+        for part in parts
+        if part.rows.vectors is None
+    ]
+    width = given[0][1][0].shape[1]
+    lines += [
+        f"data[{part.index}].vectors: found vectors of width {vectors[0].shape[1]}, data[{given[0][0].index}] has "
+        f"{width}; allowed: one width in all sources; use one teacher for all"
+        for part, vectors in given
+        if vectors[0].shape[1] != width
+    ]
+    if lines:
+        raise DataError("\n".join(lines))
+    return tuple(np.concatenate(columns) for columns in zip(*(vectors for _, vectors in given), strict=True))
+
+
+def _require_scores(found: Examples, demands: Demands) -> None:
+    scores = found.values
+    assert scores is not None
+    if demands.ranked and len(np.unique(scores)) < 2:
+        raise DataError(
+            f"{found.place(0)}, and all other scored rows: found the score {scores[0]:g}; allowed: at least two "
+            "different scores (the objective cosent learns their order); use other data"
+        )
+    if demands.limits is None:
+        return
+    low, high = demands.limits
+    faults = Faults()
+    for row in np.flatnonzero((scores < low) | (scores > high)):
+        faults.add(
+            found.place(int(row)),
+            f"found the score {scores[row]:g}; allowed: {low:g} to {high:g}, the range of the objective score_distill; "
+            "correct the score, or change the range",
+        )
+    faults.raise_any()

@@ -1,4 +1,4 @@
-"""Rows of JSON lines, JSON arrays and CSV, with the line each begins in."""
+"""Rows of JSON lines, JSON arrays, CSV and plain text, with the line each begins in."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ from matryoshka_text.data.faults import Faults
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe.wording import shown
 
-__all__ = ["Row", "csv_rows", "json_rows", "readable"]
+__all__ = ["Row", "csv_rows", "json_rows", "plain_rows", "readable"]
 
 Row = tuple[int, Mapping[str, Any]]
 
@@ -106,6 +106,14 @@ def csv_rows(path: Path, faults: Faults) -> Iterator[Row]:
             else:
                 what = f"found {len(cells)} cells; allowed: {len(header)}, as in the header; add or quote cells"
                 faults.add(f"{path}:{number}", what)
+
+
+def plain_rows(path: Path) -> Iterator[Row]:
+    """Each line of plain text as a row with one cell, `text`, blanks at its ends taken off; blank lines give none."""
+    with _open(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if text := line.strip():
+                yield number, {"text": text}
 
 
 def _numbered(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -1,36 +1,45 @@
 """Held-out texts, for evaluation during training."""
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from matryoshka_text.data.faults import Faults, text_of
-from matryoshka_text.data.sources import column_names, open_table, sampled
-from matryoshka_text.data.tables import Table, require_columns
+from matryoshka_text.data.faults import Faults
+from matryoshka_text.data.kinds import column_names, examples_in
+from matryoshka_text.data.sources import open_table, sampled
+from matryoshka_text.data.tables import require_columns
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import HeldOut
-from matryoshka_text.recipe.wording import shown
 
 __all__ = ["HeldOutRows", "read_held_out"]
 
 
 @dataclass(frozen=True)
 class HeldOutRows:
-    """Two columns of texts; for `sts` the score of each pair as well."""
+    """One or two columns of texts: `second` is empty for labelled and plain text.
+
+    `scores` are those of an `sts` set's pairs, `labels` the classes of a labelled set's texts. `place(row)` is
+    `table:numbers[row]`.
+    """
 
     name: str
-    kind: Literal["sts", "pairs"]
+    kind: Literal["sts", "pairs", "labelled", "text"]
     first: list[str]
     second: list[str]
     scores: Float[np.ndarray, " rows"] | None
+    labels: list[str] | None = None
+    numbers: list[int] = field(default_factory=list)
+    table: str = ""
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def place(self, row: int) -> str:
+        """Where row `row` came from: data/test.jsonl:17."""
+        return f"{self.table}:{self.numbers[row]}"
 
 
 def read_held_out(held_out: HeldOut, folder: Path, *, key: str = "evaluation.data") -> HeldOutRows:
@@ -42,42 +51,24 @@ def read_held_out(held_out: HeldOut, folder: Path, *, key: str = "evaluation.dat
     columns = column_names(held_out)
     table = open_table(held_out, folder, tuple(columns.values()), key, faults)
     require_columns(table, columns, key)
-    rows = list(_rows(held_out, table, faults))
+    found = list(examples_in(table, held_out, faults))
     faults.raise_any()
-    if not rows:
+    if not found:
         raise DataError(f"{table.label}: found no rows; allowed: at least one; use other data")
-    rows = [rows[i] for i in sampled(len(rows), held_out.rows, held_out.name)]
-    first, second, scores = (list(column) for column in zip(*rows, strict=True))
-    if held_out.kind == "pairs":
-        return HeldOutRows(held_out.name, held_out.kind, first, second, None)
-    if len(set(scores)) < 2:
+    found = [found[i] for i in sampled(len(found), held_out.rows, held_out.name)]
+    values = [example.value for example in found]
+    if held_out.kind == "sts" and len(set(values)) < 2:
         raise DataError(
-            f"{table.label}: found {len(scores)} rows with one and the same score; "
+            f"{table.label}: found {len(found)} rows with one and the same score; "
             "allowed: at least two different scores (a rank correlation needs them); use other data"
         )
-    return HeldOutRows(held_out.name, held_out.kind, first, second, np.asarray(scores, dtype=np.float64))
-
-
-def _rows(held_out: HeldOut, table: Table, faults: Faults) -> Iterator[tuple[str, str, float]]:
-    columns = column_names(held_out)
-    roles = ("sentence1", "sentence2") if held_out.kind == "sts" else ("anchor", "positive")
-    for number, row in table.rows:
-        place = table.place(number)
-        first, second = (text_of(row, columns[role], role, place, faults) for role in roles)
-        score = _score(row, columns["score"], place, faults) if held_out.kind == "sts" else 0.0
-        if first is not None and second is not None and score is not None:
-            yield first, second, score
-
-
-def _score(row: Mapping[str, Any], column: str, place: str, faults: Faults) -> float | None:
-    cell = row.get(column)
-    try:
-        if isinstance(cell, str | int | float) and not isinstance(cell, bool) and math.isfinite(score := float(cell)):
-            return score
-    except (ValueError, OverflowError):
-        pass  # a text that is no number: told below, like every other cell that is none
-    faults.add(
-        place,
-        f"score (column {column!r}): found {shown(cell)}; allowed: a finite number; correct it, or delete the row",
+    return HeldOutRows(
+        name=held_out.name,
+        kind=held_out.kind,
+        first=[example.texts[0] for example in found],
+        second=[example.texts[1] for example in found if len(example.texts) > 1],
+        scores=np.asarray(values, dtype=np.float64) if held_out.kind == "sts" else None,
+        labels=[str(value) for value in values] if held_out.kind == "labelled" else None,
+        numbers=[example.number for example in found],
+        table=table.label,
     )
-    return None

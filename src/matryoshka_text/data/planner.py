@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from matryoshka_text.errors import DataError
 
-__all__ = ["BatchPlan", "plan_batches"]
+__all__ = ["BatchPlan", "plan_batches", "plan_rows"]
 
 # A batch that cannot take a row (it holds one of its texts already) stays open beside the next ones: rows that share a
 # premise come one after another once they are sorted by length.
@@ -35,29 +35,73 @@ def plan_batches(
     bucket: int = 1,
     groups: Int[np.ndarray, " rows"] | None = None,
     longest: int = 4096,
+    distinct: bool = True,
+    key: str = "batch.size",
 ) -> BatchPlan:
     """GLOBAL batches of `size` rows in which no text occurs twice (case and blanks aside).
 
     Every process calls this with the same arguments and takes its slice of each batch, so the process count changes
     nothing. `bucket` batches at a time are filled from rows sorted by length (1: no sorting), texts above `longest`
     characters counting alike. With `groups`, a batch takes rows of one group only. Rows that fit into no full batch
-    wait for the next epoch's shuffle. `DataError` where not even one batch can be filled.
+    wait for the next epoch's shuffle. With `distinct` false, texts may occur twice: no row of such a batch is another
+    one's wrong answer. `DataError` where not even one batch can be filled; `key` is the recipe's key of the size, for
+    its message.
     """
+    lengths = np.asarray([sum(min(len(text), longest) for text in row) for row in zip(*columns, strict=True)])
+    if not distinct:
+        return plan_rows(lengths, size=size, seed=seed, epoch=epoch, bucket=bucket, groups=groups, key=key)
     ids, usable = _text_ids(columns)
     rng = np.random.Generator(np.random.PCG64([seed, epoch]))
-    lengths = np.asarray([sum(min(len(text), longest) for text in row) for row in zip(*columns, strict=True)])
     found: list[list[int]] = []
-    order = rng.permutation(usable)
-    for group in np.unique(groups) if groups is not None else (None,):
-        rows = order if groups is None or group is None else order[groups[order] == group]
+    for rows in _of_groups(rng.permutation(usable), groups):
         found.extend(_fill(_sorted_windows(rows, lengths, size * bucket), ids, size))
     if not found:
         raise DataError(
-            f"batch.size is {size}, but the data make no batch of {size} rows without a repeated text "
-            f"({len(usable)} usable rows of {len(columns[0])}); use a smaller batch.size, or more data"
+            f"{key} is {size}, but the data make no batch of {size} rows without a repeated text "
+            f"({len(usable)} usable rows of {len(columns[0])}); use a smaller {key}, or more data"
         )
     batches = np.asarray(found)[rng.permutation(len(found))]
     return BatchPlan(batches, left_over=len(columns[0]) - batches.size)
+
+
+def plan_rows(
+    lengths: Sequence[int] | Int[np.ndarray, " rows"],
+    *,
+    size: int,
+    seed: int,
+    epoch: int,
+    bucket: int = 1,
+    groups: Int[np.ndarray, " rows"] | None = None,
+    key: str = "batch.size",
+) -> BatchPlan:
+    """GLOBAL batches of `size` rows of any content, of which only the lengths are known; otherwise as `plan_batches`.
+
+    What is left over (fewer rows than a batch, of each group) is drawn anew each epoch.
+    """
+    known = np.asarray(lengths)
+    rng = np.random.Generator(np.random.PCG64([seed, epoch]))
+    found: list[list[int]] = []
+    for rows in _of_groups(rng.permutation(len(known)), groups):
+        # Taken off before sorting: else the longest rows would be left over every time.
+        for window in _sorted_windows(rows[: len(rows) - len(rows) % size], known, size * bucket):
+            found.extend(window[start : start + size] for start in range(0, len(window), size))
+    if not found:
+        where = "" if groups is None else " of one source"
+        raise DataError(
+            f"{key} is {size}, but the data make no batch of {size} rows{where} ({len(known)} rows in all); "
+            f"use a smaller {key}, or more data"
+        )
+    batches = np.asarray(found)[rng.permutation(len(found))]
+    return BatchPlan(batches, left_over=len(known) - batches.size)
+
+
+def _of_groups(order: np.ndarray, groups: np.ndarray | None) -> Iterator[np.ndarray]:
+    """The rows of each group, in their order; all of them where there are no groups."""
+    if groups is None:
+        yield order
+        return
+    for group in np.unique(groups):
+        yield order[groups[order] == group]
 
 
 def _text_ids(columns: Sequence[Sequence[str]]) -> tuple[Int[np.ndarray, "rows columns"], Int[np.ndarray, " usable"]]:

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from matryoshka_text.data.faults import Faults
-from matryoshka_text.data.formats import Row, csv_rows, json_rows, readable
+from matryoshka_text.data.formats import Row, csv_rows, json_rows, plain_rows, readable
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe.sources import SUFFIXES
+from matryoshka_text.recipe.sources import PLAIN_SUFFIXES, SUFFIXES
 
 __all__ = ["Table", "open_file", "path_of", "require_columns"]
 
@@ -22,8 +22,8 @@ __all__ = ["Table", "open_file", "path_of", "require_columns"]
 class Table:
     """Named columns and numbered rows: `label:number` is the place of a row.
 
-    The number counts lines from 1 in .jsonl and .csv files (the header is line 1), and rows from 1 in .parquet files,
-    in arrays in .json files, and on the hub.
+    The number counts lines from 1 in .jsonl, .csv and .txt files (the header is line 1), and rows from 1 in .parquet
+    files, in arrays in .json files, and on the hub.
     """
 
     label: str
@@ -52,7 +52,7 @@ def open_file(path: Path, wanted: Sequence[str], key: str, faults: Faults) -> Ta
     with readable(path):
         if kind == "parquet":
             return _parquet(path, wanted)
-        rows = _guarded(path, csv_rows(path, faults) if kind == "csv" else json_rows(path, faults))
+        rows = _guarded(path, _rows_of(kind, path, faults))
         head = list(itertools.islice(rows, 100))
     if not head:
         faults.raise_any()
@@ -60,6 +60,12 @@ def open_file(path: Path, wanted: Sequence[str], key: str, faults: Faults) -> Ta
     # Not the first row alone: a JSON object leaves out what it has not.
     columns = dict.fromkeys(name for _, row in head for name in row)
     return Table(str(path), tuple(columns), itertools.chain(head, rows))
+
+
+def _rows_of(kind: str, path: Path, faults: Faults) -> Iterator[Row]:
+    if kind == "txt":
+        return plain_rows(path)
+    return csv_rows(path, faults) if kind == "csv" else json_rows(path, faults)
 
 
 def require_columns(table: Table, columns: Mapping[str, str], key: str) -> None:
@@ -80,7 +86,8 @@ def require_columns(table: Table, columns: Mapping[str, str], key: str) -> None:
 def _missing(path: Path, key: str) -> str:
     if path.is_dir():
         return f"{key}: found the folder {path}; allowed: a file; name one of the files in it"
-    there = sorted(p.name for p in path.parent.glob("*") if p.name.endswith(SUFFIXES))
+    suffixes = (*PLAIN_SUFFIXES, *SUFFIXES) if path.name.endswith(PLAIN_SUFFIXES) else SUFFIXES
+    there = sorted(p.name for p in path.parent.glob("*") if p.name.endswith(suffixes))
     close = get_close_matches(path.name, there, n=3, cutoff=0.4) or there[:5]
     where = f"in {path.parent} there are {', '.join(close)}" if close else f"{path.parent} has no data files"
     return f"{key}: found no file {path}; allowed: an existing file (relative to the recipe's folder); {where}"

@@ -1,22 +1,27 @@
-"""A saved model's files, so that sentence-transformers 3.0 and later, TEI, vLLM and SGLang read them.
+"""A saved model's files, so that sentence-transformers 3.0.1 and later, TEI, vLLM and SGLang read them.
 
 sentence-transformers 6 moved its classes and renamed the pooling keys; older releases and the servers know the first
 names, and the newer ones still accept them, so the first names are written.
 """
 
 import json
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import nn
 
 from matryoshka_text.files import added_to_folder, require_space, write_whole
 
 if TYPE_CHECKING:
     from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 
-__all__ = ["OLDEST_READER", "write_model"]
+__all__ = ["OLDEST_READER", "SavedHead", "write_model"]
 
-OLDEST_READER = "3.0.0"
+# The first release that reads the weights of a Dense (which a truncated model ends in) from safetensors, not a pickle.
+OLDEST_READER = "3.0.1"
 _OLD_HOMES = {name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize", "Dense")}
+_DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
 _POOLING_KEYS = {
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
@@ -27,11 +32,19 @@ _POOLING_KEYS = {
 }
 
 
+class SavedHead(Protocol):
+    """What was trained on top of the vectors and lies in the model's folder."""
+
+    def save(self, folder: Path) -> None:
+        """The head's files, config.json and model.safetensors, in `folder`, which is there."""
+
+
 def write_model(
     encoder: "MatryoshkaEncoder", path: Path, model_name: str | None, card: bool, train_datasets: list[str] | None
 ) -> None:
     """The model's files in `path`: a new folder appears whole or not at all, in an old one each file does."""
-    size = sum(p.numel() * p.element_size() for p in encoder.parameters())
+    modules: list[Any] = [encoder, *(head for head in encoder.heads.values() if isinstance(head, nn.Module))]
+    size = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
     require_space(path, int(size * 1.1) + 2_000_000, what="saving the model")
     encoder.config.matryoshka_dimensions = list(encoder.dims)
     encoder.config.is_matryoshka = True
@@ -40,6 +53,7 @@ def write_model(
     with added_to_folder(path) as folder:
         encoder.save_plain(folder, model_name, card, train_datasets)
         _with_first_names(folder, encoder.max_seq_length)
+        _with_heads(folder, encoder)
         for file in folder.rglob("*"):
             # safetensors files come out private (0600), which breaks a folder that is served by another user.
             file.chmod(0o755 if file.is_dir() else 0o644)
@@ -52,6 +66,8 @@ def _with_first_names(folder: Path, max_seq_length: int | None) -> None:
         module["type"] = _OLD_HOMES.get(kind, module["type"])
         if kind == "Pooling":
             _rewrite(folder / module["path"] / "config.json", _first_pooling)
+        elif kind == "Dense":
+            _with_first_dense(folder / module["path"])
         elif kind == "Transformer":
             home = folder / module["path"] / "sentence_bert_config.json"
             write_whole(home, json.dumps({"max_seq_length": max_seq_length, "do_lower_case": False}, indent=2) + "\n")
@@ -68,6 +84,24 @@ def _first_pooling(config: dict[str, Any]) -> dict[str, Any]:
         **{key: name in modes for name, key in _POOLING_KEYS.items()},
         "include_prompt": config.get("include_prompt", True),
     }
+
+
+def _with_first_dense(home: Path) -> None:
+    config = json.loads((home / "config.json").read_text())
+    names = {config.get("module_input_name"), config.get("module_output_name")} - {None}
+    # The first releases know the sentence embedding alone, and take no word about it; no other Dense can be theirs.
+    if config.get("use_residual") or not names <= {"sentence_embedding"}:
+        return
+    _rewrite(home / "config.json", lambda found: {key: found[key] for key in _DENSE_KEYS})
+
+
+def _with_heads(folder: Path, encoder: "MatryoshkaEncoder") -> None:
+    for name, head in encoder.heads.items():
+        home = folder / "heads" / name
+        home.mkdir(parents=True)
+        head.save(home)
+    if not encoder.heads and encoder.resolved is not None and (encoder.resolved.path / "heads").is_dir():
+        shutil.copytree(encoder.resolved.path / "heads", folder / "heads")
 
 
 def _rewrite(path: Path, change: Any) -> None:

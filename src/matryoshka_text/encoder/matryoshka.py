@@ -1,7 +1,5 @@
-"""The encoder whose vectors can be cut: sentence-transformers with `dim`."""
+"""The encoder whose vectors can be cut: sentence-transformers with `dim` and `layers`."""
 
-import logging
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +12,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import nn
 
-from matryoshka_text.encoder.complete import missing_weights
-from matryoshka_text.encoder.layout import write_model
+from matryoshka_text.encoder.complete import warn_of_missing
+from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layers, whole_number
+from matryoshka_text.encoder.layout import SavedHead, write_model
 from matryoshka_text.encoder.resolve import Resolved, require_bert_family, require_weights, resolve_model
+from matryoshka_text.encoder.truncation import truncated
 from matryoshka_text.errors import ModelError
 
 __all__ = ["MatryoshkaEncoder"]
-
-log = logging.getLogger(__name__)
 
 # What the libraries raise for damaged weights, tokenizers and configurations.
 _UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
@@ -33,6 +31,8 @@ class MatryoshkaEncoder(SentenceTransformer):
     """A `SentenceTransformer` that ends in Normalize and reads its vectors at any prefix (arXiv:2205.13147, section 3).
 
     `encode(texts, dim=64)` gives float32 [n, 64] with unit rows: the first 64 coordinates, brought back to length 1.
+    `encode(texts, dim=64, layers=6)` runs six layers alone (2-D Matryoshka, arXiv:2402.14776). `heads` are what a run
+    has trained on top of the vectors; `save` writes each into heads/<name>.
     """
 
     def __init__(
@@ -87,26 +87,23 @@ class MatryoshkaEncoder(SentenceTransformer):
                 )
         except _UNREADABLE as error:
             raise ModelError(f"{model_name_or_path}: cannot be opened: {type(error).__name__}: {error}") from error
-        self._warn_of_missing()
+        if self.resolved is not None and self.transformers_model is not None:
+            warn_of_missing(self.resolved.path, self.resolved.name, self.transformers_model)
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
-        if not any(isinstance(module, Normalize) for module in self):
+        if not isinstance(self[-1], Normalize):
             self.append(Normalize())
         self._width = int(self.get_embedding_dimension())
         self._dims = self._checked_dims(dims)
+        self.heads: dict[str, SavedHead] = {}
+        self._require_trained_layers(str(model_name_or_path))
 
-    def _warn_of_missing(self) -> None:
-        """Say which weights the checkpoint lacks: they were drawn at random, and the vectors mean little."""
-        if self.resolved is None or self.transformers_model is None:
-            return
-        if missing := missing_weights(self.resolved.path, self.transformers_model):
-            log.warning(
-                "%s: the checkpoint lacks %d weights, which start at random: %s%s",
-                self.resolved.name,
-                len(missing),
-                ", ".join(missing[:3]),
-                ", …" if len(missing) > 3 else "",
-            )
+    def _require_trained_layers(self, name: str) -> None:
+        if trained := getattr(self.config, "matryoshka_layers", None):
+            try:
+                self.layers = trained
+            except (TypeError, ValueError) as error:
+                raise ModelError(f"{name}: config.json has matryoshka_layers {trained!r}: {error}") from error
 
     @property
     def width(self) -> int:
@@ -122,24 +119,31 @@ class MatryoshkaEncoder(SentenceTransformer):
     def dims(self, dims: Sequence[int]) -> None:
         self._dims = self._checked_dims(dims)
 
+    @property
+    def depth(self) -> int:
+        """The number of transformer layers; `ModelError` where they cannot be told apart."""
+        return depth_of(self)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The trained layer counts, ascending (`matryoshka_layers` in config.json); the depth alone where none are."""
+        return tuple(getattr(self.config, "matryoshka_layers", None) or (self.depth,))
+
+    @layers.setter
+    def layers(self, layers: Sequence[int]) -> None:
+        # The config is their one home, so that every way of saving writes them.
+        checked = checked_layers(layers, self.depth)
+        self.config.matryoshka_layers = list(checked)
+        if checked == (self.depth,):
+            del self.config.matryoshka_layers
+
     def _checked_dims(self, dims: Sequence[int] | None) -> tuple[int, ...]:
         if dims is None:
             dims = getattr(self.config, "matryoshka_dimensions", None) or (self.width,)
-        checked = tuple(self._checked_dim(dim) for dim in dims)
+        checked = tuple(whole_number("dim", dim, self.width, "width") for dim in dims)
         if list(checked) != sorted(set(checked)):
             raise ValueError(f"dims are {list(dims)}; allowed: strictly increasing prefix lengths")
         return checked
-
-    def _checked_dim(self, dim: object) -> int:
-        """`dim` as an int; ValueError where it is not a whole number from 1 to the width."""
-        if not isinstance(dim, bool):
-            try:
-                number = operator.index(dim)  # type: ignore[arg-type]  # numpy's integers are allowed too
-            except TypeError:
-                number = 0
-            if 1 <= number <= self.width:
-                return number
-        raise ValueError(f"dim is {dim!r}; allowed: a whole number from 1 to {self.width}, the width of this model")
 
     def encode(
         self,
@@ -151,6 +155,7 @@ class MatryoshkaEncoder(SentenceTransformer):
         output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
         *more: Any,
         dim: int | None = None,
+        layers: int | None = None,
         truncate_dim: int | None = None,
         normalize_embeddings: bool = False,
         **settings: Any,
@@ -158,27 +163,31 @@ class MatryoshkaEncoder(SentenceTransformer):
         """Vectors of the texts: float32 [n, dim] with unit rows; one string gives [dim], an empty list [0, dim].
 
         `dim` is any whole number from 1 to the width, trained or not (None: the full width); anything else is a
-        `ValueError`. `truncate_dim` is sentence-transformers' own (no unit length by itself) and excludes `dim`.
+        `ValueError`. `layers` is any whole number from 1 to the depth: only that many are run (None: all), through the
+        same pooling. `truncate_dim` is sentence-transformers' own (no unit length by itself) and excludes `dim`.
         The other arguments are sentence-transformers' own, in its order.
         """
         texts = settings.pop("sentences", None) if inputs is None else inputs
         _require_texts(texts)
         asked = self._asked(dim, truncate_dim, output_value)
+        if layers is not None and settings.get("pool") is not None:
+            raise ValueError(f"layers={layers} with a pool, whose processes hold all layers; give device=[…] instead")
         # An empty list has no vectors, but a dtype and a width: those of one text.
         empty = not isinstance(texts, str) and len(texts) == 0
-        vectors = super().encode(
-            [""] if empty else texts,
-            prompt_name,
-            prompt,
-            batch_size,
-            show_progress_bar,
-            output_value,
-            *more,
-            truncate_dim=asked,
-            # encode_query hands normalize_embeddings=False through unasked; with dim the rows are unit rows anyway.
-            normalize_embeddings=normalize_embeddings or dim is not None,
-            **settings,
-        )
+        with first_layers(self, layers):
+            vectors = super().encode(
+                [""] if empty else texts,
+                prompt_name,
+                prompt,
+                batch_size,
+                show_progress_bar,
+                output_value,
+                *more,
+                truncate_dim=asked,
+                # encode_query hands normalize_embeddings=False through unasked; with dim the rows are unit rows anyway.
+                normalize_embeddings=normalize_embeddings or dim is not None,
+                **settings,
+            )
         return vectors[:0] if empty else vectors
 
     def _asked(self, dim: int | None, truncate_dim: int | None, output_value: str | None) -> int | None:
@@ -188,7 +197,15 @@ class MatryoshkaEncoder(SentenceTransformer):
         if dim is not None and output_value != "sentence_embedding":
             raise ValueError(f"dim={dim} cuts sentence embeddings, but output_value is {output_value!r}; leave dim out")
         asked = truncate_dim if dim is None else dim
-        return None if asked is None else self._checked_dim(asked)
+        return None if asked is None else whole_number("dim", asked, self.width, "width")
+
+    def truncated(self, dim: int | None = None, layers: int | None = None) -> "MatryoshkaEncoder":
+        """A physically smaller encoder, whose own vectors are `encode(texts, dim=dim, layers=layers)` of this one.
+
+        It has only the first `layers` layers and gives `dim` coordinates; plain sentence-transformers loads what it
+        saves. LoRA matrices are merged in; heads are left out.
+        """
+        return truncated(self, dim, layers)
 
     def save(
         self,
@@ -198,9 +215,11 @@ class MatryoshkaEncoder(SentenceTransformer):
         train_datasets: list[str] | None = None,
         safe_serialization: bool = True,
     ) -> None:
-        """Write the model whole, as plain sentence-transformers (3.0 and later) and the servers read it.
+        """Write the model whole, as plain sentence-transformers (3.0.1 and later) and the servers read it.
 
-        `matryoshka_dimensions` and `is_matryoshka` go into config.json; no `truncate_dim` is left behind.
+        `matryoshka_dimensions` and `is_matryoshka` go into config.json, `matryoshka_layers` where lower layers are
+        trained; no `truncate_dim` is left behind. The `heads` go into heads/; without any, those of the folder that the
+        encoder was opened from are copied as they are, even where the encoder has been trained since.
         """
         if not safe_serialization:
             raise ValueError("safe_serialization=False would write pickles; models are saved as safetensors")

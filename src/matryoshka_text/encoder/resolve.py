@@ -31,7 +31,10 @@ BERT_FAMILY = (
 )
 
 # Only what an encoder needs, and weights as safetensors alone: a pickled checkpoint can run code when it is opened.
-_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "*/config.json", "*/model.safetensors", "README.md"]
+_FILES = [
+    *("*.json", "*.txt", "*.model", "model*.safetensors", "README.md"),
+    *("*/config.json", "*/model.safetensors", "heads/*/config.json", "heads/*/model.safetensors"),
+]
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,11 @@ def require_bert_family(path: Path, name: str) -> None:
 
 
 def require_weights(path: Path, name: str) -> None:
-    """`ModelError` where the folder holds no weights in a format that runs no code when it is opened."""
-    if not any(path.rglob("*.safetensors")):
+    """`ModelError` where the folder holds no weights in a format that runs no code when it is opened.
+
+    Those of the heads in heads/ are no weights of the model.
+    """
+    if not any(file.relative_to(path).parts[0] != "heads" for file in path.rglob("*.safetensors")):
         raise ModelError(
             f"{name}: cannot be opened: {path} holds no *.safetensors weights, and pickled ones (pytorch_model.bin) "
             "are not opened; take a revision that has them, or save the model with safe_serialization=True"

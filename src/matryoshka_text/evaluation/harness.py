@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from matryoshka_text.errors import DataError, EvaluationError, MtextError, RunError
-from matryoshka_text.evaluation.plan import Plan, PlannedTask, plan
+from matryoshka_text.evaluation import masked
+from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText, plan
 from matryoshka_text.evaluation.report import write_report
+from matryoshka_text.evaluation.stage import Settings, Stage
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tables import Table, tables
+from matryoshka_text.evaluation.text import read_texts
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row, append_rows, read_rows
 from matryoshka_text.suite import Suite
 
 if TYPE_CHECKING:
     from matryoshka_text.encoder import MatryoshkaEncoder
-    from matryoshka_text.evaluation.score import Settings, Stage
+    from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 
 __all__ = ["STORE", "Evaluation", "Failure", "evaluate", "run_plan"]
 
@@ -50,12 +53,16 @@ class Evaluation:
     out: Path
     rows: tuple[Row, ...]
     failures: tuple[Failure, ...] = ()
-    stages: "tuple[Stage, ...]" = field(default=())
+    stages: tuple[Stage, ...] = field(default=())
 
     def score(self, task: str, dim: int, *, model: str | None = None, split: str | None = None) -> float:
-        """The main score x 100; `model` is a label or org/name (None: the evaluated one). KeyError where none is."""
+        """The main score x 100; `model` is a label, org/name, "plain" or "FF" (None: the evaluated one). KeyError
+        where there is none.
+        """
         wanted = model or self.plan.subjects[0].label
-        weights = {one.weights for one in self.plan.subjects if wanted in (one.label, one.name)}
+        columns = [one.members for one in self.plan.columns if one.label == wanted]
+        members = columns[0] if columns else [one for one in self.plan.subjects if wanted in (one.label, one.name)]
+        weights = {one.weights for one in members if dim in self.plan.dims_of(one)}
         for row in self.rows:
             if row.weights in weights and row.task == task and row.dim == dim and split in (None, row.split):
                 return row.score
@@ -82,6 +89,8 @@ def evaluate(
     dims: Sequence[int] | None = None,
     data_root: str | Path | None = None,
     against: Sequence[str | Path] = (),
+    twins: bool = False,
+    layers: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
     batch_size: int = 32,
@@ -89,12 +98,14 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores on the suite at every dim and at full width, next to the models `against` truncated alike.
 
+    With `twins` also next to the run's plain twin, truncated alike, and at each dim the one trained at it alone (FF).
+    With `layers` every model runs its first so many transformer layers alone.
     Each text is encoded once and kept under <out>/vectors (or the folder in MTEXT_VECTOR_STORE). Files written to `out`
     (None: eval-<model>): results/ in mteb's layout, rows.jsonl, results.md, table.txt, curve.png. A task that fails
     does not stop the others: see `failures`. `MtextError` for everything that can be known before encoding.
     """
     return run_plan(
-        plan(model, suite, dims=dims, data_root=data_root, against=against),
+        plan(model, suite, dims=dims, data_root=data_root, against=against, twins=twins, layers=layers),
         out=out,
         device=device,
         batch_size=batch_size,
@@ -111,8 +122,6 @@ def run_plan(
     progress: bool = False,
 ) -> Evaluation:
     """The plan carried out; see `evaluate`."""
-    from matryoshka_text.evaluation.score import Settings
-
     if not planned.subjects:
         raise EvaluationError("no model given: name a folder or a hub id")
     folder = Path(out).expanduser() if out is not None else Path(f"eval-{planned.subjects[0].label}")
@@ -128,7 +137,7 @@ def run_plan(
     return evaluation
 
 
-def _scored(planned: Plan, settings: "Settings", console: Console) -> "tuple[list[Row], list[Failure], list[Stage]]":
+def _scored(planned: Plan, settings: Settings, console: Console) -> tuple[list[Row], list[Failure], list[Stage]]:
     rows: list[Row] = []
     failures: list[Failure] = []
     stages: list[Stage] = []
@@ -140,7 +149,7 @@ def _scored(planned: Plan, settings: "Settings", console: Console) -> "tuple[lis
             except Exception as error:  # one task's trouble must not cost the others
                 log.debug("%s · %s failed", task.name, subject.label, exc_info=True)
                 failures.append(Failure(subject.label, task.name, _reason(error)))
-                console.print(f"FAILED {failures[-1]}", highlight=False, markup=False)
+                console.print(f"FAILED {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
                 continue
             append_rows(settings.out / "rows.jsonl", new)
             rows += new
@@ -152,17 +161,26 @@ def _scored(planned: Plan, settings: "Settings", console: Console) -> "tuple[lis
 class _Scorer:
     """One model's rows on task after task; the model is opened at the first and let go with this object."""
 
-    def __init__(self, planned: Plan, subject: Subject, settings: "Settings", console: Console) -> None:
+    def __init__(self, planned: Plan, subject: Subject, settings: Settings, console: Console) -> None:
         self.planned, self.subject, self.settings, self.console = planned, subject, settings, console
         self.encoder: MatryoshkaEncoder | None = None
+        self.masked: MatryoshkaMaskedLM | None = None
 
-    def __call__(self, task: PlannedTask) -> "tuple[list[Row], Stage]":
-        from matryoshka_text.evaluation.score import score_task
-
-        self.encoder = self.encoder or self.subject.encoder(self.settings.device)
+    def __call__(self, task: PlannedTask | PlannedText) -> tuple[list[Row], Stage]:
         dims = self.planned.dims_of(self.subject)
         with _bar(self.console, f"{task.name} · {self.subject.label}") as on_progress:
+            if isinstance(task, PlannedText):
+                return self._masked(task, dims, on_progress)
+            from matryoshka_text.evaluation.score import score_task
+
+            self.encoder = self.encoder or self.subject.encoder(self.settings.device)
             return score_task(task, self.subject, self.encoder, dims, self.settings, on_progress)
+
+    def _masked(
+        self, task: PlannedText, dims: Sequence[int], on_progress: Callable[[int, int], None]
+    ) -> tuple[list[Row], Stage]:
+        self.masked = self.masked or masked.open_masked_lm(self.subject, self.settings.device)
+        return masked.score_masked(task, self.subject, self.masked, dims, self.settings, on_progress)
 
 
 def _reason(error: Exception) -> str:
@@ -192,12 +210,10 @@ def _require_writable(folder: Path) -> None:
 
 def _require_data(planned: Plan) -> None:
     """Every task's data loaded once, so that nothing is encoded before all of it is known to be there and readable."""
-    from matryoshka_text.evaluation.score import load_task
-
     problems = []
     for task in planned.tasks:
         try:
-            load_task(task)
+            _load(task)
         except DataError as error:
             problems.append(str(error))
         except Exception as error:  # whatever `datasets` and the hub raise: the task has no data
@@ -206,6 +222,16 @@ def _require_data(planned: Plan) -> None:
         raise DataError("nothing was encoded, because data cannot be read:\n  " + "\n  ".join(problems))
 
 
-def _unloadable(task: PlannedTask, error: Exception) -> str:
-    way_out = "" if task.folder else "; without the hub give local folders with --data-root"
-    return f"{task.name}: {task.folder or task.data} cannot be loaded ({type(error).__name__}: {error}){way_out}"
+def _load(task: PlannedTask | PlannedText) -> None:
+    if isinstance(task, PlannedText):
+        read_texts(task.file)
+        return
+    from matryoshka_text.evaluation.score import load_task
+
+    load_task(task)
+
+
+def _unloadable(task: PlannedTask | PlannedText, error: Exception) -> str:
+    place = task.file if isinstance(task, PlannedText) else task.folder
+    way_out = "" if place else "; without the hub give local folders with --data-root"
+    return f"{task.name}: {place or task.data} cannot be loaded ({type(error).__name__}: {error}){way_out}"

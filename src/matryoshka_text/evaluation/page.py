@@ -49,7 +49,7 @@ class _Scores:
 
     def __init__(self, about: About, rows: Sequence[Row]) -> None:
         self.about = about
-        self.rows = latest_rows(rows)
+        self.rows = latest_rows([row for row in rows if row.layers is None])
         self.tasks = {row.task: row.metric for row in self.rows}
         self.dims = sorted({row.dim for row in self.rows if row.weights in about.seeds.values()})
 

@@ -10,7 +10,7 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.evaluation.beir import missing_files
 from matryoshka_text.suite import Suite
 
-__all__ = ["DATA_ROOT", "Found", "data_roots", "find_beir", "find_hub_layout"]
+__all__ = ["DATA_ROOT", "Found", "data_roots", "find_beir", "find_hub_layout", "find_text"]
 
 DATA_ROOT = "MTEXT_DATA_ROOT"
 _DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
@@ -68,6 +68,16 @@ def find_beir(roots: Iterable[Path], name: str, split: str, base: Path) -> Found
     if not looked:
         return Found(problem="a retrieval folder needs a data root")
     return Found(problem="no such folder: " + " or ".join(map(str, looked)))
+
+
+def find_text(roots: Iterable[Path], name: str, base: Path) -> Path | str:
+    """The text file, `name` as a path or below a root; or what is missing in words."""
+    given = Path(name).expanduser()
+    looked = [base / given] if given.is_absolute() or name.startswith(".") else [root / name for root in roots]
+    there = [file.resolve() for file in looked if file.is_file()]
+    if there:
+        return there[0]
+    return "no such file: " + " or ".join(map(str, looked)) if looked else "a masked_text needs a data root"
 
 
 def _require_folder(path: Path, origin: str) -> Path:

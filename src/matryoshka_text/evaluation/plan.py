@@ -1,45 +1,28 @@
 """What an evaluation will do, checked before anything is encoded: tasks, data, models and dims."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from matryoshka_text.errors import DataError, RecipeError
-from matryoshka_text.evaluation.place import DATA_ROOT, data_roots, find_beir, find_hub_layout
+from matryoshka_text.errors import DataError, ModelError, RecipeError
+from matryoshka_text.evaluation.place import DATA_ROOT, data_roots, find_text
+from matryoshka_text.evaluation.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.subject import Subject, open_subjects
+from matryoshka_text.evaluation.twins import open_twins
 from matryoshka_text.extras import optional
-from matryoshka_text.fingerprint import data_fingerprint
+from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.suite import Suite, TaskEntry, load_suite
 
-__all__ = ["Plan", "PlannedTask", "default_dims", "plan"]
-
-# A smaller prefix of a halved width says little: below 8 dims nested vectors are unstable (arXiv:2205.13147).
-SMALLEST_DIM = 8
+__all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
 
 
 @dataclass(frozen=True)
-class PlannedTask:
-    """One task with its data found: `folder` is None for the hub, `data` identifies the data."""
+class Column:
+    """What stands in one column of a table: a model at every dim, or (FF) at each dim the model trained at it alone."""
 
-    name: str
-    type: str
-    metric: str
-    split: str | None
-    folder: Path | None
-    data: str
-    task_class: Any
-
-    @property
-    def fingerprint(self) -> str | None:
-        """sha256 over the local folder; None for the hub."""
-        return self.data if self.folder else None
-
-    def make(self) -> Any:
-        """A new task object, data not loaded."""
-        return self.task_class().filter_eval_splits([self.split] if self.split else None)
+    label: str
+    members: tuple[Subject, ...]
 
 
 @dataclass(frozen=True)
@@ -47,12 +30,21 @@ class Plan:
     """Everything an evaluation needs to know; `subjects[0]` is the model, the others are what it is compared with."""
 
     suite: Suite
-    tasks: tuple[PlannedTask, ...]
+    tasks: tuple[PlannedTask | PlannedText, ...]
     subjects: tuple[Subject, ...]
     dims: tuple[int, ...]
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The model, then each model that it is compared with; those trained at one dim alone make one column, FF."""
+        alone = tuple(one for one in self.subjects if one.only is not None)
+        whole = [Column(one.label, (one,)) for one in self.subjects if one.only is None]
+        return (*whole, *([Column("FF", alone)] if alone else []))
+
     def dims_of(self, subject: Subject) -> tuple[int, ...]:
-        """The dims at which that model is scored: the plan's up to its width, and its full width."""
+        """The dims at which that model is scored: the plan's up to its width, and its full width; an FF's own alone."""
+        if subject.only is not None:
+            return (subject.only,)
         return tuple(sorted({dim for dim in self.dims if dim <= subject.width} | {subject.width}))
 
 
@@ -63,28 +55,27 @@ def plan(
     dims: Sequence[int] | None = None,
     data_root: str | Path | None = None,
     against: Sequence[str | Path] = (),
+    twins: bool = False,
+    layers: int | None = None,
 ) -> Plan:
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
-    that cannot be used. Without a model only suite and data are checked.
+    or layers that cannot be used, twins that are not there. Without a model only suite and data are checked.
     """
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
-    optional("mteb", extra="eval", purpose="an evaluation")
     tasks = _tasks(suite, data_root)
     subjects = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
+    if layers is not None:
+        subjects = tuple(one.with_layers(layers) for one in subjects)
     chosen = _dims(dims, suite, subjects[0]) if subjects else tuple(dims or suite.dims or ())
-    return Plan(suite, tasks, subjects, chosen)
-
-
-def default_dims(width: int) -> tuple[int, ...]:
-    """Halvings of the width, down to 8 at least: 12, 24, 48, 96, 192, 384 for 384 (arXiv:2205.13147: log-spaced)."""
-    dims = [width]
-    while dims[-1] % 2 == 0 and dims[-1] // 2 >= SMALLEST_DIM:
-        dims.append(dims[-1] // 2)
-    return tuple(reversed(dims))
+    if twins and model is None:
+        raise ModelError("--twins: no model given; name the run whose twins are meant")
+    beside = open_twins(subjects[0]) if twins else ()
+    # A twin trained at a dim that is not asked for has no place in the tables.
+    return Plan(suite, tasks, (*subjects, *(one for one in beside if one.only in (None, *chosen))), chosen)
 
 
 def _dims(asked: Sequence[int] | None, suite: Suite, subject: Subject) -> tuple[int, ...]:
-    dims = tuple(asked or suite.dims or subject.dims or default_dims(subject.width))
+    dims = tuple(asked or suite.dims or subject.dims or log_dims(subject.width))
     origin = "--dims" if asked else f"suite {suite.name}: dims"
     if dims[0] < 1 or any(after <= before for before, after in pairwise(dims)):
         allowed = "strictly increasing prefix lengths, the first at least 1"
@@ -97,77 +88,44 @@ def _dims(asked: Sequence[int] | None, suite: Suite, subject: Subject) -> tuple[
     return tuple(sorted({*dims, subject.width}))
 
 
-def _tasks(suite: Suite, data_root: str | Path | None) -> tuple[PlannedTask, ...]:
-    classes = _classes(suite)
+def _tasks(suite: Suite, data_root: str | Path | None) -> tuple[PlannedTask | PlannedText, ...]:
     roots = data_roots(suite, data_root)
-    found = [_planned(entry, suite, roots, classes) for entry in suite.tasks]
-    planned = tuple(one for one in found if isinstance(one, PlannedTask))
+    with_mteb = _mteb_tasks(suite, roots)
+    found = [
+        with_mteb[place] if entry.masked_text is None else _planned_text(entry, suite, roots)
+        for place, entry in enumerate(suite.tasks)
+    ]
+    planned = tuple(one for one in found if not isinstance(one, str))
     problems = [one for one in found if isinstance(one, str)]
     if problems:
         raise DataError(
             f"suite {suite.name}: {len(problems)} of {len(suite.tasks)} tasks have no data, so nothing was run.\n  "
             + "\n  ".join(problems)
-            + "\nWay out: give the folder that holds mteb/<org>__<name>/ and extra/<name>/ "
-            + f"with --data-root or {DATA_ROOT}"
+            + f"\nWay out: give the folder that holds {_layout(suite)} with --data-root or {DATA_ROOT}"
             + ("; or give neither, and tasks of mteb are loaded from the hub" if roots and suite.data is None else "")
         )
     return planned
 
 
-def _planned(entry: TaskEntry, suite: Suite, roots: list[Path], classes: dict[str, Any]) -> PlannedTask | str:
-    """The task with its data found, or what is missing in words."""
-    from matryoshka_text.evaluation.tasks import beir_class, local_class
-
-    if entry.retrieval is not None:
-        split = entry.split or "test"
-        found = find_beir(roots, entry.retrieval, split, suite.folder)
-        if found.problem or found.folder is None:
-            return f"{entry.name}: {found.problem}"
-        data = data_fingerprint(found.folder)
-        task_class = beir_class(entry.name, found.folder, data, split)
-    else:
-        original = classes[entry.name]
-        found = find_hub_layout(roots, original.metadata.dataset["path"])
-        if found.problem:
-            return f"{entry.name}: {found.problem}"
-        hub = original.metadata.dataset
-        data = data_fingerprint(found.folder) if found.folder else f"{hub['path']}@{hub['revision']}"
-        task_class = local_class(original, found.folder, data)
-    metadata = task_class.metadata
-    return PlannedTask(entry.name, metadata.type, metadata.main_score, entry.split, found.folder, data, task_class)
+def _layout(suite: Suite) -> str:
+    """What a data root has to hold for the suite."""
+    texts = [entry.masked_text for entry in suite.tasks if entry.masked_text is not None]
+    of_mteb = ["mteb/<org>__<name>/", "extra/<name>/"] if len(texts) < len(suite.tasks) else []
+    return " and ".join([*of_mteb, *texts])
 
 
-def _classes(suite: Suite) -> dict[str, Any]:
-    """The class of mteb for each task the suite names; `RecipeError` with the closest names for all it lacks."""
-    from mteb import get_task
+def _mteb_tasks(suite: Suite, roots: list[Path]) -> dict[int, PlannedTask | str]:
+    """The tasks that need mteb, by place in the suite; mteb is asked for only where there is one."""
+    wanted = {place: entry for place, entry in enumerate(suite.tasks) if entry.masked_text is None}
+    if not wanted:
+        return {}
+    optional("mteb", extra="eval", purpose="an evaluation")
+    from matryoshka_text.evaluation.mteb_plan import classes_of, planned_task
 
-    classes, problems = {}, []
-    for place, entry in enumerate(suite.tasks):
-        if entry.task is None:
-            continue
-        try:
-            task = get_task(entry.task)
-        except KeyError:
-            near = difflib.get_close_matches(entry.task, _task_names(), n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            problems.append(
-                f"tasks.{place}.task: mteb has no task {entry.task!r}; {hint}For a BEIR folder write `retrieval`"
-            )
-            continue
-        if task.is_aggregate or task.metadata.modalities != ["text"]:
-            kind = (
-                "an aggregate; name its parts" if task.is_aggregate else f"about {', '.join(task.metadata.modalities)}"
-            )
-            problems.append(f"tasks.{place}.task: {entry.task} is {kind}; allowed: single tasks about text")
-        classes[entry.task] = type(task)
-    if problems:
-        raise RecipeError("\n".join(f"suite {suite.name}: {problem}" for problem in problems))
-    return classes
+    classes = classes_of(suite)
+    return {place: planned_task(entry, suite, roots, classes) for place, entry in wanted.items()}
 
 
-def _task_names() -> list[str]:
-    from mteb import get_tasks
-
-    return [
-        task.metadata.name for task in get_tasks(exclude_superseded=False, exclude_aggregate=True, modalities=["text"])
-    ]
+def _planned_text(entry: TaskEntry, suite: Suite, roots: list[Path]) -> PlannedText | str:
+    found = find_text(roots, str(entry.masked_text), suite.folder)
+    return f"{entry.name}: {found}" if isinstance(found, str) else PlannedText.of(entry, found)

@@ -35,11 +35,13 @@ class TextReader:
         store: VectorStore,
         *,
         batch_size: int,
+        layers: int | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.encoder = encoder
         self.store = store
         self.batch_size = batch_size
+        self.layers = layers
         self.on_progress = on_progress
         self.counts = Counts()
         self._asked: set[bytes] = set()
@@ -88,6 +90,7 @@ class TextReader:
             show_progress_bar=False,
             convert_to_numpy=True,
             normalize_embeddings=False,
+            **({} if self.layers is None else {"layers": self.layers}),
         )
         return np.asarray(vectors, dtype=np.float32)
 

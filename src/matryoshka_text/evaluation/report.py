@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from matryoshka_text.evaluation.plan import Plan
+from matryoshka_text.evaluation.planned import MASKED_TEXT
 from matryoshka_text.evaluation.plot import write_curve
 from matryoshka_text.evaluation.tables import Table
 from matryoshka_text.files import write_whole
@@ -21,12 +22,15 @@ _NONE = "-"
 
 def _header(table: Table) -> list[str]:
     others = [cell for label in table.labels[1:] for cell in (label, "difference")]
-    return ["dim", "bytes a vector", "score", "share of full width", *others]
+    ours = ["score", "share of full width"] if table.main else ["perplexity"]
+    return ["dim", "bytes a vector", *ours, *others]
 
 
 def _cells(table: Table, dim: int) -> list[str]:
-    share = table.share(dim)
-    cells = [str(dim), f"{4 * dim:,}", _number(table.scores[0].get(dim)), _NONE if share is None else f"{share:.1f}%"]
+    cells = [str(dim), f"{4 * dim:,}", _number(table.scores[0].get(dim))]
+    if table.main:
+        share = table.share(dim)
+        cells.append(_NONE if share is None else f"{share:.1f}%")
     for other in range(1, len(table.labels)):
         difference = table.difference(dim, other)
         cells += [_number(table.scores[other].get(dim)), _NONE if difference is None else f"{difference:+.2f}"]
@@ -53,7 +57,8 @@ def print_tables(tables: Sequence[Table], console: Console) -> None:
     """Every table, one below the other."""
     for table in tables:
         # Not the table's own title, which would be wrapped to the table's width.
-        console.print(f"{table.title}: {table.labels[0]} ({table.note})", style="bold", highlight=False, markup=False)
+        title = f"{table.title}: {table.labels[0]} ({table.note})"
+        console.print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
         console.print(rich_table(table), highlight=False)
 
 
@@ -82,9 +87,18 @@ def write_report(out: Path, tables: Sequence[Table], plan: Plan, rows: Sequence[
 
 
 def _provenance(plan: Plan, rows: Sequence[Row]) -> str:
-    first = rows[0]
-    how = "brought back to length 1" if first.normalize else "left as they are"
-    lines = [f"* {one.label}: {one.name}, {one.origin}, weights sha256 {one.weights[:16]}" for one in plan.subjects]
-    lines.append("* " + ", ".join(f"{name} {number}" for name, number in first.versions.items()))
-    lines.append(f"* {first.date:%Y-%m-%d}; prefixes {how} before scoring; every other model is cut at the same dims")
+    lines = [
+        f"* {one.label}: {one.name}, {one.origin}, weights sha256 {one.weights[:16]}"
+        + (f", its first {one.layers} layers alone" if one.layers else "")
+        for one in plan.subjects
+    ]
+    lines.append("* " + ", ".join(f"{name} {number}" for name, number in rows[0].versions.items()))
+    normalize = {row.normalize for row in rows if row.type != MASKED_TEXT}
+    how = "brought back to length 1" if True in normalize else "left as they are"
+    alone = ", FF is at each dim the model trained at that dim alone" if plan.columns[-1].label == "FF" else ""
+    lines.append(
+        f"* {rows[0].date:%Y-%m-%d}"
+        + (f"; prefixes {how} before scoring" if normalize else "")
+        + f"; every other model is cut at the same dims{alone}"
+    )
     return "\n".join(lines) + "\n"

@@ -28,11 +28,14 @@ def model_meta(subject: Subject, encoder: Any, *, dim: int, normalize: bool) -> 
     """Mteb's record of the model at one dim.
 
     Unit-length prefixes are the default and recorded under loader_kwargs, so that their folder is mteb's own
-    `embed_dim_<d>`; raw ones (`normalize=False`) are an experiment of their own, full width included.
+    `embed_dim_<d>`; raw ones (`normalize=False`) and those of the first layers alone are experiments of their own, full
+    width included.
     """
     experiment: dict[str, Any] = {} if dim == subject.width else {"embed_dim": dim}
     if not normalize:
         experiment["normalize"] = False
+    if subject.layers is not None:
+        experiment["layers"] = subject.layers
     dot = getattr(encoder, "similarity_fn_name", None) == "dot" and not normalize
     return ModelMeta(
         loader=None,

@@ -4,9 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +14,18 @@ from threadpoolctl import threadpool_limits
 from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.adapter import StoredEncoder, mteb_prompts
 from matryoshka_text.evaluation.check import require_readable
-from matryoshka_text.evaluation.plan import PlannedTask
+from matryoshka_text.evaluation.planned import PlannedTask
 from matryoshka_text.evaluation.quiet import quiet
 from matryoshka_text.evaluation.reader import TextReader
 from matryoshka_text.evaluation.results import model_meta, save_result
+from matryoshka_text.evaluation.stage import Settings, Stage, versions
 from matryoshka_text.evaluation.store import VectorStore
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks import LoadedTask, own_data_cache
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
 
-__all__ = ["Settings", "Stage", "load_task", "score_task", "versions"]
-
-_PACKAGES = ("mteb", "torch", "transformers", "sentence-transformers", "matryoshka-text")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where things go and how texts are encoded."""
-
-    out: Path
-    vectors: Path
-    normalize: bool
-    batch_size: int
-    device: str | None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What one model on one task cost: seconds, and texts encoded or found in the store."""
-
-    model: str
-    task: str
-    load: float
-    encode: float
-    score: float
-    encoded: int
-    found: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.task} · {self.model}: load {self.load:.1f} s, encode {self.encode:.1f} s "
-            f"({self.encoded:,} texts, {self.found:,} from the store), score {self.score:.1f} s"
-        )
-
-
-def versions() -> dict[str, str]:
-    """The installed versions that a score depends on."""
-    return {package: version(package) for package in _PACKAGES}
+__all__ = ["load_task", "score_task"]
 
 
 def load_task(planned: PlannedTask) -> LoadedTask:
@@ -87,7 +49,7 @@ def score_task(
     loaded = load_task(planned)
     loading = time.perf_counter() - started
     store = VectorStore(_store_folder(settings, subject, encoder, planned.name), subject.width)
-    reader = TextReader(encoder, store, batch_size=settings.batch_size, on_progress=on_progress)
+    reader = TextReader(encoder, store, batch_size=settings.batch_size, layers=subject.layers, on_progress=on_progress)
     rows: list[Row] = []
     # Full width first: it is what the shares are shares of.
     for dim in sorted(dims, reverse=True):
@@ -153,6 +115,7 @@ def _rows(
                 split=split,
                 metric=planned.metric,
                 dim=dim,
+                layers=subject.layers,
                 width=subject.width,
                 bytes_per_vector=4 * dim,
                 score=score,
@@ -175,6 +138,8 @@ def _store_folder(settings: Settings, subject: Subject, encoder: Any, task: str)
         "device": encoder.device.type,
         "versions": {name: number for name, number in versions().items() if name not in ("mteb", "matryoshka-text")},
     }
+    if subject.layers is not None:
+        encoding["layers"] = subject.layers
     text = json.dumps(encoding, indent=2, sort_keys=True) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = settings.vectors / subject.name.replace("/", "__") / f"{subject.weights[:12]}-{digest}"

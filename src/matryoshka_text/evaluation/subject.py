@@ -3,21 +3,27 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model, width_of
 from matryoshka_text.encoder.resolve import require_bert_family, require_weights
+from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 
-__all__ = ["Subject", "open_subjects"]
+__all__ = ["Subject", "open_subject", "open_subjects", "without_reports"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model found on this machine; its weights are opened only when something has to be encoded."""
+    """A model found on this machine; its weights are opened only when something has to be encoded.
+
+    `only`: the one dim that it was trained for and is scored at (a fixed-feature twin, FF); None: every dim.
+    `layers`: how many of its transformer layers are run; None: all.
+    """
 
     name: str
     label: str
@@ -26,27 +32,47 @@ class Subject:
     weights: str
     width: int
     dims: tuple[int, ...] | None
+    only: int | None = None
+    layers: int | None = None
+
+    def with_layers(self, layers: int) -> "Subject":
+        """The model with its first `layers` layers alone, called so; `ModelError` where it has no such number."""
+        depth = _depth(self.path)
+        if depth is not None and not 1 <= layers <= depth:
+            raise ModelError(f"--layers: found {layers}, but {self.label} has {depth}; allowed: 1 to {depth}")
+        if layers == depth:
+            return self
+        return replace(self, layers=layers, label=f"{self.label}-layers-{layers}")
 
     def encoder(self, device: str | None) -> MatryoshkaEncoder:
         """The opened model, giving full width whatever its configuration cuts by default."""
-        from transformers.utils import logging
-
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
+        with without_reports():
             encoder = MatryoshkaEncoder(str(self.path), device=device)
-        finally:
-            if bars:
-                logging.enable_progress_bar()
         encoder.truncate_dim = None
         return encoder.eval()
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """None of transformers' bars and tables about loading: what a model lacks is an error or our own warning."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
     """The models in the order given, each once, with different labels. `ModelError` for one that cannot be had."""
     found: dict[str, Subject] = {}
     for name in names:
-        subject = _subject(name)
+        subject = open_subject(name)
         found.setdefault(subject.weights, subject)
     labels = Counter(subject.label for subject in found.values())
     return tuple(
@@ -54,8 +80,9 @@ def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
     )
 
 
-def _subject(name: str) -> Subject:
-    resolved = resolve_model(name)
+def open_subject(name: str) -> Subject:
+    """The model of that name; for a run's folder the run's model."""
+    resolved = resolve_model(_model_of(name))
     require_bert_family(resolved.path, name)
     require_weights(resolved.path, name)
     width = width_of(resolved.path) or MatryoshkaEncoder(str(resolved.path), device="cpu").width
@@ -74,15 +101,34 @@ def _subject(name: str) -> Subject:
     )
 
 
+def _model_of(name: str) -> str:
+    """<run>/model for <run>, otherwise `name`."""
+    folder = Path(name).expanduser()
+    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+    return str(folder / "model") if is_run else name
+
+
 def _folder_name(path: Path) -> str:
-    """What a saved model is called: its folder, or for <run>/model the run."""
+    """What a saved model is called: its folder, for <run>/model the run, for <run>/twins/<twin>/model both."""
     named = path.parent if path.name in ("model", "checkpoint") and path.parent.name else path
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", named.name).strip("-.") or "model"
+    is_twin = named != path and named.parent.name == "twins"
+    words = f"{named.parent.parent.name}-{named.name}" if is_twin else named.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.") or "model"
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _depth(path: Path) -> int | None:
+    """The number of transformer layers; None where the configuration does not say, and encoding will."""
+    depth = _config(path).get("num_hidden_layers") or _config(path).get("n_layers")
+    return depth if isinstance(depth, int) else None
 
 
 def _trained_dims(path: Path, width: int) -> tuple[int, ...] | None:
-    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    dims = config.get("matryoshka_dimensions")
+    dims = _config(path).get("matryoshka_dimensions")
     usable = isinstance(dims, list) and bool(dims) and all(isinstance(dim, int) and 0 < dim <= width for dim in dims)
     # Models of others list them in any order.
     return tuple(sorted(set(dims))) if usable and isinstance(dims, list) else None

@@ -10,7 +10,7 @@ from matryoshka_text.nested.checks import check_denominator, check_dims, check_v
 from matryoshka_text.nested.loss import NestedLoss, Number
 from matryoshka_text.nested.prefixes import blocks, inverse_norms
 
-__all__ = ["nested_pair_error"]
+__all__ = ["nested_pair_error", "pair_cosines"]
 
 
 def nested_pair_error(
@@ -43,8 +43,17 @@ def nested_pair_error(
     each = check_weights(weights, len(dims), dtype, device)
     divisor = check_denominator(denominator, len(student_first))
     with torch.autocast(device.type, enabled=False):
-        first, second = student_first.to(dtype), student_second.to(dtype)
-        parts = [torch.einsum("pd,pd->p", first[:, b], second[:, b]) for b in blocks(dims)]
-        cosine = torch.stack(parts).cumsum(0) * inverse_norms(first, dims) * inverse_norms(second, dims)
-        per_dim = (cosine - target.detach().to(dtype)).square().sum(1) / divisor
+        cosines = pair_cosines(student_first.to(dtype), student_second.to(dtype), dims)
+        per_dim = (cosines - target.detach().to(dtype)).square().sum(1) / divisor
     return NestedLoss((each * per_dim).sum(), per_dim.detach())
+
+
+def pair_cosines(
+    first: Float[Tensor, "p d"], second: Float[Tensor, "p d"], dims: tuple[int, ...]
+) -> Float[Tensor, "k p"]:
+    """cos(first[p, :m], second[p, :m]) for each m of `dims`; 0, without gradient, where a prefix is shorter than 1e-12.
+
+    Inner products and squared norms are partial sums over blocks, so that all dims cost as much as the last one.
+    """
+    parts = [torch.einsum("pd,pd->p", first[:, block], second[:, block]) for block in blocks(dims)]
+    return torch.stack(parts).cumsum(0) * inverse_norms(first, dims) * inverse_norms(second, dims)

@@ -1,28 +1,48 @@
-"""A global batch of vectors, as every process sees it."""
+"""A global batch of vectors, as every process sees it, and the prefixes at which a step reads it."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from matryoshka_text.nested import NestedLoss
 
-__all__ = ["GlobalBatch", "Objective"]
+__all__ = ["GlobalBatch", "Nesting", "Objective"]
+
+
+@dataclass(frozen=True)
+class Nesting:
+    """The prefix lengths of one step, ascending, and their factors in the sum (None: all 1; may carry gradient)."""
+
+    dims: tuple[int, ...]
+    weights: Float[Tensor, " k"] | None = None
+
+    def scaled_last(self, factor: float) -> "Nesting":
+        """The same lengths with the last one's weight times `factor`."""
+        weights = torch.ones(len(self.dims)) if self.weights is None else self.weights
+        scale = torch.ones_like(weights)
+        scale[-1] = factor
+        return Nesting(self.dims, weights * scale)
 
 
 @dataclass(frozen=True)
 class GlobalBatch:
     """Vectors of the whole batch [columns, rows, width]: anchors, positives, then the negatives, column by column.
 
-    `first` to `last` are the rows this process answers for. An objective gives its own rows' share of the global
-    loss, so that the shares of all processes add up to it; `width` is full, and prefixes are cut after gathering.
+    `values` is what else is known of each row: the index of its class (int64), or the score of its pair (float).
+    `first` to `last` are the rows this process answers for, one of `processes`. An objective gives its own rows' share
+    of the global loss, so that the shares of all processes add up to it; `width` is full, and prefixes are cut after
+    gathering.
     """
 
     student: Float[Tensor, "columns rows width"]
     teacher: Float[Tensor, "columns rows teacher_width"] | None
     first: int
     last: int
+    values: Shaped[Tensor, " rows"] | None = None
+    processes: int = 1
 
 
 class Objective(Protocol):
@@ -31,5 +51,5 @@ class Objective(Protocol):
     name: str
     weight: float
 
-    def __call__(self, batch: GlobalBatch) -> NestedLoss:
-        """This process's share of the global loss: total with gradient, per dim without."""
+    def __call__(self, batch: GlobalBatch, nesting: Nesting) -> NestedLoss:
+        """This process's share of the global loss: total with gradient, per dim (of `nesting`) without."""

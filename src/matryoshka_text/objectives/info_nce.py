@@ -1,11 +1,9 @@
 """InfoNCE over every prefix: the batch's other texts are the negatives."""
 
-from collections.abc import Sequence
-
 import torch
 
 from matryoshka_text.nested import NestedLoss, nested_cross_entropy
-from matryoshka_text.objectives.batch import GlobalBatch
+from matryoshka_text.objectives.batch import GlobalBatch, Nesting
 
 __all__ = ["InfoNCE"]
 
@@ -18,13 +16,11 @@ class InfoNCE:
 
     name = "info_nce"
 
-    def __init__(
-        self, dims: Sequence[int], *, weights: Sequence[float] | None, temperature: float, weight: float = 1.0
-    ) -> None:
-        """`temperature` divides the cosine; `weights` has one number per dim (None: all 1)."""
-        self.dims, self.weights, self.temperature, self.weight = tuple(dims), weights, temperature, weight
+    def __init__(self, *, temperature: float, weight: float = 1.0) -> None:
+        """`temperature` divides the cosine."""
+        self.temperature, self.weight = temperature, weight
 
-    def __call__(self, batch: GlobalBatch) -> NestedLoss:
+    def __call__(self, batch: GlobalBatch, nesting: Nesting) -> NestedLoss:
         """This process's share: its own anchors against every candidate. In nats, mean over the global batch."""
         rows = batch.student.shape[1]
         return nested_cross_entropy(
@@ -32,8 +28,8 @@ class InfoNCE:
             # Column by column, so that the positive of anchor i is candidate i.
             batch.student[1:].flatten(0, 1),
             torch.arange(batch.first, batch.last, device=batch.student.device),
-            dims=self.dims,
-            weights=self.weights,
+            dims=nesting.dims,
+            weights=nesting.weights,
             scale=1 / self.temperature,
             denominator=rows,
         )

@@ -11,9 +11,11 @@ from pydantic.fields import FieldInfo
 
 from matryoshka_text.recipe.section import Loc, Section
 
-__all__ = ["Spot", "allowed", "branches", "locate", "sections_in"]
+__all__ = ["Spot", "allowed", "branches", "locate", "may_be_empty", "sections_in"]
 
 Type = Any  # a type annotation
+# What pydantic puts into the place of a fault for a key that takes a preset or a list.
+_TAGS = ("preset", "list")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def branches(annotation: Type) -> list[Type]:
     """The members of a union, or the type itself."""
     inner, _ = _bare(annotation)
     if origin(inner) in (Union, UnionType):
-        return [_bare(option)[0] for option in get_args(inner)]
+        return [branch for option in get_args(inner) for branch in branches(option)]
     return [inner]
 
 
@@ -64,6 +66,12 @@ def sections_in(annotation: Type) -> Iterator[type[Section]]:
             yield from sections_in(get_args(option)[0])
 
 
+def may_be_empty(spot: Spot) -> bool:
+    """Whether an empty text or list may stand at a place."""
+    metadata = [*_bare(spot.annotation)[1], *(spot.field.metadata if spot.field else ())]
+    return not any(getattr(bound, "min_length", None) for bound in metadata)
+
+
 def origin(annotation: Type) -> Any:
     """What `annotation` is made of (tuple, Literal, Union, …), or None."""
     return _get_origin(annotation)
@@ -72,6 +80,11 @@ def origin(annotation: Type) -> Any:
 def _step(spot: Spot, part: int | str) -> Spot:
     options = branches(spot.annotation)
     sections = [option for option in options if isinstance(option, type) and issubclass(option, Section)]
+    if part in _TAGS and any(origin(option) is Literal for option in options):
+        wanted = Literal if part == "preset" else tuple
+        # As it was written, with its Annotated: its bounds are there.
+        written = get_args(_bare(spot.annotation)[0])
+        return Spot(spot.path, next(o for o in written if origin(_bare(o)[0]) is wanted), spot.field, spot.parent)
     if len(sections) > 1:
         chosen = [s for s in sections if part in get_args(s.model_fields["kind"].annotation)]
         return (

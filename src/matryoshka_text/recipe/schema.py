@@ -2,25 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from matryoshka_text.recipe.between import faults_between
 from matryoshka_text.recipe.names import SLUG
-from matryoshka_text.recipe.section import Fault, Real, Section, Whole, value_of
+from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
+from matryoshka_text.recipe.objectives import Objective
+from matryoshka_text.recipe.presets import log_dims
+from matryoshka_text.recipe.section import Fault, Section, Whole
 from matryoshka_text.recipe.sections import (
     Base,
     Batch,
     Checkpoints,
     Evaluation,
     Lora,
-    Objective,
     Optimizer,
     Stopping,
-    repeated_names,
+    StreamShares,
 )
 from matryoshka_text.recipe.sources import Source
 from matryoshka_text.recipe.yaml_text import dump_yaml
@@ -40,13 +42,24 @@ class Recipe(Section):
         description="the model that training starts from",
         json_schema_extra={"example": {"model": "sentence-transformers/all-MiniLM-L6-v2"}},
     )
-    dims: tuple[Annotated[Whole, Field(ge=1)], ...] = Field(
-        min_length=1,
-        description="the prefix lengths that are trained, strictly increasing, none above the base's width",
+    dims: Dims = Field(
+        description="the prefix lengths that are trained, strictly increasing, none above the base's width; log: the "
+        "width and its halvings, down to 8 at least",
         json_schema_extra={"example": [12, 24, 48, 96, 192, 384]},
     )
-    weights: tuple[Annotated[Real, Field(gt=0)], ...] | None = Field(
-        default=None, description="one factor a dim in every objective's sum over the dims (null: all 1)"
+    weights: Weights = Field(
+        default="uniform",
+        description="factors of the dims in every objective's sum: one a dim, or uniform (all 1), low (1/sqrt(dim), "
+        "mean 1), learned (uncertainty weighting, arXiv:1705.07115)",
+    )
+    dims_per_step: Literal["all", "nested_dropout", "one_and_full"] = Field(
+        default="all",
+        description="at which of the dims a step reads its losses: all of them; nested_dropout: one, drawn at random "
+        "(arXiv:1402.0915); one_and_full: one drawn at random and the largest. Factors make up for the draw, and "
+        "evaluation reads all dims",
+    )
+    layers: Layers | None = Field(
+        default=None, description="layers below the last that learn too, from pairs and scored sources (null: none)"
     )
     data: tuple[Source, ...] = Field(
         min_length=1,
@@ -57,6 +70,11 @@ class Recipe(Section):
         min_length=1,
         description="what is minimised: the weighted sum of these, each of another kind",
         json_schema_extra={"example": [{"kind": "info_nce"}]},
+    )
+    stream_shares: StreamShares | None = Field(
+        default=None,
+        description="how often each stream of data is drawn, a batch of one stream a step (null: a batch of every "
+        "stream in every step)",
     )
     batch: Batch = Field(default=Batch(), description="what one step sees")
     optimizer: Optimizer = Field(default=Optimizer(), description="how the weights move")
@@ -70,6 +88,12 @@ class Recipe(Section):
     lora: Lora | None = Field(default=None, description="low-rank adapters (null: all weights are trained)")
     evaluation: Evaluation | None = Field(default=None, description="evaluation during training (null: none)")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="what is kept to resume from")
+    twins: tuple[Literal["ff", "plain"], ...] = Field(
+        default=(),
+        description="baselines trained after the run, on the same data and steps, in <run>/twins: ff, a model for each "
+        "dim alone; plain, one model at full width only",
+        json_schema_extra={"example": ["ff", "plain"]},
+    )
     trackers: tuple[Literal["tensorboard"], ...] = Field(
         default=(), description="where metrics go besides metrics.jsonl", json_schema_extra={"example": ["tensorboard"]}
     )
@@ -82,19 +106,8 @@ class Recipe(Section):
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
-        """Faults between sections: order of dims, number of weights, repeated names and kinds, patience."""
-        yield from _order_of(found.get("dims"))
-        yield from _number_of_weights(found.get("dims"), found.get("weights"))
-        yield from repeated_names("data", found.get("data"))
-        yield from _repeated_kinds(found.get("objectives"))
-        if "evaluation" in found and found["evaluation"] is None:
-            patience = value_of(found.get("stopping"), "patience")
-            if patience is not None:
-                yield (
-                    ("stopping", "patience"),
-                    f"found {patience} without evaluation; allowed: patience with an evaluation section; "
-                    "add one, or remove patience",
-                )
+        """Faults between sections: dims, weights and layers, repeated names and kinds, streams, patience."""
+        yield from faults_between(found)
 
     @property
     def hash8(self) -> str:
@@ -112,36 +125,22 @@ class Recipe(Section):
         values = self.model_dump(mode="json")
         return dump_yaml({**values, "folder": str(self.folder.resolve())})
 
+    def widths(self, width: int) -> "Recipe":
+        """The recipe with `dims: log` and the preset of weights spelled out for a base of that width."""
+        dims = log_dims(width) if isinstance(self.dims, str) else self.dims
+        return self.model_copy(update={"dims": dims})
 
-def _order_of(dims: Sequence[Any] | None) -> Iterator[Fault]:
-    for index, (before, dim) in enumerate(pairwise(dims or ()), start=1):
-        if isinstance(dim, int) and isinstance(before, int) and dim <= before:
-            twice = "remove one of the two" if dim == before else "sort the list upwards"
-            yield (
-                ("dims", index),
-                f"found {dim}, which is not above {before}; allowed: strictly increasing whole numbers; {twice}",
-            )
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The dims as numbers; only after `widths` where the recipe says log."""
+        assert not isinstance(self.dims, str)
+        return self.dims
 
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """One factor a dim; see `weights_of`."""
+        return weights_of(self.weights, self.lengths)
 
-def _number_of_weights(dims: Sequence[Any] | None, weights: Sequence[Any] | None) -> Iterator[Fault]:
-    if dims is not None and weights is not None and len(weights) != len(dims):
-        yield (
-            ("weights",),
-            f"found {len(weights)} weights for {len(dims)} dims; allowed: one weight a dim, or null for all 1; "
-            f"write {len(dims)} numbers",
-        )
-
-
-def _repeated_kinds(objectives: Any) -> Iterator[Fault]:
-    seen: dict[Any, int] = {}
-    for index, objective in enumerate(objectives or ()):
-        kind = value_of(objective, "kind")
-        if not isinstance(kind, str):
-            continue
-        if kind in seen:
-            yield (
-                ("objectives", index, "kind"),
-                f"found {kind!r} again (objectives[{seen[kind]}] has it); allowed: each kind once; "
-                "merge the two and add up their weights",
-            )
-        seen.setdefault(kind, index)
+    def objective(self, kind: str) -> Any:
+        """The section of the objective of that kind; None where the recipe has none."""
+        return next((spec for spec in self.objectives if spec.kind == kind), None)

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say what is trained, towards what, and how."""
+"""The sections of a recipe that say what is trained, and how."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -13,13 +13,12 @@ __all__ = [
     "Base",
     "Batch",
     "Checkpoints",
-    "Distill",
     "Evaluation",
-    "InfoNCE",
     "Lora",
-    "Objective",
     "Optimizer",
     "Stopping",
+    "StreamShares",
+    "repeated_names",
 ]
 
 
@@ -40,34 +39,6 @@ class Base(Section):
         "(null: mean there, and the model's own elsewhere)",
     )
     trust_remote_code: Flag = Field(default=False, description="run Python code that the checkpoint brings along")
-
-
-class InfoNCE(Section):
-    """In-batch contrastive loss (InfoNCE, hard negatives included), summed over the dims."""
-
-    kind: Literal["info_nce"] = Field(description="picks this objective; needs pairs, triplets or nli")
-    temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine; no unit")
-    weight: Real = Field(default=1.0, gt=0, description="factor of this objective in the sum of all")
-
-
-class Distill(Section):
-    """Every prefix learns the teacher's in-batch similarities: KL divergence plus squared error on the pairs."""
-
-    kind: Literal["distill"] = Field(description="picks this objective; any related texts will do")
-    teacher: str | None = Field(
-        default=None, min_length=1, description="a folder or hub id (null: a frozen copy of the base, at full width)"
-    )
-    temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine of teacher and student; no unit")
-    pair_weight: Real = Field(
-        default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
-    )
-    full_width_weight: Real = Field(
-        default=3.0, gt=0, description="extra factor of the largest dim, which anchors full width"
-    )
-    weight: Real = Field(default=1.0, gt=0, description="factor of this objective in the sum of all")
-
-
-Objective = Annotated[InfoNCE | Distill, Field(discriminator="kind")]
 
 
 class Batch(Section):
@@ -116,6 +87,11 @@ class Optimizer(Section):
 
     kind: Literal["adamw"] = Field(default="adamw", description="the optimizer")
     learning_rate: Real = Field(default=5e-5, gt=0, description="the highest learning rate, reached after the warm-up")
+    head_learning_rate: Real = Field(
+        default=1e-3,
+        gt=0,
+        description="the same for what starts from scratch: class heads, fresh MLM heads, factors",
+    )
     weight_decay: Real = Field(default=0.01, ge=0, description="decoupled weight decay; biases and norms have none")
     betas: tuple[Annotated[Real, Field(ge=0, lt=1)], Annotated[Real, Field(ge=0, lt=1)]] = Field(
         default=(0.9, 0.999), description="decay of the running mean and of the running square of the gradient"
@@ -190,6 +166,15 @@ class Evaluation(Section):
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
         """The faults of names that occur twice."""
         yield from repeated_names("data", found.get("data"))
+
+
+class StreamShares(Section):
+    """How often each stream of data is drawn: a step takes a batch of one of them, the same in every process."""
+
+    pairs: Real | None = Field(default=None, gt=0, description="share of steps on pairs, triplets, nli, mined")
+    text: Real | None = Field(default=None, gt=0, description="share of steps on text sources")
+    labelled: Real | None = Field(default=None, gt=0, description="share of steps on labelled sources")
+    scored: Real | None = Field(default=None, gt=0, description="share of steps on scored sources")
 
 
 class Checkpoints(Section):

@@ -1,73 +1,57 @@
 """The sections that say where texts come from: training sources and held-out sets."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from matryoshka_text.recipe.names import SLUG, Names
-from matryoshka_text.recipe.section import Fault, Section, Whole, value_of
+from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
+from matryoshka_text.recipe.names import SLUG
+from matryoshka_text.recipe.section import Fault, Real, Section, Whole, value_of
 
-__all__ = ["HELD_OUT_ROLES", "SUFFIXES", "TRAINING_ROLES", "Columns", "HeldOut", "HeldOutColumns", "Source"]
+__all__ = [
+    "HELD_OUT_ROLES",
+    "PLAIN_SUFFIXES",
+    "STREAMS",
+    "SUFFIXES",
+    "TRAINING_ROLES",
+    "Columns",
+    "HeldOut",
+    "HeldOutColumns",
+    "Neighbours",
+    "Source",
+    "Stream",
+    "is_plain",
+    "stream_of",
+]
 
+Stream = Literal["pairs", "text", "labelled", "scored"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
 SUFFIXES = (".jsonl", ".json", ".json.gz", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
-TRAINING_ROLES: Mapping[str, tuple[str, ...]] = {
-    "pairs": ("anchor", "positive"),
-    "triplets": ("anchor", "positive", "negatives"),
-    "nli": ("premise", "hypothesis", "label"),
-}
-HELD_OUT_ROLES: Mapping[str, tuple[str, ...]] = {
-    "sts": ("sentence1", "sentence2", "score"),
-    "pairs": ("anchor", "positive"),
-}
+PLAIN_SUFFIXES = (".txt", ".txt.gz")
+_STREAM_OF: Mapping[str, Stream] = {"text": "text", "labelled": "labelled", "scored": "scored"}
+_PLAIN_KINDS = ("text", "mined")  # one text a row, which a line of a plain file can hold
 _FILE = f"the path of a file ending in {', '.join(SUFFIXES)}"
 _HUB = "a data set's id on the hub, owner/name or name"
-_COLUMN = "the name of a column"
 
 
-class _Roles(Section):
-    """Column names by role; a role of another kind is None and is left out of a dump."""
-
-    @model_serializer(mode="wrap")
-    def _given_only(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {role: column for role, column in handler(self).items() if column is not None}
+def stream_of(kind: str) -> Stream:
+    """The stream that a source of that kind belongs to: pairs, text, labelled or scored."""
+    return _STREAM_OF.get(kind, "pairs")
 
 
-def _role(description: str, allowed: str = _COLUMN) -> Any:
-    return Field(
-        default=None,
-        min_length=1,
-        description=description,
-        json_schema_extra={"allowed": allowed, "default": "the role's name"},
+def is_plain(file: object) -> bool:
+    """Whether `file` names plain text, one text a line."""
+    return isinstance(file, str) and file.endswith(PLAIN_SUFFIXES)
+
+
+class Neighbours(Section):
+    """Which of a mined source's texts make pairs: each text with its nearest, by the starting model's own vectors."""
+
+    count: Whole = Field(default=1, ge=1, description="how many nearest neighbours each text is paired with")
+    lowest: Real | None = Field(
+        default=None, ge=-1, le=1, description="the lowest cosine at full width that makes a pair (null: any)"
     )
-
-
-class Columns(_Roles):
-    """The column of each role; a role that is left out is read from the column of its own name."""
-
-    anchor: str | None = _role("pairs, triplets: the text that is matched")
-    positive: str | None = _role("pairs, triplets: the text that belongs to the anchor")
-    negatives: Names | None = Field(
-        default=None,
-        description="triplets: the columns of the hard negatives, one text in each, or ONE column whose cells are "
-        "lists of texts",
-        json_schema_extra={"allowed": "the name of a column, or a list of such names", "default": "`negative`"},
-    )
-    premise: str | None = _role("nli: the first sentence")
-    hypothesis: str | None = _role("nli: the second sentence")
-    label: str | None = _role(
-        "nli: entailment, neutral or contradiction, or 0, 1, 2 in this order; -1 and '-' (unlabelled) are passed over"
-    )
-
-
-class HeldOutColumns(_Roles):
-    """The column of each role; a role that is left out is read from the column of its own name."""
-
-    sentence1: str | None = _role("sts: the first text")
-    sentence2: str | None = _role("sts: the second text")
-    score: str | None = _role("sts: how alike the two are, a number on any scale")
-    anchor: str | None = _role("pairs: the query")
-    positive: str | None = _role("pairs: the text that the query should find among all positives")
 
 
 class _Place(Section):
@@ -75,6 +59,7 @@ class _Place(Section):
 
     roles: ClassVar[Mapping[str, tuple[str, ...]]]
     split_default: ClassVar[str]
+    columns_of: ClassVar[type[Roles]]
 
     name: str = Field(
         pattern=SLUG,
@@ -84,7 +69,8 @@ class _Place(Section):
     file: str | None = Field(
         default=None,
         description=f"a local file, relative to the recipe's folder: {', '.join(SUFFIXES)}. A .json file is one array "
-        "of objects, or lines as in .jsonl",
+        f"of objects, or lines as in .jsonl. Kinds text and mined also read {' and '.join(PLAIN_SUFFIXES)}: one text "
+        "a line, blank lines passed over",
         json_schema_extra={"allowed": _FILE},
     )
     hub: str | None = Field(
@@ -112,8 +98,9 @@ class _Place(Section):
         """`data` with the columns of its kind and, for the hub, the split filled in."""
         filled = dict(data)
         kind, columns = data.get("kind"), data.get("columns", {})
-        if isinstance(kind, str) and kind in cls.roles and isinstance(columns, dict):
-            own_names = {role: "negative" if role == "negatives" else role for role in cls.roles[kind]}
+        known = isinstance(kind, str) and kind in cls.roles
+        if known and isinstance(columns, dict) and not (kind in _PLAIN_KINDS and is_plain(data.get("file"))):
+            own_names = {role: "negative" if role == "negatives" else role for role in cls.roles[str(kind)]}
             filled["columns"] = {**own_names, **columns}
         if data.get("hub") is not None and data.get("split") is None:
             filled["split"] = cls.split_default
@@ -121,23 +108,34 @@ class _Place(Section):
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
-        """Faults between file and hub, and between kind and columns."""
+        """Faults between file and hub, between kind and file, and between kind and columns."""
         yield from _file_or_hub(found)
-        file = found.get("file")
-        if isinstance(file, str) and not file.endswith(SUFFIXES):
-            yield ("file",), f"found {file!r}; allowed: {_FILE}; convert the file, or rename it to what it holds"
-        kind, columns = found.get("kind"), found.get("columns")
-        if not isinstance(kind, str) or kind not in cls.roles or columns is None:
+        kind, file = found.get("kind"), found.get("file")
+        known = isinstance(kind, str) and kind in cls.roles
+        if isinstance(file, str):
+            yield from _suffix(file, str(kind) if known else None, cls.roles)
+        if known:
+            yield from cls._columns(str(kind), file, found.get("columns"))
+
+    @classmethod
+    def _columns(cls, kind: str, file: Any, columns: Any) -> Iterator[Fault]:
+        if columns is None:
             return
         given = columns if isinstance(columns, Mapping) else dict(columns)
-        known = Columns.model_fields if cls is Source else HeldOutColumns.model_fields
+        plain = kind in _PLAIN_KINDS and is_plain(file)
         for role, column in given.items():
-            if column is not None and role in known and role not in cls.roles[kind]:
-                allowed = ", ".join(cls.roles[kind])
+            if column is None or role not in cls.columns_of.model_fields:
+                continue
+            if plain:
                 yield (
                     ("columns", role),
-                    f"found a column for {role!r}, which kind {kind!r} does not have; allowed: {allowed}; "
-                    f"remove it, or change the kind",
+                    f"found a column for {role!r} of a plain text file; allowed: none, a line is one text; remove it",
+                )
+            elif role not in cls.roles[kind]:
+                yield (
+                    ("columns", role),
+                    f"found a column for {role!r}, which kind {kind!r} does not have; "
+                    f"allowed: {', '.join(cls.roles[kind])}; remove it, or change the kind",
                 )
 
 
@@ -146,13 +144,57 @@ class Source(_Place):
 
     roles = TRAINING_ROLES
     split_default = "train"
+    columns_of = Columns
 
-    kind: Literal["pairs", "triplets", "nli"] = Field(
+    kind: Literal["pairs", "triplets", "nli", "mined", "text", "labelled", "scored"] = Field(
         description="pairs: an anchor and its positive; triplets: hard negatives as well; nli: labelled sentence pairs "
         "turned into triplets (premise, entailed, contradicted; at most 4 of a premise; a premise without both is "
-        "passed over)"
+        "passed over); mined: single texts, each paired with its nearest by the starting model's own vectors; "
+        "text: plain text for masked-language modelling; labelled: a text and its class; scored: two texts and a score"
     )
     columns: Columns = Field(default=Columns(), description="which column holds what")
+    vectors: str | None = Field(
+        default=None,
+        description="pairs, triplets: a .safetensors file with a teacher's vectors of this source's texts, one tensor "
+        "per text column named anchor, positive, negative_0, …; one row per example in file order, before `rows` takes "
+        "its sample",
+        json_schema_extra={"allowed": "the path of a .safetensors file"},
+    )
+    neighbours: Neighbours | None = Field(
+        default=None, description="mined: how the pairs are found (null: the defaults for mined, none for other kinds)"
+    )
+
+    @classmethod
+    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """`data` with its columns, its split and, for mined, the neighbours filled in."""
+        filled = super().prepared(data)
+        if data.get("kind") == "mined" and data.get("neighbours") is None:
+            filled["neighbours"] = {}
+        return filled
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """Faults as of every place, and those of keys that only some kinds have."""
+        yield from super().across(found)
+        kind, vectors = found.get("kind"), found.get("vectors")
+        if not isinstance(kind, str) or kind not in cls.roles:
+            return
+        if vectors is not None and kind not in ("pairs", "triplets"):
+            yield (
+                ("vectors",),
+                f"found {vectors!r} for kind {kind!r}; allowed: only for kinds pairs and triplets, whose examples are "
+                "the rows of the file; remove it, or write the examples down as pairs or triplets",
+            )
+        elif isinstance(vectors, str) and not vectors.endswith(".safetensors"):
+            yield (
+                ("vectors",),
+                f"found {vectors!r}; allowed: the path of a .safetensors file; save the vectors with safetensors",
+            )
+        if found.get("neighbours") is not None and kind != "mined":
+            yield (
+                ("neighbours",),
+                f"found a section for kind {kind!r}; allowed: only for kind mined; remove it, or change the kind",
+            )
 
 
 class HeldOut(_Place):
@@ -160,12 +202,27 @@ class HeldOut(_Place):
 
     roles = HELD_OUT_ROLES
     split_default = "validation"
+    columns_of = HeldOutColumns
 
-    kind: Literal["sts", "pairs"] = Field(
+    kind: Literal["sts", "pairs", "labelled", "text"] = Field(
         description="sts: two sentences and a score (Spearman of the cosine); pairs: each anchor looks for its "
-        "positive among all positives"
+        "positive among all positives; labelled: a text and its class (accuracy of the trained class head); "
+        "text: plain text (accuracy at masked tokens)"
     )
     columns: HeldOutColumns = Field(default=HeldOutColumns(), description="which column holds what")
+
+
+def _suffix(file: str, kind: str | None, kinds: Iterable[str]) -> Iterator[Fault]:
+    """The fault of a file that cannot be read, or not as this one of `kinds` (None: a kind that is wrong itself)."""
+    if file.endswith(SUFFIXES) or (is_plain(file) and kind in (None, *_PLAIN_KINDS)):
+        return
+    beside = f" for kind {kind!r}" if is_plain(file) else ""
+    plain = [one for one in kinds if one in _PLAIN_KINDS] if is_plain(file) or kind in _PLAIN_KINDS else []
+    also = f"; for kind {' or '.join(plain)} also {', '.join(PLAIN_SUFFIXES)}" if plain else ""
+    yield (
+        ("file",),
+        f"found {file!r}{beside}; allowed: {_FILE}{also}; convert the file, or rename it to what it holds",
+    )
 
 
 def _file_or_hub(found: Mapping[str, Any]) -> Iterator[Fault]:

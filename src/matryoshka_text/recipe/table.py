@@ -37,8 +37,10 @@ value filled in to `recipe.yaml` in its folder, and that file is a recipe too.
 
 def readme(folder: Path) -> str:
     """The page for the recipes in `folder`."""
-    recipes = [(path, load_recipe(path)) for path in sorted(folder.glob("*.yaml"))]
-    rows = [f"| [{path.name}]({path.name}) | {' | '.join(_cells(recipe))} |" for path, recipe in recipes]
+    # Those of the folder itself first, then the studies.
+    paths = sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.parts), path))
+    recipes = [(path.relative_to(folder).as_posix(), load_recipe(path)) for path in paths]
+    rows = [f"| [{path}]({path}) | {' | '.join(_cells(recipe))} |" for path, recipe in recipes]
     head = "| recipe | base | dims | objectives | data | batch | length |\n|---|---|---|---|---|---|---|"
     return "\n".join([_HEAD, head, *rows, "", _NOTES, *_sections()])
 
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _cells(recipe: Recipe) -> Iterator[str]:
     yield recipe.base.model
-    yield ", ".join(map(str, recipe.dims))
+    yield recipe.dims if isinstance(recipe.dims, str) else ", ".join(map(str, recipe.dims))
     yield ", ".join(objective.kind for objective in recipe.objectives)
     yield ", ".join(source.name for source in recipe.data)
     yield str(recipe.batch.size)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from matryoshka_text.recipe.describe import Spot, allowed, branches, locate
+from matryoshka_text.recipe.describe import Spot, allowed, branches, locate, may_be_empty
 from matryoshka_text.recipe.section import OWN, Loc, Section
 
 __all__ = ["as_yaml", "dotted", "faults_of", "loc_of", "shown"]
@@ -75,7 +75,8 @@ def _unknown_key(key: str, spot: Spot) -> str:
 def _unknown_kind(found: Any, spot: Spot) -> str:
     kinds = [str(kind) for option in branches(spot.annotation) for kind in _kinds(option)]
     has = shown(found["kind"]) if isinstance(found, dict) and "kind" in found else "no kind"
-    return f"found {has}; allowed: kind {' or '.join(kinds)}; write `kind: {kinds[0]}`"
+    listed = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+    return f"found {has}; allowed: kind {listed}; write `kind: {kinds[0]}`"
 
 
 def _kinds(section: Any) -> tuple[Any, ...]:
@@ -84,8 +85,7 @@ def _kinds(section: Any) -> tuple[Any, ...]:
 
 def _allowed_at(spot: Spot) -> str:
     words = allowed(spot.annotation, spot.field)
-    needed = any(getattr(m, "min_length", None) for m in (spot.field.metadata if spot.field else ()))
-    return f"{words} (not empty)" if needed else words
+    return words if may_be_empty(spot) else f"{words} (not empty)"
 
 
 def _way_out(spot: Spot) -> str:

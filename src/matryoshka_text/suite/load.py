@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import RecipeError
-from matryoshka_text.suite.schema import Suite
+from matryoshka_text.suite.schema import Suite, TaskEntry
 
 __all__ = ["load_suite", "suite_names"]
 
 _KEYS = ", ".join(key for key in Suite.model_fields if key != "folder")
+_ENTRY_KEYS = ", ".join(field.alias or key for key, field in TaskEntry.model_fields.items())
 
 
 def suite_names() -> list[str]:
@@ -86,5 +87,5 @@ def _line(path: Path, error: Any) -> str:
 
 def _allowed(place: tuple[int | str, ...]) -> str:
     if place[0] == "tasks" and len(place) > 1:
-        return "task, retrieval, split"
+        return _ENTRY_KEYS
     return _KEYS

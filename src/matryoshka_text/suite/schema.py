@@ -13,21 +13,49 @@ class _Section(BaseModel):
 
 
 class TaskEntry(_Section):
-    """One task: `task` names a task of mteb, `retrieval` a folder in BEIR layout; exactly one of the two."""
+    """One task: a task of mteb, a retrieval folder in BEIR layout or a text to mask; exactly one of the three."""
 
-    task: str | None = Field(default=None, min_length=1)
-    retrieval: str | None = Field(default=None, min_length=1)
+    task: str | None = Field(default=None, min_length=1, description="a task of mteb")
+    retrieval: str | None = Field(default=None, min_length=1, description="a folder in BEIR layout")
+    masked_text: str | None = Field(default=None, description="a .txt or .txt.gz file, UTF-8, one text a line")
     split: str | None = Field(default=None, min_length=1, description="null: the split(s) mteb scores; test for BEIR")
+    called: str | None = Field(default=None, min_length=1, alias="name", description="null: the file's name")
+    share: float = Field(default=0.15, gt=0, lt=1, description="of the tokens that are masked and have to be found")
+    max_length: int = Field(default=128, ge=3, description="tokens of a sequence; the texts are packed into such")
+    seed: int = Field(default=0, ge=0, description="decides which tokens are masked")
+
+    @field_validator("masked_text")
+    @classmethod
+    def _text_file(cls, name: str | None) -> str | None:
+        if name is not None and not name.endswith((".txt", ".txt.gz")):
+            raise ValueError(f"found {name!r}; allowed: a file that ends in .txt or .txt.gz")
+        return name
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "TaskEntry":
-        if (self.task is None) == (self.retrieval is None):
-            raise ValueError("give exactly one of `task` (a task of mteb) and `retrieval` (a folder in BEIR layout)")
+        if [self.task, self.retrieval, self.masked_text].count(None) != 2:
+            raise ValueError(
+                "give exactly one of `task` (a task of mteb), `retrieval` (a folder in BEIR layout) "
+                "and `masked_text` (a .txt or .txt.gz file, one text a line)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_of_its_kind(self) -> "TaskEntry":
+        of_text = ("called", "share", "max_length", "seed")
+        foreign = ("split",) if self.masked_text is not None else of_text
+        found = ["name" if field == "called" else field for field in foreign if field in self.model_fields_set]
+        if found and self.masked_text is not None:
+            raise ValueError("found split; allowed beside masked_text: name, share, max_length, seed")
+        if found:
+            raise ValueError(f"found {', '.join(found)}, for masked_text alone; allowed here: task, retrieval, split")
         return self
 
     @property
     def name(self) -> str:
-        """What the results call it: mteb's own name, or the folder's."""
+        """What the results call it: mteb's own name, the folder's, or the text's."""
+        if self.masked_text is not None:
+            return self.called or Path(self.masked_text).name.removesuffix(".gz").removesuffix(".txt")
         return self.task or Path(str(self.retrieval)).name
 
 

@@ -1,4 +1,4 @@
-"""Held-out scores during training: every dim from vectors encoded once, and no draw of training's randomness."""
+"""Held-out scores during training: every dim from one encoding, and no draw of training's randomness."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ import numpy as np
 import torch
 
 from matryoshka_text.data import HeldOutRows
-from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
+from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heldout import retrieval_score, similarity_score
+from matryoshka_text.recipe import Mlm
 
 __all__ = ["HeldOutScores", "held_out_scores"]
 
@@ -30,19 +32,43 @@ class HeldOutScores:
         return {"mean": float(np.mean(self.mean)), "smallest": self.mean[0], "full": self.mean[-1]}[rule]
 
 
-def held_out_scores(encoder: MatryoshkaEncoder, sets: Sequence[HeldOutRows], dims: Sequence[int]) -> HeldOutScores:
-    """Scores of the encoder as it stands, in float32 and without dropout; training's random state is left untouched."""
+def held_out_scores(
+    trained: Trained, sets: Sequence[HeldOutRows], dims: Sequence[int], masking: Mlm | None = None
+) -> HeldOutScores:
+    """Scores of the model as it stands, in float32 and without dropout; training's random state is left untouched.
+
+    Spearman correlation for sts, reciprocal rank for pairs, accuracy for labelled sets, and accuracy on the masked
+    tokens for text, masked as `masking` says, always alike.
+    """
     state = torch.get_rng_state()
-    was_training = encoder.training
-    per_set = {}
-    for held in sets:
-        vectors = encoder.encode([*held.first, *held.second], batch_size=64, show_progress_bar=False)
-        first, second = vectors[: len(held.first)], vectors[len(held.first) :]
-        per_set[held.name] = (
-            retrieval_score(first, second, dims)
-            if held.scores is None
-            else similarity_score(first, second, held.scores, dims)
-        )
-    encoder.train(was_training)
+    was_training = trained.training
+    trained.eval()
+    per_set = {held.name: _scores(trained, held, dims, masking) for held in sets}
+    trained.train(was_training)
     torch.set_rng_state(state)
     return HeldOutScores(tuple(dims), per_set)
+
+
+def _scores(trained: Trained, held: HeldOutRows, dims: Sequence[int], masking: Mlm | None) -> list[float]:
+    if held.kind == "text":
+        assert trained.vocabulary is not None and masking is not None
+        model = MatryoshkaMaskedLM.around(trained.encoder, trained.vocabulary)
+        return list(model.scores(held.first, dims, max_length=masking.max_length, share=masking.share).accuracy)
+    vectors = trained.encoder.encode([*held.first, *held.second], batch_size=64, show_progress_bar=False)
+    first, second = vectors[: len(held.first)], vectors[len(held.first) :]
+    if held.kind == "labelled":
+        return _accuracy(trained, first, held.labels or [], dims)
+    if held.scores is None:
+        return retrieval_score(first, second, dims)
+    return similarity_score(first, second, held.scores, dims)
+
+
+def _accuracy(trained: Trained, vectors: np.ndarray, labels: Sequence[str], dims: Sequence[int]) -> list[float]:
+    """The share of texts whose class the head names, x 100."""
+    head = trained.classes
+    assert head is not None
+    rows = torch.from_numpy(vectors).to(trained.encoder.device)
+    with torch.no_grad():
+        guesses = [head.logits(rows, dim).argmax(1).tolist() for dim in dims]
+    right = [[head.classes[i] == label for i, label in zip(guess, labels, strict=True)] for guess in guesses]
+    return [100 * sum(row) / len(row) for row in right]

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from matryoshka_text import __version__
-from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Recipe
 
 __all__ = ["export"]
@@ -24,7 +24,7 @@ tags:
 # {name}
 
 [{base}](https://huggingface.co/{base}), fine-tuned with matryoshka-text {version} so that every prefix of its
-{width}-dimensional vectors works alone. Trained dims: {dims}. Objectives: {objectives}. Training data: {data}.
+{width}-dimensional vectors works alone. Trained dims: {dims}.{layers} Objectives: {objectives}. Training data: {data}.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -35,9 +35,10 @@ vectors = model.encode(texts, truncate_dim={small}, normalize_embeddings=True)  
 """
 
 
-def export(encoder: MatryoshkaEncoder, recipe: Recipe, path: Path) -> None:
-    """Write the model to `path`, whole or not at all, LoRA matrices merged into the weights."""
-    model = merged(encoder).eval()
+def export(trained: Trained, recipe: Recipe, path: Path) -> None:
+    """Write the model to `path`, its heads in it, whole or not at all; LoRA matrices are merged into the weights."""
+    model = merged(trained.encoder).eval()
+    model.heads = trained.heads()
     # Otherwise the base's own card, scores and all, would be saved as this model's.
     model._model_card_text = _CARD.format(
         base=recipe.base.model,
@@ -48,5 +49,6 @@ def export(encoder: MatryoshkaEncoder, recipe: Recipe, path: Path) -> None:
         objectives=", ".join(spec.kind for spec in recipe.objectives),
         data=", ".join(source.name for source in recipe.data),
         small=model.dims[0],
+        layers=f" Trained layers: {', '.join(map(str, model.layers))}." if len(model.layers) > 1 else "",
     )
     model.save(str(path))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matryoshka_text.encoder.resolve import width_of
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Recipe, load_recipe
@@ -58,6 +59,21 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def twins(self) -> Path:
+        """The runs of the twins, by name."""
+        return self.path / "twins"
+
+    def mined(self, source: str) -> Path:
+        """The pairs that were mined for a source, once."""
+        return self.path / f"mined-{source}.jsonl"
+
+    def width(self) -> int:
+        """The width of the trained model's vectors."""
+        width = width_of(self.model)
+        assert width is not None
+        return width
+
+    @property
     def finished(self) -> bool:
         """Whether the run has ended: the model appears whole, and last."""
         return (self.model / "modules.json").is_file()
@@ -76,7 +92,9 @@ class RunFolder:
                 "or remove the folder"
             )
         if not self.recipe.exists():
-            strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+            # Pairs are mined before the run begins: a kill may have left them alone.
+            names = (p.name for p in self.path.iterdir() if not p.name.startswith("."))
+            strangers = sorted(name for name in names if not (name.startswith("mined-") and name.endswith(".jsonl")))
             if strangers:
                 raise RunError(
                     f"{self.path}: holds {', '.join(strangers[:5])}, but no recipe.yaml, so it is no run folder; "

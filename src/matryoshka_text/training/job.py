@@ -2,8 +2,8 @@
 
 import json
 import logging
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,20 +11,21 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from matryoshka_text.build.optimizer import build_optimizer, learning_rates
-from matryoshka_text.build.parts import build_adapter, build_encoder, build_objectives, build_teacher
-from matryoshka_text.data import BatchPlan, Examples, HeldOutRows, fingerprint, read_examples, read_held_out
-from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.data import fingerprint
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
-from matryoshka_text.recipe import Recipe, load_recipe
+from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.inputs import Inputs, read_inputs
 from matryoshka_text.training.loop import Loop
-from matryoshka_text.training.plan import plan_epoch
+from matryoshka_text.training.plan import batch_size
 from matryoshka_text.training.precision import choose_precision
+from matryoshka_text.training.processes import Processes
 from matryoshka_text.training.run import Run
+from matryoshka_text.training.setup import build_streams
 
 __all__ = ["TrainedRun", "train"]
 
@@ -39,29 +40,45 @@ class TrainedRun:
     model: Path
     steps: int
     summary: str
+    width: int
 
 
 def train(
-    recipe: Recipe | Path | str, *, out: Path | str | None = None, resume: bool = False, dry_run: bool = False
+    recipe: Recipe | Path | str,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    twins: Sequence[Twin] = (),
 ) -> TrainedRun:
     """Train `recipe` and give its run: `out`, or runs/<name>-<hash8>/, with the model in `model/`.
 
     `resume` goes on from the newest checkpoint (from step 0 where there is none, and not at all where the run has
     ended); on a CPU with the same threads, processes and versions the weights come out bit for bit as without the
-    break. `dry_run` checks everything, says what would be run, and writes nothing. Under `accelerate launch` every
-    process calls this. Errors are `MtextError`s, raised before anything is written wherever that can be known.
+    break. `dry_run` checks everything, says what would be run, and writes nothing. `twins` are trained after it, beside
+    those that the recipe names: "ff", a model for each dim alone, and "plain", one at full width only, in <run>/twins.
+    Under `accelerate launch` every process calls this. Errors are `MtextError`s, raised before anything is written
+    wherever that can be known.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
     folder = RunFolder.of(recipe, Path(out) if out is not None else None)
+    run = _trained(recipe, folder, resume=resume, dry_run=dry_run)
+    summaries = [run.summary]
+    for name, twin in twins_of(recipe, width=run.width, more=twins):
+        home = RunFolder(folder.twins / name)
+        summaries.append(f"twin {name}\n" + _trained(twin, home, resume=resume, dry_run=dry_run).summary)
+    return replace(run, summary="\n".join(summaries))
+
+
+def _trained(recipe: Recipe, folder: RunFolder, *, resume: bool, dry_run: bool) -> TrainedRun:
     if not dry_run:
         folder.require_mine(recipe, resume=resume)
     if folder.finished and resume and not dry_run:
-        return TrainedRun(
-            folder.path, folder.model, 0, f"{folder.path}: this run has ended already; its model is in {folder.model}"
-        )
-    job = _prepare(recipe, folder)
+        done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
+        return TrainedRun(folder.path, folder.model, 0, done, folder.width())
+    job = _prepare(recipe, folder, dry_run=dry_run)
     if dry_run:
-        return TrainedRun(folder.path, folder.model, 0, job.outlook())
+        return TrainedRun(folder.path, folder.model, 0, job.outlook(), job.inputs.encoder.width)
     job.accelerator.wait_for_everyone()
     return job.run()
 
@@ -74,27 +91,22 @@ class _Job:
     folder: RunFolder
     accelerator: Accelerator
     precision: Literal["float32", "bf16"]
-    examples: Examples
-    held_out: list[HeldOutRows]
-    encoder: MatryoshkaEncoder
-    teacher: MatryoshkaEncoder | None
-    first_epoch: BatchPlan
-    steps: int
+    inputs: Inputs
 
     def outlook(self) -> str:
         """What the run would do, in a few lines."""
-        origin = self.encoder.resolved.origin if self.encoder.resolved else "?"
-        size = sum(p.numel() for p in self.encoder.parameters())
+        inputs, encoder = self.inputs, self.inputs.encoder
+        origin = encoder.resolved.origin if encoder.resolved else "?"
+        size = sum(p.numel() for p in encoder.parameters())
+        heads = [f"{name} {count:,} parameters" for name, count in inputs.head_sizes().items()]
         return "\n".join(
             [
                 f"run      {self.folder.path}",
-                f"base     {self.recipe.base.model} (from the {origin}), "
-                f"width {self.encoder.width}, {size:,} parameters",
-                f"dims     {', '.join(map(str, self.recipe.dims))}",
-                f"data     {len(self.examples):,} rows of {', '.join(s.name for s in self.recipe.data)}; "
-                f"{len(self.first_epoch):,} batches of {self.recipe.batch.size} an epoch, "
-                f"{self.first_epoch.left_over:,} rows left over",
-                f"steps    {self.steps:,} ({self.steps / len(self.first_epoch):.2f} epochs)",
+                f"base     {self.recipe.base.model} (from the {origin}), width {encoder.width}, {size:,} parameters",
+                f"dims     {', '.join(map(str, encoder.dims))}",
+                *([f"heads    {', '.join(heads)}"] if heads else []),
+                *(f"{'data' if not place else '':<8} {line}" for place, line in enumerate(inputs.outlook())),
+                f"steps    {inputs.steps:,}",
                 f"device   {self.accelerator.device}, {self.accelerator.num_processes} process(es), "
                 f"precision {self.precision}",
             ]
@@ -113,25 +125,20 @@ class _Job:
         if self.accelerator.is_main_process:
             self._start(now)
         self.accelerator.wait_for_everyone()
-        optimizer = build_optimizer(self.recipe.optimizer, self.encoder)
-        loop = Loop(
-            self.recipe,
-            self.examples,
-            self.encoder,
-            self.teacher,
-            build_objectives(self.recipe),
-            optimizer,
-            learning_rates(self.recipe.optimizer, self.steps),
-            self.accelerator,
-            self.precision,
-        )
-        run = Run(self.recipe, self.folder, loop, self.held_out, self.first_epoch, self.steps)
-        return TrainedRun(self.folder.path, self.folder.model, self.steps, run.to_the_end())
+        inputs = self.inputs
+        processes = Processes(self.accelerator, bf16=self.precision == "bf16")
+        recipe = inputs.recipe
+        optimizer = build_optimizer(recipe.optimizer, inputs.trained, inputs.trained.from_scratch())
+        streams = build_streams(recipe, inputs, processes)
+        rate = learning_rates(recipe.optimizer, inputs.steps)
+        loop = Loop(recipe, inputs.trained, streams, optimizer, rate, processes)
+        run = Run(recipe, self.folder, loop, inputs)
+        return TrainedRun(self.folder.path, self.folder.model, inputs.steps, run.to_the_end(), inputs.encoder.width)
 
     def _environment(self) -> dict[str, object]:
-        resolved = self.encoder.resolved
+        resolved = self.inputs.encoder.resolved
         assert resolved is not None
-        given = self.teacher.resolved if self.teacher is not None else None
+        given = self.inputs.teacher.resolved if self.inputs.teacher is not None else None
         return environment(
             device=self.accelerator.device,
             processes=self.accelerator.num_processes,
@@ -147,7 +154,7 @@ class _Job:
 
     def _require_space(self) -> None:
         """Better now than at the first checkpoint: weights and two moments, the model, and the next checkpoint."""
-        size = sum(p.numel() * 4 for p in self.encoder.parameters())
+        size = sum(p.numel() * 4 for p in self.inputs.trained.parameters())
         require_space(self.folder.path, (2 * 3 + 1) * size, what="the run (two checkpoints and the model)")
 
     def _start(self, now: dict[str, object]) -> None:
@@ -162,23 +169,16 @@ class _Job:
             log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
 
 
-def _prepare(recipe: Recipe, folder: RunFolder) -> _Job:
-    examples = read_examples(recipe)
-    held_out = [read_held_out(held, recipe.folder) for held in recipe.evaluation.data] if recipe.evaluation else []
+def _prepare(recipe: Recipe, folder: RunFolder, *, dry_run: bool) -> _Job:
     accelerator = _accelerator(recipe, folder)
-    if recipe.batch.size % accelerator.num_processes:
-        raise RecipeError(
-            f"batch.size is {recipe.batch.size}, which {accelerator.num_processes} processes cannot share evenly; "
-            f"allowed: multiples of {accelerator.num_processes}"
-        )
-    first = plan_epoch(recipe, examples, 0)
-    steps = recipe.stopping.steps or math.ceil((recipe.stopping.epochs or 1) * len(first))
-    encoder = build_encoder(recipe, accelerator.device)
-    # Before the adapter goes in: the teacher is the model as it was.
-    teacher = build_teacher(recipe, encoder)
-    build_adapter(recipe, encoder)
-    precision = _precision(recipe, folder, accelerator)
-    return _Job(recipe, folder, accelerator, precision, examples, held_out, encoder, teacher, first, steps)
+    for stream in ("pairs", "text", "labelled", "scored"):
+        if (size := batch_size(recipe, stream)) % accelerator.num_processes:
+            raise RecipeError(
+                f"batch.size is {size}, which {accelerator.num_processes} processes cannot share evenly; "
+                f"allowed: multiples of {accelerator.num_processes}"
+            )
+    inputs = read_inputs(recipe, folder, accelerator, store=not dry_run)
+    return _Job(recipe, folder, accelerator, _precision(recipe, folder, accelerator), inputs)
 
 
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:

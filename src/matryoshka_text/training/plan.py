@@ -1,42 +1,87 @@
 """The batches of a run: a pure function of recipe, data and step, so nothing of it has to be stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from matryoshka_text.data import BatchPlan, Examples, plan_batches
-from matryoshka_text.recipe import Recipe
+from matryoshka_text.data.packing import PackedTexts
+from matryoshka_text.data.planner import plan_rows
+from matryoshka_text.recipe import READS, Recipe
 
-__all__ = ["batches_from", "plan_epoch"]
+__all__ = ["StreamPlan", "batch_size", "batches_from"]
+
+# Keeps the draw of a step's stream apart from its other draws.
+_STREAM = 3
 
 
-def plan_epoch(recipe: Recipe, examples: Examples, epoch: int) -> BatchPlan:
-    """The recipe's global batches of one epoch."""
+def batch_size(recipe: Recipe, stream: str) -> int:
+    """Rows of a global batch of `stream`: its objective's own, or the recipe's."""
+    own = [getattr(spec, "batch", None) for spec in recipe.objectives if READS[spec.kind] == stream]
+    return max([size for size in own if size is not None], default=recipe.batch.size)
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """The global batches of one stream, epoch by epoch."""
+
+    recipe: Recipe
+    stream: str
+    examples: Examples
+    packed: PackedTexts | None
+    first: BatchPlan
+
+    @classmethod
+    def of(cls, recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts | None) -> "StreamPlan":
+        """With its first epoch planned: `DataError` where the data do not fill a batch."""
+        return cls(recipe, stream, examples, packed, _epoch(recipe, stream, examples, packed, 0))
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Batch after batch, without end; every epoch is shuffled anew."""
+        epoch, plan = 0, self.first
+        while True:
+            yield from plan.batches
+            epoch += 1
+            plan = _epoch(self.recipe, self.stream, self.examples, self.packed, epoch)
+
+
+def _epoch(recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts | None, epoch: int) -> BatchPlan:
+    size = batch_size(recipe, stream)
+    if packed is not None:
+        return plan_rows(np.diff(packed.starts), size=size, seed=recipe.seed, epoch=epoch, bucket=recipe.batch.bucket)
     return plan_batches(
         examples.columns,
-        size=recipe.batch.size,
+        size=size,
         seed=recipe.seed,
         epoch=epoch,
         bucket=recipe.batch.bucket,
         groups=examples.source if recipe.batch.mixing == "by_source" else None,
         # About eight characters a token are an upper bound for English; beyond max_length all texts cost the same.
         longest=8 * recipe.batch.max_length,
+        distinct=stream == "pairs",
     )
 
 
 def batches_from(
-    recipe: Recipe, examples: Examples, first_epoch: BatchPlan, start: int, steps: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(step, rows) from step `start` (0 is the first) up to `steps`, epoch after epoch.
+    recipe: Recipe, plans: Mapping[str, StreamPlan], start: int, steps: int
+) -> Iterator[tuple[int, dict[str, list[int]]]]:
+    """(step, rows of each stream's batch) from step `start` (0 is the first) up to `steps`.
 
-    Epochs may differ by a batch (what fits beside what depends on the shuffle), so they are walked from the first.
+    Streams are walked from the first step: how far each has come depends on all draws before, and epochs may differ by
+    a batch (what fits beside what depends on the shuffle).
     """
-    step, epoch, plan = 0, 0, first_epoch
-    while step < steps:
-        for rows in plan.batches[: steps - step]:
-            if step >= start:
-                yield step, rows
-            step += 1
-        epoch += 1
-        if step < steps:
-            plan = plan_epoch(recipe, examples, epoch)
+    walks = {stream: plan.batches() for stream, plan in plans.items()}
+    for step in range(steps):
+        batches = {stream: next(walks[stream]).tolist() for stream in _streams_of(recipe, list(plans), step)}
+        if step >= start:
+            yield step, batches
+
+
+def _streams_of(recipe: Recipe, streams: list[str], step: int) -> list[str]:
+    """All streams, or the one that is drawn for the step."""
+    if recipe.stream_shares is None or len(streams) == 1:
+        return streams
+    shares = np.asarray([getattr(recipe.stream_shares, stream) for stream in streams], dtype=np.float64)
+    rng = np.random.Generator(np.random.PCG64([recipe.seed, step, _STREAM]))
+    return [streams[int(rng.choice(len(streams), p=shares / shares.sum()))]]

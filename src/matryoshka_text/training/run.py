@@ -3,7 +3,6 @@
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ from matryoshka_text.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from matryoshka_text.data import BatchPlan, HeldOutRows
 from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.loop import Loop, StepRecord
 from matryoshka_text.training.metrics import MetricsFile
 from matryoshka_text.training.plan import batches_from
@@ -59,18 +58,11 @@ def _progress_of(checkpoint: Checkpoint) -> _Progress:
 class Run:
     """A run in its folder: steps, evaluations, checkpoints, and the export at the end."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        folder: RunFolder,
-        loop: Loop,
-        held_out: Sequence[HeldOutRows],
-        first_epoch: BatchPlan,
-        steps: int,
-    ) -> None:
-        """Everything is built; nothing has been trained."""
-        self.recipe, self.folder, self.loop, self.held_out = recipe, folder, loop, held_out
-        self.first_epoch, self.steps, self.accelerator = first_epoch, steps, loop.accelerator
+    def __init__(self, recipe: Recipe, folder: RunFolder, loop: Loop, inputs: Inputs) -> None:
+        """Everything is built; nothing has been trained. `recipe` is as it was written, `loop.recipe` spelled out."""
+        self.recipe, self.folder, self.loop, self.inputs = recipe, folder, loop, inputs
+        self.steps, self.accelerator = inputs.steps, loop.processes.accelerator
+        self.dims = loop.recipe.lengths
         self.progress = _Progress()
         self._main = self.accelerator.is_main_process
         self._metrics: MetricsFile | None = None
@@ -92,7 +84,7 @@ class Run:
         """To the newest checkpoint, metrics.jsonl with it; to step 0 where there is none."""
         checkpoint = latest_checkpoint(self.folder.checkpoints)
         if checkpoint is not None:
-            read_checkpoint(checkpoint, self.loop.encoder, self.loop.optimizer)
+            read_checkpoint(checkpoint, self.loop.trained, self.loop.optimizer)
             self.progress = _progress_of(checkpoint)
         if self._main:
             # Weights that were the best after this checkpoint are trained again.
@@ -106,7 +98,7 @@ class Run:
             )
 
     def _steps(self) -> None:
-        batches = batches_from(self.recipe, self.loop.examples, self.first_epoch, self.progress.step, self.steps)
+        batches = batches_from(self.loop.recipe, self.inputs.plans, self.progress.step, self.steps)
         quiet = not self._main
         with tqdm(
             total=self.steps,
@@ -122,7 +114,7 @@ class Run:
             for step, rows in batches:
                 if self.progress.stopped:
                     break
-                record = self.loop.step(step, rows.tolist())
+                record = self.loop.step(step, rows)
                 self._log(record, bar)
                 self._after(record.step)
 
@@ -137,15 +129,16 @@ class Run:
     def _log(self, record: StepRecord, bar: "tqdm[Any]") -> None:
         if self._metrics is None:
             return
-        self._metrics.write(record.line(self.recipe.dims))
-        first = next(iter(record.per_dim.values()))
-        dims = self.recipe.dims
-        bar.set_postfix_str(f"loss at {dims[0]} dims {first[0]:.4f}, at {dims[-1]} {first[-1]:.4f}", refresh=False)
+        self._metrics.write(record.line())
+        row = next(iter(record.per_dim.values()))
+        first, last = min(row), max(row)
+        shown = f"loss at {first} dims {row[first]:.4f}" + (f", at {last} {row[last]:.4f}" if last > first else "")
+        bar.set_postfix_str(shown, refresh=False)
         bar.update()
         if self.recipe.trackers:
             values = {"loss": record.loss, "learning_rate": record.learning_rate, "gradient_norm": record.gradient_norm}
-            for name, row in record.per_dim.items():
-                values |= {f"{name}/{dim}": value for dim, value in zip(dims, row, strict=True)}
+            for kind, table in (("", record.per_dim), ("weights/", record.weights)):
+                values |= {f"{kind}{name}/{dim}": value for name, row in table.items() for dim, value in row.items()}
             self.accelerator.log(values, step=record.step)
 
     def _evaluate(self, done: int) -> None:
@@ -155,7 +148,8 @@ class Run:
             return
         if self._main:
             self._require_finite()
-            scores = held_out_scores(self.loop.encoder, self.held_out, self.recipe.dims)
+            masking = self.recipe.objective("mlm")
+            scores = held_out_scores(self.loop.trained, self.inputs.held_out, self.dims, masking)
             score = scores.selected(section.select)
             self._note_scores(done, scores, score)
             # The untouched model (step 0) is scored for comparison; it is never the result of a training run.
@@ -167,7 +161,7 @@ class Run:
 
     def _note_scores(self, done: int, scores: HeldOutScores, score: float) -> None:
         assert self._metrics is not None
-        dims = self.recipe.dims
+        dims = self.dims
         table = {name: dict(zip(map(str, dims), row, strict=True)) for name, row in scores.per_set.items()}
         self._metrics.write({"step": done, "evaluation": table, "score": score})
         row = "  ".join(f"{dim}: {value:.2f}" for dim, value in zip(dims, scores.mean, strict=True))
@@ -181,7 +175,7 @@ class Run:
         progress = self.progress
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_step, progress.without_better = score, done, 0
-            save_weights(self._best(done), self.loop.encoder, {"step": done, "score": score})
+            save_weights(self._best(done), self.loop.trained, {"step": done, "score": score})
             return
         progress.without_better += 1
         patience = self.recipe.stopping.patience
@@ -191,7 +185,7 @@ class Run:
         if self._metrics is not None:
             self._require_finite()
             self.progress.metrics_bytes = self._metrics.sync()
-            save_checkpoint(self.folder.checkpoints, self.loop.encoder, self.loop.optimizer, asdict(self.progress))
+            save_checkpoint(self.folder.checkpoints, self.loop.trained, self.loop.optimizer, asdict(self.progress))
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
             # Only now: until this checkpoint was whole, a resume would have gone back to the best one before.
             prune(self.folder.best, 1)
@@ -212,8 +206,8 @@ class Run:
         if not self._main:
             return
         if self.progress.best_step is not None:
-            load_weights(self._best(self.progress.best_step) / "weights.safetensors", self.loop.encoder)
-        export(self.loop.encoder, self.recipe, self.folder.model)
+            load_weights(self._best(self.progress.best_step) / "weights.safetensors", self.loop.trained)
+        export(self.loop.trained, self.recipe, self.folder.model)
 
     def _summary(self, seconds: float) -> str:
         progress = self.progress

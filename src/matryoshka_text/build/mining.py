@@ -1,0 +1,230 @@
+"""Related texts without pairs: each text with its nearest neighbours by the starting model's own vectors."""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from tqdm import tqdm
+
+from matryoshka_text.data import SourceRows
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.errors import DataError, ModelError
+from matryoshka_text.files import write_whole
+from matryoshka_text.recipe import Source
+
+__all__ = ["MinedPair", "MinedRows", "mine_pairs", "nearest", "stored_pairs"]
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 4096  # texts given to the encoder in one call, which sorts them by length
+_LOW32 = 0xFFFFFFFF
+
+
+class MinedPair(NamedTuple):
+    """The rows of two texts, and the cosine of their vectors at full width."""
+
+    anchor: int
+    positive: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class MinedRows(SourceRows):
+    """Pairs of a source's texts as (anchor, positive), with the numbers of the anchors' rows."""
+
+    pairs: tuple[MinedPair, ...] = ()
+
+
+def mine_pairs(
+    encoder: MatryoshkaEncoder, rows: SourceRows, source: Source, *, batch_size: int = 64, block: int = 1024
+) -> MinedRows:
+    """Each text of `rows` with its `source.neighbours.count` nearest other texts, by the cosine at full width.
+
+    Nearest by exact search, so unsupervised tuning keeps what the starting model holds to be close, the way of the
+    top-k similarity loss of Matryoshka-Adaptor (arXiv:2407.20243, section 3) and of NNCLR's positives
+    (arXiv:2104.14548). Texts that are equal, case and blanks aside, count as the first of them. A pair of texts comes
+    once, the earlier text that chose the other as anchor; pairs stand in the order of their anchors, nearest first,
+    and neighbours that are equally near in that of the rows. Neighbours below `source.neighbours.lowest` make no pair.
+    `DataError` where nothing is left. The encoder's mode is left as it was, and its random state is not drawn from.
+    """
+    assert source.neighbours is not None
+    count, lowest = source.neighbours.count, source.neighbours.lowest
+    first = _different(rows)
+    if len(first) < 2:
+        raise DataError(
+            f"{rows.label}: found {len(rows.texts)} texts that are all the same; allowed: at least two different ones "
+            f"in a mined source ({source.name!r}); use more data"
+        )
+    vectors = _embedded(encoder, [rows.texts[row][0] for row in first], f"{source.name}: embedding", batch_size)
+    found = nearest(vectors, min(count, len(first) - 1), block=block)
+    bar = tqdm(found, total=len(first), desc=f"{source.name}: neighbours", unit="text", file=sys.stderr)
+    pairs, highest = _chosen(bar, first, lowest)
+    if not pairs:
+        raise DataError(
+            f"{rows.label}: found no two texts of source {source.name!r} with a cosine of at least {lowest}; "
+            f"allowed: a neighbours.lowest of at most {highest:.4f}, the highest there is; lower it, or use more data"
+        )
+    return _paired(rows, pairs)
+
+
+def _chosen(
+    found: Iterable[tuple[list[int], list[float]]], first: Sequence[int], lowest: float | None
+) -> tuple[tuple[MinedPair, ...], float]:
+    """Each pair of texts once, and the highest cosine there is."""
+    pairs: dict[tuple[int, int], MinedPair] = {}
+    highest = -1.0
+    for row, (others, cosines) in enumerate(found):
+        highest = max(highest, cosines[0])
+        for other, cosine in zip(others, cosines, strict=True):
+            if lowest is None or cosine >= lowest:
+                key = (min(row, other), max(row, other))
+                pairs.setdefault(key, MinedPair(first[row], first[other], cosine))
+    return tuple(pairs.values()), highest
+
+
+def stored_pairs(
+    path: Path | None,
+    encoder: MatryoshkaEncoder,
+    rows: SourceRows,
+    source: Source,
+    compute: Callable[[MatryoshkaEncoder, SourceRows, Source], MinedRows] = mine_pairs,
+) -> MinedRows:
+    """The pairs that `path` holds of these texts, this model and these settings; else what `compute` gives, kept there.
+
+    The file has a line with a fingerprint of texts, model and settings, and a line [anchor, positive, cosine] for each
+    pair. None as `path` keeps nothing.
+    """
+    if path is None:
+        return compute(encoder, rows, source)
+    mark = _fingerprint(encoder, rows, source)
+    if path.exists():
+        if (found := _read(path, mark, len(rows.texts))) is not None:
+            return _paired(rows, found)
+        log.warning("%s: holds pairs of other texts or another model, or is damaged; they are mined anew", path)
+    made = compute(encoder, rows, source)
+    lines = [json.dumps({"fingerprint": mark, "pairs": len(made.pairs)}), *(json.dumps(pair) for pair in made.pairs)]
+    write_whole(path, "\n".join(lines) + "\n")
+    return made
+
+
+def nearest(vectors: Float[Tensor, "n d"], count: int, *, block: int = 1024) -> Iterator[tuple[list[int], list[float]]]:
+    """For each row of unit `vectors`, the indices of its `count` nearest other rows, and their cosines, nearest first.
+
+    Exact, in float32; of equally near rows the first. Of the n x n cosines no more than `block` x 16 `block` are kept
+    at a time.
+    """
+    total = len(vectors)
+    for start in range(0, total, block):
+        queries = vectors[start : start + block]
+        best = torch.empty(len(queries), 0, dtype=torch.int64, device=vectors.device)
+        for left in range(0, total, 16 * block):
+            cosines = (queries @ vectors[left : left + 16 * block].T).clamp(-1, 1)
+            own = torch.arange(start, start + len(queries), device=vectors.device) - left
+            inside = (own >= 0) & (own < cosines.shape[1])
+            cosines[inside.nonzero().squeeze(1), own[inside]] = -torch.inf
+            keys = torch.cat([best, _best(cosines, count, left, total)], dim=1)
+            best = keys.topk(min(count, keys.shape[1]), dim=1).values
+        yield from zip(_indices(best, total).tolist(), _cosines(best).tolist(), strict=True)
+
+
+def _best(cosines: Float[Tensor, "q n"], count: int, left: int, total: int) -> Int64[Tensor, "q k"]:
+    """Keys of the `count` highest cosines of each row (all where there are fewer), of equal ones the first."""
+    few = min(count, cosines.shape[1])
+    values, columns = cosines.topk(few, dim=1)
+    keys = _keys(values, columns + left, total)
+    # topk takes any of several equal cosines at the end. Keys of all columns settle that, but take five times as long.
+    tied = (cosines >= values[:, -1:]).sum(1) > few
+    if bool(tied.any()):
+        columns = torch.arange(left, left + cosines.shape[1], device=cosines.device)
+        keys[tied] = _keys(cosines[tied], columns, total).topk(few, dim=1).values
+    return keys
+
+
+def _keys(cosines: Float[Tensor, "q n"], columns: Int64[Tensor, "..."], total: int) -> Int64[Tensor, "q n"]:
+    """Whole numbers in the order of the cosines, and among equal ones in that of the columns, so no two are equal.
+
+    A float32 read as an int32 grows with the number where it is positive, and shrinks where it is negative.
+    """
+    # + 0.0 makes -0.0 and 0.0 one number.
+    bits = (cosines + 0.0).view(torch.int32)
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
+    return (ordered << 32) + (total - 1 - columns)
+
+
+def _indices(keys: Int64[Tensor, "q k"], total: int) -> Int64[Tensor, "q k"]:
+    return total - 1 - (keys & _LOW32)
+
+
+def _cosines(keys: Int64[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+    ordered = (keys >> 32).to(torch.int32)
+    return torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).view(torch.float32)
+
+
+def _different(rows: SourceRows) -> list[int]:
+    """The first row of each text, case and blanks aside."""
+    known: dict[str, int] = {}
+    for row, (text,) in enumerate(rows.texts):
+        known.setdefault(" ".join(text.casefold().split()), row)
+    return list(known.values())
+
+
+def _embedded(encoder: MatryoshkaEncoder, texts: Sequence[str], what: str, batch_size: int) -> Float[Tensor, "n d"]:
+    was_training = encoder.training
+    found: list[np.ndarray] = []
+    with tqdm(total=len(texts), desc=what, unit="text", file=sys.stderr) as bar:
+        for start in range(0, len(texts), _AT_ONCE):
+            part = list(texts[start : start + _AT_ONCE])
+            found.append(encoder.encode(part, batch_size=batch_size, show_progress_bar=False))
+            bar.update(len(part))
+    encoder.train(was_training)
+    vectors = torch.from_numpy(np.concatenate(found))
+    if not bool(torch.isfinite(vectors).all()):
+        raise ModelError("the starting model gives vectors that are not finite; use another base, or other texts")
+    return vectors.to(encoder.device)
+
+
+def _paired(rows: SourceRows, pairs: tuple[MinedPair, ...]) -> MinedRows:
+    return MinedRows(
+        rows.label,
+        texts=[(rows.texts[pair.anchor][0], rows.texts[pair.positive][0]) for pair in pairs],
+        numbers=[rows.numbers[pair.anchor] for pair in pairs],
+        pairs=pairs,
+    )
+
+
+def _fingerprint(encoder: MatryoshkaEncoder, rows: SourceRows, source: Source) -> str:
+    """sha256 over the texts, the settings, and all of the model that its vectors depend on."""
+    settings = source.neighbours.model_dump() if source.neighbours is not None else None
+    vocabulary = sorted(encoder.tokenizer.get_vocab().items())
+    digest = hashlib.sha256(json.dumps([rows.texts, settings, vocabulary, repr(encoder)]).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + b"\0")
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, mark: str, rows: int) -> tuple[MinedPair, ...] | None:
+    """The stored pairs; None where they are not of that fingerprint, or not whole."""
+    try:
+        head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if head["fingerprint"] != mark or head["pairs"] != len(lines):
+            return None
+        return tuple(_pair(line, rows) for line in lines)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _pair(line: Any, rows: int) -> MinedPair:
+    anchor, positive, cosine = line
+    if not (0 <= anchor < rows and 0 <= positive < rows):
+        raise ValueError(f"row {anchor} or {positive} of {rows}")
+    return MinedPair(int(anchor), int(positive), float(cosine))

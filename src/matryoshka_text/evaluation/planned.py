@@ -1,0 +1,65 @@
+"""The tasks of an evaluation with their data found."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matryoshka_text.files import sha256_of
+from matryoshka_text.suite import TaskEntry
+
+__all__ = ["MASKED_ACCURACY", "MASKED_TEXT", "PlannedTask", "PlannedText"]
+
+MASKED_TEXT, MASKED_ACCURACY = "MaskedText", "masked_accuracy"
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task of mteb, or a BEIR folder: `folder` is None for the hub, `data` identifies the data."""
+
+    name: str
+    type: str
+    metric: str
+    split: str | None
+    folder: Path | None
+    data: str
+    task_class: Any
+
+    @property
+    def fingerprint(self) -> str | None:
+        """sha256 over the local folder; None for the hub."""
+        return self.data if self.folder else None
+
+    def make(self) -> Any:
+        """A new task object, data not loaded."""
+        return self.task_class().filter_eval_splits([self.split] if self.split else None)
+
+    def about(self, split: str) -> str:
+        """What the numbers in its table are."""
+        return f"{self.metric} x 100, {split} split"
+
+
+@dataclass(frozen=True)
+class PlannedText:
+    """A text file whose masked tokens a model has to find; `data` identifies text and masking."""
+
+    name: str
+    file: Path
+    share: float
+    max_length: int
+    seed: int
+    data: str
+    type: str = MASKED_TEXT
+    metric: str = MASKED_ACCURACY
+    split: str = "test"
+
+    @classmethod
+    def of(cls, entry: TaskEntry, file: Path) -> "PlannedText":
+        """The suite's entry with its file found."""
+        masking = f"{entry.share!r} {entry.max_length} {entry.seed}"
+        data = hashlib.sha256(f"{sha256_of(file)}\0{masking}".encode()).hexdigest()
+        return cls(entry.name, file, entry.share, entry.max_length, entry.seed, data)
+
+    def about(self, split: str) -> str:
+        """What the numbers in its table are."""
+        return f"{self.metric} x 100, {100 * self.share:g}% masked"

@@ -1,0 +1,230 @@
+"""A masked-language model whose decoder is read at any prefix: its scores on held-out text, and its guesses."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int
+from torch import Tensor, nn
+
+from matryoshka_text.data.masking import MaskedChunk, Masker
+from matryoshka_text.data.packing import pack
+from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+from matryoshka_text.errors import DataError, ModelError
+from matryoshka_text.files import added_to_folder
+from matryoshka_text.heads.family import FamilyTransform, backbone_of, called, full_model
+from matryoshka_text.heads.vocabulary import SAVED_AS, Cut, VocabularyHead, masked_hidden, vocabulary_matrix
+from matryoshka_text.nested.checks import check_dims
+from matryoshka_text.nested.prefixes import blocks
+
+__all__ = ["MaskedScores", "MatryoshkaMaskedLM"]
+
+_MOST_LOGITS = 1 << 24
+"""Logits held at once while scoring: 64 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class MaskedScores:
+    """What a masked-language model predicts of `tokens` masked tokens, at each prefix length of `dims`.
+
+    `accuracy` in points (times 100), `loss` as the mean cross-entropy in nats, `perplexity` as its exponential.
+    """
+
+    dims: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    loss: tuple[float, ...]
+    perplexity: tuple[float, ...]
+    tokens: int
+
+
+class MatryoshkaMaskedLM:
+    """An encoder and the vocabulary-tied head that was trained with it, or its checkpoint's own."""
+
+    def __init__(self, model: str | Path, cut: Cut | None = None, device: str | None = None) -> None:
+        """Open a folder, a cached or hub model: the head saved in its heads/mlm, else the checkpoint's own MLM head.
+
+        `cut` None takes that of the saved head, or "transform" for the checkpoint's own. `ModelError` where the model
+        has neither, or its saved head has another cut.
+        """
+        self.encoder = MatryoshkaEncoder(model, device=device)
+        self.head = _opened(self.encoder, cut)
+
+    @classmethod
+    def around(cls, encoder: MatryoshkaEncoder, head: VocabularyHead) -> "MatryoshkaMaskedLM":
+        """The model of an encoder and a head that are in memory already, for instance in training."""
+        made = cls.__new__(cls)
+        made.encoder, made.head = encoder, head
+        return made
+
+    def scores(
+        self,
+        texts: Sequence[str],
+        dims: Sequence[int],
+        *,
+        max_length: int = 128,
+        share: float = 0.15,
+        seed: int = 0,
+        batch_size: int = 32,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> MaskedScores:
+        """Accuracy and loss on masked tokens of the texts, which are packed into sequences of `max_length` tokens.
+
+        `share` of the tokens is masked as in BERT (80% mask token, 10% random, 10% kept), by a draw that `seed` fixes
+        for every batch size. Dropout is off; torch's random state and the modules' modes are left as they were.
+        `on_progress` hears of sequences done, of how many. `DataError` where the texts have no token that can be
+        masked, `ModelError` for dims above the vocabulary matrix or a tokenizer without a mask token.
+        """
+        checked, masker = self._checked_dims(dims), Masker(self.encoder.tokenizer, share)
+        self._require_length(max_length)
+        packed = pack(texts, self.encoder.tokenizer, max_length=max_length, packing=True)
+        tally = _Tally(checked)
+        with _evaluating(self.encoder, self.head), torch.no_grad():
+            matrix = vocabulary_matrix(backbone_of(self.encoder)).float()
+            for start in range(0, len(packed), batch_size):
+                part = range(start, min(start + batch_size, len(packed)))
+                masked = masker.mask([packed.ids(i) for i in part], keys=[(seed, i) for i in part])
+                for chunk in masker.chunks(masked, None):
+                    tally.add(self._rows(chunk), matrix, self.head.bias, chunk.target.to(matrix.device))
+                if on_progress is not None:
+                    on_progress(part.stop, len(packed))
+        return tally.scores()
+
+    def fill(self, text: str, dim: int | None = None, top: int = 5) -> list[list[tuple[str, float]]]:
+        """For each mask token in the text, the `top` likeliest tokens and their probabilities, at prefix length `dim`.
+
+        None is the matrix's full width. ValueError where the text has no mask token within the model's length.
+        """
+        (checked,) = self._checked_dims([self.head.width if dim is None else dim])
+        tokenizer, matrix = self.encoder.tokenizer, vocabulary_matrix(backbone_of(self.encoder))
+        if tokenizer.mask_token is None:
+            raise ModelError(f"{called(self.encoder)}: its tokenizer has no mask token; take another base")
+        if not 1 <= top <= len(matrix):
+            raise ValueError(f"top is {top}; allowed: 1 to {len(matrix)}, the words of the vocabulary")
+        found = tokenizer([text], truncation=True, max_length=self.encoder.max_seq_length, return_tensors="pt")
+        features = {name: found[name] for name in ("input_ids", "attention_mask")}
+        rows = (features["input_ids"].flatten() == tokenizer.mask_token_id).nonzero().flatten()
+        if not len(rows):
+            raise ValueError(
+                f"text is {text!r}, without {tokenizer.mask_token} in its first {self.encoder.max_seq_length} tokens; "
+                f"write {tokenizer.mask_token} where a word is to be found"
+            )
+        chunk = MaskedChunk(features, rows, rows, features["input_ids"].numel())
+        with _evaluating(self.encoder, self.head), torch.no_grad():
+            logits = self._rows(chunk)[:, :checked] @ matrix[:, :checked].T + self.head.bias
+            best = logits.softmax(1).topk(top, dim=1)
+        return [
+            [(tokenizer.decode([token]).strip(), share) for token, share in zip(tokens, shares, strict=True)]
+            for tokens, shares in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model and tokenizer as `AutoModelForMaskedLM` of transformers loads them, the decoder tied.
+
+        Its logits are those of full width. `ModelError` unless the cut is "transform": no other one is a head that
+        transformers knows, nor is a bias where the family's decoder has none.
+        """
+        if not isinstance(self.head.transform, FamilyTransform):
+            raise ModelError(
+                f"the cut is {self.head.cut!r}, and transformers has only the family's own head; save the encoder with "
+                f"this head beside it (heads/{SAVED_AS}) and open both with MatryoshkaMaskedLM, or train with cut "
+                "'transform'"
+            )
+        encoder = merged(self.encoder)
+        model = full_model(encoder, self.head.transform, self.head.bias)
+        with added_to_folder(Path(folder)) as made:
+            model.save_pretrained(made)
+            encoder.tokenizer.save_pretrained(made)
+
+    def _rows(self, chunk: MaskedChunk) -> Float[Tensor, "n e"]:
+        on_device = chunk.to(self.head.bias.device)
+        return self.head.rows(masked_hidden(backbone_of(self.encoder), on_device.features, on_device.rows)).float()
+
+    def _checked_dims(self, dims: Sequence[int]) -> tuple[int, ...]:
+        if dims and max(dims) > self.head.width:
+            raise ModelError(
+                f"dims are {list(dims)}, but the vocabulary matrix of {called(self.encoder)} is "
+                f"{self.head.width} wide; allowed: prefix lengths up to {self.head.width}"
+            )
+        return check_dims(dims, self.head.width)
+
+    def _require_length(self, max_length: int) -> None:
+        most = getattr(backbone_of(self.encoder).config, "max_position_embeddings", max_length)
+        if max_length > most:
+            raise ModelError(
+                f"max_length is {max_length}, but {called(self.encoder)} has {most} positions; use at most {most}"
+            )
+
+
+class _Tally:
+    """Sums over masked tokens at each prefix length, from one product: its partial sums are the prefixes' logits."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        self._dims, self._tokens = dims, 0
+        self._loss: Float64[Tensor, " k"] = torch.zeros(len(dims), dtype=torch.float64)
+        self._right: Float64[Tensor, " k"] = torch.zeros(len(dims), dtype=torch.float64)
+
+    def add(
+        self,
+        rows: Float[Tensor, "n e"],
+        matrix: Float[Tensor, "v e"],
+        bias: Float[Tensor, " v"],
+        target: Int[Tensor, " n"],
+    ) -> None:
+        """Count the masked tokens `target`, a few rows at a time."""
+        most = max(1, _MOST_LOGITS // len(matrix))
+        for some, wanted in zip(torch.split(rows, most), torch.split(target, most), strict=True):
+            logits = bias.float().expand(len(some), -1).clone()
+            for place, block in enumerate(blocks(self._dims)):
+                logits.addmm_(some[:, block], matrix[:, block].T)
+                self._loss[place] += F.cross_entropy(logits, wanted, reduction="none").double().sum().cpu()
+                self._right[place] += (logits.argmax(1) == wanted).sum().cpu()
+        self._tokens += len(target)
+
+    def scores(self) -> MaskedScores:
+        """The means; `DataError` where no token was counted."""
+        if not self._tokens:
+            raise DataError("the texts hold special and unknown tokens only, none of which is masked; give other text")
+        loss = (self._loss / self._tokens).tolist()
+        return MaskedScores(
+            self._dims,
+            tuple((100 * self._right / self._tokens).tolist()),
+            tuple(loss),
+            tuple(math.exp(value) if value < 700 else math.inf for value in loss),
+            self._tokens,
+        )
+
+
+def _opened(encoder: MatryoshkaEncoder, cut: Cut | None) -> VocabularyHead:
+    assert encoder.resolved is not None  # it was opened by name
+    folder = encoder.resolved.path / "heads" / SAVED_AS
+    if folder.is_dir():
+        head = VocabularyHead.load(folder, encoder)
+        if cut not in (None, head.cut):
+            raise ModelError(f"{folder}: the head was trained with cut {head.cut!r}, not {cut!r}; leave cut out")
+        return head
+    width = vocabulary_matrix(backbone_of(encoder)).shape[1]
+    head = VocabularyHead.of(encoder, cut=cut or "transform", dims=(width,))
+    if head.fresh or head.cut == "nested":
+        raise ModelError(
+            f"{called(encoder)}: holds no trained head with cut {head.cut!r}: neither heads/{SAVED_AS} nor one in its "
+            "checkpoint; train one (objective mlm in a recipe), or open a checkpoint with a masked-language head"
+        )
+    return head
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    """All modules in evaluation mode, and afterwards each in the mode it had."""
+    before = [(module, module.training) for whole in modules for module in whole.modules()]
+    for whole in modules:
+        whole.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training

@@ -1,0 +1,162 @@
+"""Faults of a recipe that lie between its sections."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from matryoshka_text.recipe.objectives import READS
+from matryoshka_text.recipe.section import Fault, value_of
+from matryoshka_text.recipe.sections import repeated_names
+from matryoshka_text.recipe.sources import STREAMS, stream_of
+
+__all__ = ["faults_between"]
+
+_KINDS = {
+    "pairs": "pairs, triplets, nli or mined",
+    "text": "text",
+    "labelled": "labelled",
+    "scored": "scored",
+}
+
+
+def faults_between(found: Mapping[str, Any]) -> Iterator[Fault]:
+    """Every fault that concerns several sections; parts of `found` may be raw values of any type."""
+    dims = found.get("dims")
+    lengths = list(dims) if isinstance(dims, list | tuple) else None
+    yield from _order_of(lengths)
+    yield from _number_of_weights(lengths, found.get("weights"))
+    yield from repeated_names("data", found.get("data"))
+    yield from _repeated_kinds(found.get("objectives"))
+    if found.get("data") and found.get("objectives"):
+        yield from _streams(found["data"], found["objectives"])
+        yield from _shares(found["data"], found.get("stream_shares"))
+        yield from _held_out(found["objectives"], found.get("evaluation"))
+    yield from _layers(found, lengths)
+    yield from _patience(found)
+
+
+def _order_of(dims: Sequence[Any] | None) -> Iterator[Fault]:
+    for index, (before, dim) in enumerate(pairwise(dims or ()), start=1):
+        if isinstance(dim, int) and isinstance(before, int) and dim <= before:
+            twice = "remove one of the two" if dim == before else "sort the list upwards"
+            yield (
+                ("dims", index),
+                f"found {dim}, which is not above {before}; allowed: strictly increasing whole numbers; {twice}",
+            )
+
+
+def _number_of_weights(dims: Sequence[Any] | None, weights: Any) -> Iterator[Fault]:
+    if dims is not None and isinstance(weights, list | tuple) and len(weights) != len(dims):
+        yield (
+            ("weights",),
+            f"found {len(weights)} weights for {len(dims)} dims; allowed: one a dim, or uniform, low or learned; "
+            f"write {len(dims)} numbers",
+        )
+
+
+def _repeated_kinds(objectives: Any) -> Iterator[Fault]:
+    seen: dict[Any, int] = {}
+    for index, objective in enumerate(objectives or ()):
+        kind = value_of(objective, "kind")
+        if not isinstance(kind, str):
+            continue
+        if kind in seen:
+            yield (
+                ("objectives", index, "kind"),
+                f"found {kind!r} again (objectives[{seen[kind]}] has it); allowed: each kind once; "
+                "merge the two and add up their weights",
+            )
+        seen.setdefault(kind, index)
+
+
+def _kinds(sections: Any, allowed: Any) -> list[tuple[int, str]]:
+    """The place and kind of every section whose kind is known."""
+    kinds = [(index, value_of(section, "kind")) for index, section in enumerate(sections or ())]
+    return [(index, kind) for index, kind in kinds if isinstance(kind, str) and kind in allowed]
+
+
+_SOURCE_KINDS = ("pairs", "triplets", "nli", "mined", "text", "labelled", "scored")
+
+
+def _streams(data: Any, objectives: Any) -> Iterator[Fault]:
+    """Objectives without data, and data that no objective reads."""
+    sources, wanted = _kinds(data, _SOURCE_KINDS), _kinds(objectives, READS)
+    if len(sources) < len(data) or len(wanted) < len(objectives):
+        return  # a kind that is wrong by itself would only bring faults that follow from it
+    there = {stream_of(kind) for _, kind in sources}
+    read = {READS[kind] for _, kind in wanted}
+    for index, kind in wanted:
+        if READS[kind] not in there:
+            yield (
+                ("objectives", index, "kind"),
+                f"found {kind} without data it can read; allowed: with a source of kind {_KINDS[READS[kind]]}; add one",
+            )
+    for index, kind in sources:
+        if stream_of(kind) not in read:
+            able = ", ".join(name for name, stream in READS.items() if stream == stream_of(kind))
+            yield (
+                ("data", index, "kind"),
+                f"found {kind}, which no objective reads; allowed: beside one of {able}; add one, or remove the source",
+            )
+
+
+def _shares(data: Any, shares: Any) -> Iterator[Fault]:
+    if shares is None:
+        return
+    there = {stream_of(kind) for _, kind in _kinds(data, _SOURCE_KINDS)}
+    given = {stream for stream in STREAMS if value_of(shares, stream) is not None}
+    for stream in sorted(given - there):
+        yield (
+            ("stream_shares", stream),
+            f"found a share without data; allowed: {', '.join(s for s in STREAMS if s in there)}; remove it",
+        )
+    for stream in sorted(there - given):
+        yield (
+            ("stream_shares",),
+            f"found no share of {stream}, which has data; allowed: a share for each stream; write `{stream}: 0.5`",
+        )
+
+
+def _held_out(objectives: Any, evaluation: Any) -> Iterator[Fault]:
+    """Held-out sets that need a head which nothing trains."""
+    need = {"labelled": "classify", "text": "mlm"}
+    trained = {kind for _, kind in _kinds(objectives, READS)}
+    for index, kind in _kinds(value_of(evaluation, "data"), need):
+        if need[kind] not in trained:
+            yield (
+                ("evaluation", "data", index, "kind"),
+                f"found {kind} without the objective {need[kind]}; allowed: beside it; add it, or remove the set",
+            )
+
+
+def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fault]:
+    """Layers that nothing trains, and pairs at dims that are not trained."""
+    layers = found.get("layers")
+    if layers is None:
+        return
+    wanted = _kinds(found.get("objectives"), READS)
+    if wanted and not any(READS[kind] in ("pairs", "scored") for _, kind in wanted):
+        yield (
+            ("layers",),
+            "found layers, but no objective that compares sentences; allowed: beside info_nce, distill, self_distill, "
+            "cosent or score_distill; add one, or remove layers",
+        )
+    pairs = value_of(layers, "pairs")
+    for index, pair in enumerate(pairs if isinstance(pairs, list | tuple) else ()):
+        dim = pair[1] if isinstance(pair, list | tuple) and len(pair) == 2 else None
+        if lengths and isinstance(dim, int) and dim not in lengths:
+            yield (
+                ("layers", "pairs", index),
+                f"found dim {dim}, which is not in dims; allowed: {', '.join(map(str, lengths))}; add it to the dims",
+            )
+
+
+def _patience(found: Mapping[str, Any]) -> Iterator[Fault]:
+    if "evaluation" in found and found["evaluation"] is None:
+        patience = value_of(found.get("stopping"), "patience")
+        if patience is not None:
+            yield (
+                ("stopping", "patience"),
+                f"found {patience} without evaluation; allowed: patience with an evaluation section; "
+                "add one, or remove patience",
+            )

@@ -1,0 +1,91 @@
+"""The keys of a recipe that say at which prefixes, and after which layers, the losses are read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from matryoshka_text.recipe.section import Fault, Real, Section, Whole
+
+__all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "preset_or_list", "weights_of"]
+
+
+def preset_or_list(value: Any) -> str:
+    """The branch of a key that takes a preset's name or a list."""
+    return "preset" if isinstance(value, str) else "list"
+
+
+Dims = Annotated[
+    Annotated[Literal["log"], Tag("preset")]
+    | Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1), Tag("list")],
+    Discriminator(preset_or_list),
+]
+Weights = Annotated[
+    Annotated[Literal["uniform", "low", "learned"], Tag("preset")]
+    | Annotated[tuple[Annotated[Real, Field(gt=0)], ...], Tag("list")],
+    Discriminator(preset_or_list),
+]
+
+
+def weights_of(weights: str | Sequence[float], dims: Sequence[int]) -> tuple[float, ...]:
+    """One factor a dim: the list itself, or what the preset means for `dims`.
+
+    low: 1/sqrt(dim), scaled to a mean of 1, so that each halving counts 1.4 times as much; uniform and learned start
+    at 1.
+    """
+    if not isinstance(weights, str):
+        return tuple(weights)
+    if weights != "low":
+        return (1.0,) * len(dims)
+    raw = [dim**-0.5 for dim in dims]
+    return tuple(len(raw) * one / sum(raw) for one in raw)
+
+
+class RandomLayer(Section):
+    """2-D Matryoshka: a random layer below the last learns too, at every dim (arXiv:2402.14776)."""
+
+    kind: Literal["random"] = Field(description="one layer below the last is drawn in each step")
+    lowest: Whole = Field(default=1, ge=1, description="the lowest layer that is drawn; 1 is the first")
+    weight: Real = Field(default=1.0, gt=0, description="factor of the drawn layer's losses; the last layer's have 1")
+    kl_weight: Real = Field(
+        default=1.0,
+        ge=0,
+        description="factor of the KL divergence from the last layer's similarities (0: none)",
+    )
+
+
+class LayerPairs(Section):
+    """Fixed pairs of a layer and a dim, small to large, each with its loss (Starbucks, arXiv:2410.13230)."""
+
+    kind: Literal["pairs"] = Field(description="the same layers and dims in each step")
+    pairs: tuple[tuple[Annotated[Whole, Field(ge=1)], Annotated[Whole, Field(ge=1)]], ...] = Field(
+        min_length=2,
+        description="[layer, dim], both increasing; the last is the full model",
+        json_schema_extra={
+            "allowed": "a list of pairs [layer, dim], both increasing",
+            "example": [[2, 32], [4, 64], [6, 128], [8, 256], [10, 512], [12, 768]],
+        },
+    )
+    weight: Real = Field(default=1.0, gt=0, description="factor of the losses below the last pair")
+    kl_weight: Real = Field(
+        default=1.0,
+        ge=0,
+        description="factor of the KL divergence from the last pair's similarities (0: none)",
+    )
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The faults of pairs that do not grow."""
+        pairs = [tuple(pair) for pair in found.get("pairs") or () if isinstance(pair, list | tuple)]
+        for index, (before, pair) in enumerate(pairwise(pairs), start=1):
+            numbers = all(isinstance(one, int) for one in (*before, *pair)) and len(before) == len(pair) == 2
+            if numbers and not (before[0] < pair[0] and before[1] < pair[1]):
+                yield (
+                    ("pairs", index),
+                    f"found {list(pair)} after {list(before)}; allowed: layer and dim above those before; "
+                    "sort the pairs upwards",
+                )
+
+
+Layers = Annotated[RandomLayer | LayerPairs, Field(discriminator="kind")]

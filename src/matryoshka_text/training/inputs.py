@@ -1,0 +1,144 @@
+"""Everything a run needs, read and checked before its folder is made: data, batches, model, heads."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from matryoshka_text.build.mining import mine_pairs, stored_pairs
+from matryoshka_text.build.parts import build_adapter, build_encoder, build_teacher, build_trained, start_bias
+from matryoshka_text.data import (
+    Examples,
+    HeldOutRows,
+    SourceRows,
+    read_held_out,
+    read_sources,
+    require_known_classes,
+    streams_of,
+)
+from matryoshka_text.data.packing import PackedTexts, pack
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.errors import RecipeError
+from matryoshka_text.heads.class_head import Kind, parameter_counts
+from matryoshka_text.heads.trained import Trained
+from matryoshka_text.recipe import READS, Recipe
+from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.plan import StreamPlan, batch_size
+
+__all__ = ["Inputs", "read_inputs"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data by stream, with their batches, and the model with its heads; `packed` is the text as sequences."""
+
+    recipe: Recipe
+    streams: dict[str, Examples]
+    packed: PackedTexts | None
+    plans: dict[str, StreamPlan]
+    held_out: list[HeldOutRows]
+    encoder: MatryoshkaEncoder
+    teacher: MatryoshkaEncoder | None
+    trained: Trained
+    steps: int
+
+    def outlook(self) -> Iterator[str]:
+        """A line for each stream."""
+        for name, examples in self.streams.items():
+            plan = self.plans[name].first
+            sequences = f", packed into {len(self.packed):,} sequences" if name == "text" and self.packed else ""
+            yield (
+                f"{len(examples):,} rows of {', '.join(examples.names)}{sequences}; {len(plan):,} batches of "
+                f"{batch_size(self.recipe, name)} an epoch, {plan.left_over:,} rows left over"
+            )
+
+    def head_sizes(self) -> dict[str, int]:
+        """How many numbers each head trains; for a class head, what the other kind would have."""
+        sizes: dict[str, int] = {}
+        if self.trained.vocabulary is not None:
+            sizes["mlm (vocabulary matrix tied)"] = sum(p.numel() for p in self.trained.vocabulary.parameters())
+        if self.trained.classes is not None:
+            head = self.trained.classes
+            other: Kind = "mrl" if head.kind == "mrl_e" else "mrl_e"
+            counts = parameter_counts(head.dims, len(head.classes), head.width)
+            sizes[f"classifier {head.kind} ({other} would have {counts[other]:,})"] = head.parameter_count
+        return sizes
+
+
+def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, store: bool) -> Inputs:
+    """The recipe's inputs; mined pairs are kept in `folder` where `store` is true. `MtextError` for what is wrong."""
+    found = read_sources(recipe)
+    held_out = [read_held_out(held, recipe.folder) for held in recipe.evaluation.data] if recipe.evaluation else []
+    encoder = build_encoder(recipe, accelerator.device)
+    spelled = recipe.widths(encoder.width)
+    streams = streams_of(recipe, _mined(recipe, found, encoder, folder, accelerator, store=store))
+    _require_vectors(recipe, streams)
+    for held in held_out:
+        if held.kind == "labelled":
+            require_known_classes(held, streams["labelled"].seen_classes)
+    packed = _packed(recipe, streams, encoder)
+    plans = {
+        name: StreamPlan.of(spelled, name, examples, packed if name == "text" else None)
+        for name, examples in streams.items()
+    }
+    # Before the adapter goes in: the teacher is the model as it was.
+    teacher = build_teacher(recipe, encoder)
+    build_adapter(recipe, encoder)
+    trained = build_trained(spelled, encoder, streams)
+    if trained.vocabulary is not None and packed is not None:
+        start_bias(trained.vocabulary, packed)
+    return Inputs(spelled, streams, packed, plans, held_out, encoder, teacher, trained, _steps(recipe, plans))
+
+
+def _mined(
+    recipe: Recipe,
+    found: list[SourceRows],
+    encoder: MatryoshkaEncoder,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    *,
+    store: bool,
+) -> list[SourceRows]:
+    """The rows with each mined source's texts turned into pairs, by the main process once for all."""
+    for place, source in enumerate(recipe.data):
+        if source.kind == "mined":
+            with accelerator.main_process_first():
+                path = folder.mined(source.name) if store else None
+                found[place] = stored_pairs(path, encoder, found[place], source, mine_pairs)
+    return found
+
+
+def _require_vectors(recipe: Recipe, streams: dict[str, Examples]) -> None:
+    spec = recipe.objective("distill")
+    given = [source.name for source in recipe.data if source.vectors is not None]
+    if given and not (spec is not None and spec.vectors):
+        raise RecipeError(
+            f"data: {', '.join(given)} has a file of teacher's vectors, which nothing reads; write `vectors: true` "
+            "in the objective distill, or remove it"
+        )
+    if spec is not None and spec.vectors and streams["pairs"].vectors is None:
+        raise RecipeError(
+            "objectives: distill has vectors: true, but the sources have no teacher's vectors; "
+            "give each of its sources a `vectors` file, or name a teacher"
+        )
+
+
+def _packed(recipe: Recipe, streams: dict[str, Examples], encoder: MatryoshkaEncoder) -> PackedTexts | None:
+    spec = recipe.objective("mlm")
+    if spec is None:
+        return None
+    longest = min(spec.max_length, encoder.max_seq_length or spec.max_length)
+    return pack(streams["text"].columns[0], encoder.tokenizer, max_length=longest, packing=spec.packing)
+
+
+def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:
+    """Optimizer steps; an epoch is a pass over the first objective's stream."""
+    if recipe.stopping.steps is not None:
+        return recipe.stopping.steps
+    stream = READS[recipe.objectives[0].kind]
+    share = 1.0
+    if recipe.stream_shares is not None and len(plans) > 1:
+        shares = {name: getattr(recipe.stream_shares, name) for name in plans}
+        share = shares[stream] / sum(shares.values())
+    return math.ceil((recipe.stopping.epochs or 1) * len(plans[stream].first) / share)

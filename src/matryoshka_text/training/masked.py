@@ -1,0 +1,101 @@
+"""The stream of plain text: mask, guess at every prefix with the vocabulary matrix, gradient back chunk by chunk."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from matryoshka_text.data import Examples
+from matryoshka_text.data.masking import MaskedChunk, Masker
+from matryoshka_text.data.packing import PackedTexts
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.gradcache import chunk_seed
+from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of, masked_hidden, vocabulary_matrix
+from matryoshka_text.nested import NestedLoss, nested_cross_entropy
+from matryoshka_text.objectives import Nesting
+from matryoshka_text.recipe import Mlm, Recipe
+from matryoshka_text.training.nesting import Nestings
+from matryoshka_text.training.processes import Processes, seed_of
+from matryoshka_text.training.streams import Contribution, require_finite
+
+__all__ = ["MaskedStream"]
+
+
+class MaskedStream:
+    """Masked-language modelling tied to the vocabulary matrix, nested over the dims (arXiv:2205.13147, section 3).
+
+    The loss is a mean over the masked tokens of the GLOBAL batch, so it is the same for every number of processes and
+    chunks. A chunk's gradient is formed before the next one is read: memory is one chunk's.
+    """
+
+    name = "text"
+
+    def __init__(
+        self,
+        place: int,
+        recipe: Recipe,
+        section: Mlm,
+        examples: Examples,
+        packed: PackedTexts,
+        encoder: MatryoshkaEncoder,
+        head: VocabularyHead,
+        nestings: Nestings,
+        processes: Processes,
+    ) -> None:
+        """`place` is the stream's number, which keeps its dropout apart from other streams'."""
+        self.place, self.recipe, self.section, self.examples, self.packed = place, recipe, section, examples, packed
+        self.encoder, self.head, self.nestings, self.processes = encoder, head, nestings, processes
+        self._masker = Masker(
+            encoder.tokenizer, share=section.share, replace=section.replace, whole_words=section.whole_words
+        )
+
+    def contribute(self, step: int, rows: Sequence[int]) -> Contribution:
+        """One batch of sequences; the gradient of its masked tokens is added to the parameters' own."""
+        chunks = self._chunks(step, rows[self.processes.share(len(rows))])
+        guessed = float(self.processes.summed(torch.tensor([float(sum(len(c.target) for c in chunks))]))[0])
+        nesting, added = self._nesting(step)
+        total = self.section.weight * added / self.processes.count
+        if total.requires_grad:
+            torch.autograd.backward(total)
+        per_dim = torch.zeros(len(nesting.dims), device=self.processes.device)
+        for index, chunk in enumerate(chunks):
+            # Learned factors make a graph of their own for each chunk.
+            loss = self._loss(chunk, self._nesting(step)[0], step, index, guessed)
+            torch.autograd.backward(self.section.weight * loss.total)
+            total = total.detach() + self.section.weight * loss.total.detach()
+            per_dim += loss.per_dim.float()
+        whole = require_finite(total, self.processes, step, self.places(rows))
+        values = self.processes.summed(per_dim).tolist()
+        tokens = sum(chunk.tokens for chunk in chunks)
+        return Contribution(whole, {"mlm": dict(zip(nesting.dims, values, strict=True))}, tokens, len(rows))
+
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """Where the first text of each sequence came from."""
+        return [self.examples.place(int(self.packed.first_text[row])) for row in rows]
+
+    def _nesting(self, step: int) -> tuple[Nesting, Tensor]:
+        return self.nestings.at(step, "mlm", self.processes.device)
+
+    def _chunks(self, step: int, rows: Sequence[int]) -> list[MaskedChunk]:
+        """This process's sequences; what is masked depends on the seed, the step and the sequence alone."""
+        keys = [(self.recipe.seed, step, row) for row in rows]
+        words = [self.packed.words_of(row) for row in rows]
+        masked = self._masker.mask([self.packed.ids(row) for row in rows], keys=keys, words=words)
+        return [chunk.to(self.processes.device) for chunk in self._masker.chunks(masked, self.recipe.batch.chunk)]
+
+    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int, guessed: float) -> NestedLoss:
+        seed = seed_of(self.recipe.seed, step, self.processes.index, self.place)
+        torch.manual_seed(chunk_seed(seed, index))
+        backbone = backbone_of(self.encoder)
+        with self.processes.autocast():
+            rows = self.head.rows(masked_hidden(backbone, chunk.features, chunk.rows))
+        return nested_cross_entropy(
+            rows.float(),
+            vocabulary_matrix(backbone),
+            chunk.target,
+            nesting.dims,
+            weights=nesting.weights,
+            normalize=False,
+            bias=self.head.bias,
+            denominator=guessed,
+        )

@@ -1,0 +1,50 @@
+"""A run's streams, from its inputs."""
+
+from matryoshka_text.build.parts import build_objectives
+from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.recipe import Recipe
+from matryoshka_text.training.inputs import Inputs
+from matryoshka_text.training.masked import MaskedStream
+from matryoshka_text.training.nesting import LayerPlan, Nestings
+from matryoshka_text.training.processes import Processes
+from matryoshka_text.training.sentences import SentenceStream
+from matryoshka_text.training.streams import Stream
+
+__all__ = ["build_streams"]
+
+
+def build_streams(recipe: Recipe, inputs: Inputs, processes: Processes) -> dict[str, Stream]:
+    """The streams of the recipe's data, each with the objectives that read it."""
+    nestings = Nestings(recipe, inputs.trained.learned)
+    # Without layers no depth is needed, and not every model has one that can be told.
+    depth = depth_of(inputs.encoder) if recipe.layers is not None else 0
+    layers, no_layers = LayerPlan(recipe.layers, depth, recipe.seed), LayerPlan(None, depth, recipe.seed)
+    if recipe.layers is not None:
+        inputs.encoder.layers = layers.layers
+    elif getattr(inputs.encoder.config, "matryoshka_layers", None):
+        del inputs.encoder.config.matryoshka_layers  # the base's: this run does not keep them good
+    objectives = build_objectives(recipe, inputs.trained)
+    streams: dict[str, Stream] = {}
+    for place, (name, examples) in enumerate(inputs.streams.items()):
+        if name == "text":
+            section, head, packed = recipe.objective("mlm"), inputs.trained.vocabulary, inputs.packed
+            assert head is not None and packed is not None
+            streams[name] = MaskedStream(
+                place, recipe, section, examples, packed, inputs.encoder, head, nestings, processes
+            )
+            continue
+        # A head reads the last layer alone.
+        plan = no_layers if name == "labelled" else layers
+        streams[name] = SentenceStream(
+            name,
+            place,
+            recipe,
+            examples,
+            inputs.encoder,
+            inputs.teacher if name == "pairs" else None,
+            objectives[name],
+            nestings,
+            plan,
+            processes,
+        )
+    return streams

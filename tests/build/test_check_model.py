@@ -1,0 +1,134 @@
+"""Dims, layers and vocabulary against the base, which is not opened."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from matryoshka_text.build.check import check_recipe
+
+Check = Callable[..., list[str]]
+Family = Callable[[str], Path]
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """The problems of a recipe on a base, without file and line, and without the base's folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text("a\nb\nc\n")
+    Path("p.csv").write_text("anchor,positive\na,b\nc,d\ne,f\n")
+
+    def problems(base: Path, *objectives: dict[str, Any], **more: Any) -> list[str]:
+        text = any(one["kind"] == "mlm" for one in objectives)
+        source = (
+            {"name": "s", "file": "t.txt", "kind": "text"} if text else {"name": "s", "file": "p.csv", "kind": "pairs"}
+        )
+        values = {"name": "r", "base": {"model": str(base)}, "dims": [4, 16], "data": [source]}
+        values |= {"objectives": list(objectives), "batch": {"size": 2}, "stopping": {"steps": 2}, **more}
+        Path("r.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        return [line.partition(": ")[2].replace(str(base), "BASE") for line in check_recipe(Path("r.yaml"))]
+
+    return problems
+
+
+MLM = {"kind": "mlm"}
+CONTRAST = {"kind": "info_nce"}
+FAMILIES = ("bert", "roberta", "mpnet", "distilbert", "modernbert", "electra", "deberta-v2")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_can_be_run(check: Check, family: Family, name: str) -> None:
+    assert check(family(name), MLM) == []
+    assert check(family(name), CONTRAST, layers={"kind": "random", "lowest": 3}, dims=[4, 32]) == []
+    assert check(family(name), CONTRAST, layers={"kind": "pairs", "pairs": [[2, 4], [4, 32]]}, dims=[4, 32]) == []
+
+
+def test_dims_by_a_word(check: Check, family: Family) -> None:
+    assert check(family("bert"), CONTRAST, dims="log") == []
+    assert check(family("bert"), {"kind": "distill"}, dims="log") == []
+    assert check(family("bert"), MLM, dims="log") == []
+
+
+def test_one_dim_alone_needs_no_full_width(check: Check, family: Family) -> None:
+    assert check(family("bert"), {"kind": "distill"}, dims=[8]) == []
+    (problem,) = check(family("bert"), {"kind": "distill"}, dims=[8, 16])
+    assert problem.startswith("dims[1]: found 16, but distill anchors full width, which is 32 for BASE")
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert"])
+def test_layers_above_the_depth(check: Check, family: Family, name: str) -> None:
+    assert check(family(name), CONTRAST, layers={"kind": "random", "lowest": 4}) == [
+        "layers.lowest: found 4, and BASE has 4 layers; allowed: 1 to 3, a layer below the last; use a lower one"
+    ]
+    assert check(family(name), CONTRAST, layers={"kind": "pairs", "pairs": [[2, 4], [6, 16]]}) == [
+        "layers.pairs[1]: found layer 6, and BASE has 4 layers; allowed: 1 to 4; use lower layers, or another base"
+    ]
+    assert check(family(name), CONTRAST, layers={"kind": "pairs", "pairs": [[2, 4], [3, 16]]}) == [
+        "layers.pairs[1]: found layer 3 in the last pair, and BASE has 4 layers; allowed: a last pair that is the full "
+        "model; add [4, the largest dim]"
+    ]
+
+
+def test_pairs_at_dims_that_the_word_log_does_not_mean(check: Check, family: Family) -> None:
+    layers = {"kind": "pairs", "pairs": [[2, 12], [4, 32]]}
+    assert check(family("bert"), CONTRAST, dims="log", layers=layers) == [
+        "layers.pairs[0]: found dim 12, which is not in dims; allowed: 8, 16, 32, which log means for BASE; "
+        "use one of these"
+    ]
+
+
+def test_layers_that_are_wrong_by_themselves_bring_no_other_fault(check: Check, family: Family) -> None:
+    (problem,) = check(family("bert"), CONTRAST, layers={"kind": "pairs", "pairs": [[2, 4], ["six", 16]]})
+    assert problem.startswith("layers.")
+
+
+def test_a_narrow_vocabulary_matrix(check: Check, family: Family) -> None:
+    assert check(family("electra"), {**MLM, "cut": "hidden"}) == [
+        "objectives[0].cut: found hidden, but the vocabulary matrix of BASE is 16 wide and its hidden states are 32; "
+        "allowed: transform or nested, which bring them to 16; use one of these"
+    ]
+    assert check(family("electra"), MLM, dims=[4, 24, 32, 48]) == [
+        "dims[3]: found 48, and BASE gives vectors of width 32; allowed: at most 32; use smaller dims, or another base",
+        *(
+            f"dims[{index}]: found {dim}, but mlm reads prefixes of the vocabulary matrix of BASE, which is 16 wide; "
+            "allowed: at most 16; use smaller dims, or another base"
+            for index, dim in ((1, 24), (2, 32))
+        ),
+    ]
+    assert check(family("electra"), MLM, dims="log") == [
+        "dims: found log, which ends at 32, but mlm reads prefixes of the vocabulary matrix of BASE, which is 16 wide; "
+        "allowed: at most 16; write a list of dims"
+    ]
+
+
+def test_a_nested_cut_of_one_number(check: Check, family: Family) -> None:
+    assert check(family("bert"), {**MLM, "cut": "nested"}, dims=[1, 16]) == [
+        "dims[0]: found 1, but mlm with cut nested normalises each prefix, and one number has no spread; "
+        "allowed: at least 2; remove it, or use cut transform"
+    ]
+    assert check(family("bert"), {**MLM, "cut": "hidden"}, dims=[1, 16]) == []
+
+
+def test_a_tokenizer_without_a_mask_token(check: Check, family: Family, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(family("bert"), base)
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps({**settings, "mask_token": None}))
+    (base / "special_tokens_map.json").unlink(missing_ok=True)
+    assert check(base, MLM) == [
+        "objectives[0].kind: found mlm, and the tokenizer of BASE has no mask token; allowed: a base that was trained "
+        "with one; use another base, or remove the objective"
+    ]
+    assert check(base, CONTRAST) == []
+
+
+def test_a_damaged_configuration_is_a_problem(check: Check, family: Family, tmp_path: Path) -> None:
+    shutil.copytree(family("bert"), tmp_path / "base")
+    (tmp_path / "base" / "modules.json").write_text("{")
+    (problem,) = check(tmp_path / "base", MLM)
+    assert problem.startswith("base.model: found")
+    assert "cannot be read" in problem

@@ -1,0 +1,170 @@
+"""Several streams and objectives in one run: what is logged, what is saved, and what the losses are."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from matryoshka_text import load_recipe, train
+from matryoshka_text.data.masking import Masker
+from matryoshka_text.data.packing import pack
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.heads.classifier import MatryoshkaClassifier
+from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
+from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
+
+Write = Callable[..., Path]
+DIMS = ["4", "8", "16", "32"]
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_stream_is_trained_logged_and_saved(
+    write_recipe: Write, everything: dict[str, Any], tmp_path: Path
+) -> None:
+    run = train(write_recipe(**everything), out=tmp_path / "run")
+    lines = _metrics(run.folder)
+    names = {"info_nce", "self_distill", "mlm", "classify", "cosent", "score_distill"}
+    below = {f"{name}@1" for name in ("info_nce", "self_distill", "cosent", "score_distill", "layers")}
+    assert all(set(line["per_dim"]) == names | below for line in lines)
+    assert all(list(row) == DIMS for line in lines for row in line["per_dim"].values())
+    assert all(list(row) == DIMS for row in lines[-1]["weights"].values())
+    assert lines[-1]["weights"]["mlm"] != lines[0]["weights"]["mlm"]
+
+    classifier = MatryoshkaClassifier(run.model, device="cpu")
+    assert classifier.classes == ("animal", "city", "school")
+    assert set(classifier.predict(["the cat", "a school"], dim=8)) <= set(classifier.classes)
+    masked = MatryoshkaMaskedLM(run.model, device="cpu")
+    matrix = vocabulary_matrix(backbone_of(masked.encoder))
+    assert matrix is backbone_of(masked.encoder).get_input_embeddings().weight
+    assert MatryoshkaEncoder(run.model, device="cpu").layers == (1, 2)
+
+
+def test_the_masked_loss_is_its_definition(
+    write_recipe: Write, family: Callable[[str], Path], stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    """The first step's losses against the family's own model and a loop in float64 over masked tokens and dims."""
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    base = tmp_path / "still"
+    shutil.copytree(family("bert"), base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(
+        json.dumps(config | {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0})
+    )
+    path = write_recipe(
+        base={"model": str(base)},
+        data=[stream_files["text"]],
+        objectives=[{"kind": "mlm", "cut": "transform", "max_length": 16, "weight": 0.5}],
+        weights=[1.0, 2.0, 0.5, 1.5],
+        batch={"size": 8, "chunk": 3},
+        stopping={"steps": 1},
+    )
+    run = train(path, out=tmp_path / "run")
+    line = _metrics(run.folder)[0]
+
+    from matryoshka_text.data import read_sources, streams_of
+    from matryoshka_text.training.plan import StreamPlan
+
+    recipe = load_recipe(path)
+    examples = streams_of(recipe, read_sources(recipe))["text"]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    packed = pack(examples.columns[0], tokenizer, max_length=16, packing=True)
+    rows = StreamPlan.of(recipe, "text", examples, packed).first.batches[0].tolist()
+    masked = Masker(tokenizer).mask([packed.ids(row) for row in rows], keys=[(0, 0, row) for row in rows])
+    model = AutoModelForMaskedLM.from_pretrained(base).eval()
+    matrix, bias = (
+        model.get_input_embeddings().weight.detach().double(),
+        model.get_output_embeddings().bias.detach().double(),
+    )
+    losses: dict[int, list[float]] = {4: [], 8: [], 16: [], 32: []}
+    for sequence in masked:
+        with torch.no_grad():
+            hidden = model.base_model(torch.from_numpy(sequence.ids)[None]).last_hidden_state[0]
+            transformed = model.cls.predictions.transform(hidden).double()
+        for position, target in zip(sequence.positions, sequence.targets, strict=True):
+            for dim, found in losses.items():
+                logits = matrix[:, :dim] @ transformed[position, :dim] + bias
+                found.append(float(torch.logsumexp(logits, 0) - logits[target]))
+    expected = [float(np.mean(found)) for found in losses.values()]
+    assert list(line["per_dim"]["mlm"].values()) == pytest.approx(expected, rel=1e-5)
+    assert line["loss"] == pytest.approx(0.5 * float(np.dot([1.0, 2.0, 0.5, 1.5], expected)), rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["nested_dropout", "one_and_full"])
+def test_drawn_dims_are_logged_and_evaluation_reads_all(
+    write_recipe: Write, rows_file: Path, tmp_path: Path, how: str
+) -> None:
+    held_out = {"name": "found", "file": str(rows_file), "kind": "pairs", "rows": 30}
+    path = write_recipe(dims_per_step=how, evaluation={"every": 8, "data": [held_out]})
+    lines = _metrics(train(path, out=tmp_path / "run").folder)
+    read = [list(line["per_dim"]["info_nce"]) for line in lines if "loss" in line]
+    assert {len(dims) for dims in read} == {1 if how == "nested_dropout" else 2}
+    assert len({tuple(dims) for dims in read}) > 1
+    assert [list(line["evaluation"]["found"]) for line in lines if "evaluation" in line] == [DIMS, DIMS]
+
+
+def test_streams_are_drawn_by_their_shares(write_recipe: Write, stream_files: dict[str, Any], tmp_path: Path) -> None:
+    path = write_recipe(
+        data=[stream_files["pairs"], stream_files["text"]],
+        objectives=[{"kind": "info_nce"}, {"kind": "mlm", "max_length": 16}],
+        stream_shares={"pairs": 0.75, "text": 0.25},
+        stopping={"steps": 40},
+        batch={"size": 4, "max_length": 12},
+    )
+    lines = _metrics(train(path, out=tmp_path / "run").folder)
+    assert {tuple(line["per_dim"]) for line in lines} == {("info_nce",), ("mlm",)}
+    assert 22 <= sum("info_nce" in line["per_dim"] for line in lines) <= 37
+
+
+def test_held_out_sets_of_every_kind(
+    write_recipe: Write, everything: dict[str, Any], stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    sets = [stream_files[kind] | {"rows": 40} for kind in ("text", "labelled")]
+    changes = everything | {"evaluation": {"every": 6, "data": sets}}
+    lines = _metrics(train(write_recipe(**changes), out=tmp_path / "run").folder)
+    scores = [line["evaluation"] for line in lines if "evaluation" in line]
+    assert [set(one) for one in scores] == [{"text", "labelled"}] * 2
+    assert all(0 <= value <= 100 for one in scores for row in one.values() for value in row.values())
+
+
+def test_lora_trains_every_objective_and_is_merged(
+    write_recipe: Write, everything: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    run = train(write_recipe(**everything, lora={"rank": 2}), out=tmp_path / "run")
+    after, before = (MatryoshkaEncoder(path, device="cpu") for path in (run.model, tiny_model))
+    assert not any("lora" in name for name in after.state_dict())
+    changed = [n for n, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[n])]
+    assert changed and all(name.endswith(".weight") for name in changed)
+    assert not any("embeddings" in name for name in changed)  # frozen, so the tied decoder is the base's
+    assert MatryoshkaMaskedLM(run.model, device="cpu").head.cut == "nested"
+
+
+def test_twins_share_everything_but_the_dims(write_recipe: Write, tmp_path: Path) -> None:
+    path = write_recipe(dims=[8, 32], stopping={"steps": 3}, twins=["ff"])
+    run = train(path, out=tmp_path / "run", twins=["plain"])
+    homes = sorted(home.name for home in (run.folder / "twins").iterdir())
+    assert homes == ["ff-32", "ff-8", "plain"]
+    for name, dims in (("ff-8", (8,)), ("ff-32", (32,)), ("plain", (32,))):
+        assert MatryoshkaEncoder(run.folder / "twins" / name / "model", device="cpu").dims == dims
+        assert len(_metrics(run.folder / "twins" / name)) == 3
+    weights = [
+        (run.folder / "twins" / name / "model" / "model.safetensors").read_bytes() for name in ("ff-32", "plain")
+    ]
+    assert weights[0] == weights[1]  # full width alone, either way
+    again = train(path, out=tmp_path / "run", resume=True, twins=["plain"])
+    assert "has ended already" in again.summary
+
+
+def test_log_is_the_halvings_of_the_width(write_recipe: Write, tmp_path: Path) -> None:
+    path = write_recipe(dims="log", stopping={"steps": 2})
+    run = train(path, out=tmp_path / "run")
+    assert MatryoshkaEncoder(run.model, device="cpu").dims == (8, 16, 32)
+    assert train(path, out=tmp_path / "run", resume=True).steps == 0
