@@ -9,6 +9,7 @@ from matryoshka_text.training.environment import differences, environment, requi
 
 def _now(**changes: object) -> dict[str, object]:
     made = environment(
+        heads={},
         device=torch.device("cpu"),
         processes=1,
         precision="float32",

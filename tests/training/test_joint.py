@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from matryoshka_text import load_recipe, train
 from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import pack
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.errors import DataError, ModelError, RecipeError
 from matryoshka_text.heads.classifier import MatryoshkaClassifier
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
@@ -145,6 +147,117 @@ def test_lora_trains_every_objective_and_is_merged(
     assert changed and all(name.endswith(".weight") for name in changed)
     assert not any("embeddings" in name for name in changed)  # frozen, so the tied decoder is the base's
     assert MatryoshkaMaskedLM(run.model, device="cpu").head.cut == "nested"
+
+
+def test_a_kept_adapter_opens_in_peft_on_the_base(write_recipe: Write, tiny_model: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    run = train(write_recipe(lora={"rank": 2, "keep_adapter": True}, stopping={"steps": 3}), out=tmp_path / "run")
+    assert not list(run.folder.rglob("*.bin"))
+    adapted = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_model), run.folder / "adapter").eval()
+    merged = AutoModel.from_pretrained(run.model).eval()
+    ids = torch.arange(5, 17)[None]
+    with torch.no_grad():
+        theirs, ours = (model(input_ids=ids).last_hidden_state for model in (adapted, merged))
+        base = AutoModel.from_pretrained(tiny_model).eval()(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(theirs, base, atol=1e-4)
+
+
+def test_vectors_from_a_file_teach_as_the_model_they_came_from(
+    write_recipe: Write, tiny_model: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    teacher = MatryoshkaEncoder(tiny_model, device="cpu")
+    # The training length, which the recipe sets to 24 tokens, cuts none of these texts.
+    stored = {c: torch.from_numpy(teacher.encode([row[c] for row in rows])) for c in ("anchor", "positive")}
+    save_file(stored, tmp_path / "taught.safetensors")
+    source = {"name": "rows", "file": str(rows_file), "kind": "pairs", "rows": 200}
+    live = write_recipe("live.yaml", data=[source], objectives=[{"kind": "distill"}], stopping={"steps": 3})
+    given = write_recipe(
+        "given.yaml",
+        data=[source | {"vectors": str(tmp_path / "taught.safetensors")}],
+        objectives=[{"kind": "distill", "vectors": True}],
+        stopping={"steps": 3},
+    )
+    first, second = (_metrics(train(path, out=tmp_path / path.stem).folder) for path in (live, given))
+    for a, b in zip(first, second, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, Any], tmp_path: Path) -> None:
+    source = {"name": "lines", "file": stream_files["text"]["file"], "kind": "mined", "neighbours": {"count": 3}}
+    path = write_recipe(
+        data=[source], objectives=[{"kind": "distill"}], batch={"size": 4, "max_length": 24}, stopping={"steps": 4}
+    )
+    run = train(path, out=tmp_path / "run")
+    mined = run.folder / "mined-lines.jsonl"
+    before = mined.stat().st_mtime_ns
+    shutil.rmtree(run.model)
+    assert train(path, out=tmp_path / "run", resume=True).steps == 4
+    assert mined.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": {"kind": "random", "lowest": 2}}, r"layers\.lowest is 2, but .* has 2 layers; allowed: 1 to 1"),
+        (
+            {"layers": {"kind": "pairs", "pairs": [[1, 4], [3, 32]]}},
+            r"layers\.pairs\[1\] is \[3, 32\], but .* has 2 layers; allowed: 1 to 2",
+        ),
+        ({"layers": {"kind": "pairs", "pairs": [[1, 4], [2, 16]]}, "dims": "log"}, r"4 is not in the dims"),
+        (
+            {"data": ["text"], "objectives": [{"kind": "mlm"}], "dims": [4, 64]},
+            r"dims\[1\] is 64, but .* gives vectors of width 32",
+        ),
+        (
+            {"data": ["text"], "objectives": [{"kind": "mlm", "cut": "nested"}], "dims": [1, 32]},
+            r"dims are \[1, 32\], and objective mlm with cut nested",
+        ),
+        ({"objectives": [{"kind": "self_distill"}], "twins": ["ff"]}, r"twins: found self_distill alone"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_anything_is_written(
+    write_recipe: Write, stream_files: dict[str, Any], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    if "data" in changes:
+        changes = changes | {"data": [stream_files[name] for name in changes["data"]]}
+    with pytest.raises(RecipeError, match=message):
+        train(write_recipe(**changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_without_a_mask_token_is_told(
+    write_recipe: Write, tiny_model: Path, stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    base = tmp_path / "maskless"
+    shutil.copytree(tiny_model, base)
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(
+        json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": None})
+    )
+    path = write_recipe(base={"model": str(base)}, data=[stream_files["text"]], objectives=[{"kind": "mlm"}])
+    with pytest.raises(ModelError, match="has no mask token"):
+        train(path, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_of_the_held_out_split_alone_is_told(
+    write_recipe: Write, stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [{"text": "the moon", "label": "moon"}, {"text": "the cat", "label": "animal"}]
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    held = {"name": "held", "file": str(tmp_path / "held.jsonl"), "kind": "labelled"}
+    path = write_recipe(
+        data=[stream_files["labelled"]],
+        objectives=[{"kind": "classify"}],
+        evaluation={"every": 4, "data": [held]},
+    )
+    with pytest.raises(DataError, match="moon"):
+        train(path, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_twins_share_everything_but_the_dims(write_recipe: Write, tmp_path: Path) -> None:

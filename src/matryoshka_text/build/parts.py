@@ -12,7 +12,7 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
 from matryoshka_text.encoder.layers import depth_of
 from matryoshka_text.encoder.resolve import beside
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.vocabulary import VocabularyHead
@@ -82,7 +82,7 @@ def require_layers(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
     for index, (layer, dim) in enumerate(recipe.layers.pairs):
         if layer > depth:
             raise RecipeError(
-                f"layers.pairs[{index}] is {[layer, dim]}, but {base} has {depth} layers; use 1 to {depth}"
+                f"layers.pairs[{index}] is {[layer, dim]}, but {base} has {depth} layers; allowed: 1 to {depth}"
             )
         if dim not in recipe.lengths:
             raise RecipeError(
@@ -133,7 +133,14 @@ def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[s
     mlm, classify = recipe.objective("mlm"), recipe.objective("classify")
     vocabulary = classes = learned = None
     if mlm is not None:
-        vocabulary = VocabularyHead.of(encoder, cut=mlm.cut, dims=recipe.lengths, seed=recipe.seed)
+        try:
+            vocabulary = VocabularyHead.of(encoder, cut=mlm.cut, dims=recipe.lengths, seed=recipe.seed)
+        except ModelError:
+            raise
+        except ValueError as error:
+            raise RecipeError(
+                f"dims are {list(recipe.lengths)}, and objective mlm with cut {mlm.cut}: {error}"
+            ) from error
     if classify is not None:
         classes = ClassHead(
             streams["labelled"].classes,

@@ -1,12 +1,17 @@
 """LoRA (arXiv:2106.09685) in an encoder: put in through peft, merged on export."""
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors.torch import save_file
+
+from matryoshka_text.files import whole_folder
 
 if TYPE_CHECKING:
     from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 
-__all__ = ["add_adapter", "merged"]
+__all__ = ["add_adapter", "merged", "save_adapter"]
 
 
 def add_adapter(
@@ -38,6 +43,25 @@ def merged(encoder: "MatryoshkaEncoder") -> "MatryoshkaEncoder":
     if hasattr(plain.transformers_model, "peft_config"):
         del plain.transformers_model.peft_config
     return plain.requires_grad_(True)
+
+
+def save_adapter(encoder: "MatryoshkaEncoder", folder: Path, base: str) -> None:
+    """Write the LoRA matrices alone, as `PeftModel.from_pretrained(base_model, folder)` reads them.
+
+    The folder appears whole or not at all; `base` is recorded as the model the matrices belong to.
+    """
+    from peft import get_peft_model_state_dict
+
+    backbone = encoder.transformers_model
+    (name, config), *_ = backbone.peft_config.items()
+    found = get_peft_model_state_dict(backbone, adapter_name=name)
+    # peft's own models hold the backbone under this name; here the matrices sit in the backbone itself.
+    tensors = {f"base_model.model.{key}": value.detach().cpu().contiguous() for key, value in found.items()}
+    config = copy.copy(config)
+    config.base_model_name_or_path, config.inference_mode = base, True
+    with whole_folder(folder) as beside:
+        config.save_pretrained(str(beside))
+        save_file(tensors, beside / "adapter_model.safetensors")
 
 
 def _targets(backbone: object, asked: str | list[str]) -> str | list[str]:

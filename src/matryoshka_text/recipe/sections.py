@@ -126,7 +126,7 @@ class Stopping(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters in place of training all weights; merged into the model at the end."""
+    """Low-rank adapters in place of training all weights; merged into the saved model."""
 
     rank: Whole = Field(default=16, ge=1, description="rank of each adapter")
     alpha: Whole = Field(default=32, ge=1, description="the adapter is scaled by alpha / rank")
@@ -135,6 +135,9 @@ class Lora(Section):
         default="all-linear",
         description="which modules get an adapter: all-linear, or a list of module names such as [query, value]",
         json_schema_extra={"allowed": "all-linear, or a list of module names"},
+    )
+    keep_adapter: Flag = Field(
+        default=False, description="also write the adapters alone to <run>/adapter, as peft opens them on the base"
     )
 
     @classmethod

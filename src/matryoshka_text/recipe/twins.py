@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from matryoshka_text.errors import RecipeError
 from matryoshka_text.recipe.schema import Recipe
 
-__all__ = ["Twin", "twins_of"]
+__all__ = ["Twin", "require_teachable", "twins_of"]
 
 Twin = Literal["ff", "plain"]
 
@@ -17,6 +18,8 @@ def twins_of(recipe: Recipe, *, width: int, more: Sequence[Twin] = ()) -> Iterat
     alone, what fine-tuning without Matryoshka gives. Neither has layers; data, steps, seed and all else are the same.
     """
     asked = {*recipe.twins, *more}
+    if asked:
+        require_teachable(recipe)
     dims = recipe.widths(width).lengths
     if "plain" in asked:
         yield "plain", _at(recipe, "plain", width)
@@ -25,7 +28,18 @@ def twins_of(recipe: Recipe, *, width: int, more: Sequence[Twin] = ()) -> Iterat
             yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim)
 
 
+def require_teachable(recipe: Recipe) -> None:
+    """`RecipeError` where a model of one dim would have no objective left."""
+    if all(spec.kind == "self_distill" for spec in recipe.objectives):
+        raise RecipeError(
+            "twins: found self_distill alone, which has nothing to teach to a model of one dim; allowed: twins beside "
+            "another objective; add one, or ask for no twins"
+        )
+
+
 def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
+    # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
+    objectives = tuple(spec for spec in recipe.objectives if spec.kind != "self_distill")
     return recipe.model_copy(
         update={
             "name": f"{recipe.name}-{twin}",
@@ -34,7 +48,6 @@ def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
             "dims_per_step": "all",
             "layers": None,
             "twins": (),
-            # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
-            "objectives": tuple(spec for spec in recipe.objectives if spec.kind != "self_distill"),
+            "objectives": objectives,
         }
     )

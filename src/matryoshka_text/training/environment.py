@@ -29,7 +29,13 @@ _PACKAGES = (
 
 
 def environment(
-    *, device: torch.device, processes: int, precision: str, data: dict[str, str], model: dict[str, Any]
+    *,
+    device: torch.device,
+    processes: int,
+    precision: str,
+    data: dict[str, str],
+    model: dict[str, Any],
+    heads: dict[str, int],
 ) -> dict[str, Any]:
     """Everything that is stored in environment.json."""
     return {
@@ -45,6 +51,7 @@ def environment(
         "precision": precision,
         "data": data,
         "model": model,
+        "heads": heads,
     }
 
 

@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def adapter(self) -> Path:
+        """The LoRA matrices alone, where the recipe keeps them."""
+        return self.path / "adapter"
+
+    @property
     def twins(self) -> Path:
         """The runs of the twins, by name."""
         return self.path / "twins"

@@ -17,6 +17,7 @@ from matryoshka_text.data import (
     require_known_classes,
     streams_of,
 )
+from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import PackedTexts, pack
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import RecipeError
@@ -31,11 +32,11 @@ __all__ = ["Inputs", "read_inputs"]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The data by stream, with their batches, and the model with its heads; `packed` is the text as sequences."""
+    """The data by stream, with their batches, and the model with its heads; `masking` is the text as sequences."""
 
     recipe: Recipe
     streams: dict[str, Examples]
-    packed: PackedTexts | None
+    masking: tuple[PackedTexts, Masker] | None
     plans: dict[str, StreamPlan]
     held_out: list[HeldOutRows]
     encoder: MatryoshkaEncoder
@@ -47,7 +48,8 @@ class Inputs:
         """A line for each stream."""
         for name, examples in self.streams.items():
             plan = self.plans[name].first
-            sequences = f", packed into {len(self.packed):,} sequences" if name == "text" and self.packed else ""
+            packed = self.masking[0] if self.masking and name == "text" else None
+            sequences = f" in {len(packed):,} sequences" if packed is not None else ""
             yield (
                 f"{len(examples):,} rows of {', '.join(examples.names)}{sequences}; {len(plan):,} batches of "
                 f"{batch_size(self.recipe, name)} an epoch, {plan.left_over:,} rows left over"
@@ -77,7 +79,8 @@ def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, 
     for held in held_out:
         if held.kind == "labelled":
             require_known_classes(held, streams["labelled"].seen_classes)
-    packed = _packed(recipe, streams, encoder)
+    masking = _masking(recipe, streams, encoder)
+    packed = masking[0] if masking else None
     plans = {
         name: StreamPlan.of(spelled, name, examples, packed if name == "text" else None)
         for name, examples in streams.items()
@@ -88,7 +91,7 @@ def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, 
     trained = build_trained(spelled, encoder, streams)
     if trained.vocabulary is not None and packed is not None:
         start_bias(trained.vocabulary, packed)
-    return Inputs(spelled, streams, packed, plans, held_out, encoder, teacher, trained, _steps(recipe, plans))
+    return Inputs(spelled, streams, masking, plans, held_out, encoder, teacher, trained, _steps(recipe, plans))
 
 
 def _mined(
@@ -124,12 +127,22 @@ def _require_vectors(recipe: Recipe, streams: dict[str, Examples]) -> None:
         )
 
 
-def _packed(recipe: Recipe, streams: dict[str, Examples], encoder: MatryoshkaEncoder) -> PackedTexts | None:
+def _masking(
+    recipe: Recipe, streams: dict[str, Examples], encoder: MatryoshkaEncoder
+) -> tuple[PackedTexts, Masker] | None:
+    """The text as token sequences, and what masks them; None without the objective mlm."""
     spec = recipe.objective("mlm")
     if spec is None:
         return None
+    masker = Masker(encoder.tokenizer, share=spec.share, replace=spec.replace, whole_words=spec.whole_words)
     longest = min(spec.max_length, encoder.max_seq_length or spec.max_length)
-    return pack(streams["text"].columns[0], encoder.tokenizer, max_length=longest, packing=spec.packing)
+    packed = pack(streams["text"].columns[0], encoder.tokenizer, max_length=longest, packing=spec.packing)
+    if spec.whole_words and packed.words is None:
+        raise RecipeError(
+            f"objectives: mlm has whole_words: true, but {recipe.base.model} has no fast tokenizer (tokenizer.json), "
+            "which alone knows the words; write whole_words: false, or take another base"
+        )
+    return packed, masker
 
 
 def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:

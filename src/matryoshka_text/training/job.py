@@ -17,6 +17,7 @@ from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
+from matryoshka_text.recipe.twins import require_teachable
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
@@ -61,6 +62,8 @@ def train(
     wherever that can be known.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
+    if recipe.twins or twins:
+        require_teachable(recipe)
     folder = RunFolder.of(recipe, Path(out) if out is not None else None)
     run = _trained(recipe, folder, resume=resume, dry_run=dry_run)
     summaries = [run.summary]
@@ -150,6 +153,7 @@ class _Job:
                 "base": weights_hash(resolved.path),
                 "teacher": weights_hash(given.path) if given is not None else None,
             },
+            heads=self.inputs.head_sizes(),
         )
 
     def _require_space(self) -> None:

@@ -39,15 +39,14 @@ class MaskedStream:
         packed: PackedTexts,
         encoder: MatryoshkaEncoder,
         head: VocabularyHead,
+        masker: Masker,
         nestings: Nestings,
         processes: Processes,
     ) -> None:
         """`place` is the stream's number, which keeps its dropout apart from other streams'."""
         self.place, self.recipe, self.section, self.examples, self.packed = place, recipe, section, examples, packed
-        self.encoder, self.head, self.nestings, self.processes = encoder, head, nestings, processes
-        self._masker = Masker(
-            encoder.tokenizer, share=section.share, replace=section.replace, whole_words=section.whole_words
-        )
+        self.encoder, self.head, self._masker = encoder, head, masker
+        self.nestings, self.processes = nestings, processes
 
     def contribute(self, step: int, rows: Sequence[int]) -> Contribution:
         """One batch of sequences; the gradient of its masked tokens is added to the parameters' own."""

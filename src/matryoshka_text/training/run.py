@@ -20,6 +20,7 @@ from matryoshka_text.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from matryoshka_text.encoder.adapter import save_adapter
 from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
@@ -207,6 +208,9 @@ class Run:
             return
         if self.progress.best_step is not None:
             load_weights(self._best(self.progress.best_step) / "weights.safetensors", self.loop.trained)
+        encoder, lora = self.loop.trained.encoder, self.recipe.lora
+        if lora is not None and lora.keep_adapter and not self.folder.adapter.exists():
+            save_adapter(encoder, self.folder.adapter, self.recipe.base.model)
         export(self.loop.trained, self.recipe, self.folder.model)
 
     def _summary(self, seconds: float) -> str:
@@ -220,4 +224,5 @@ class Run:
                 f"kept the weights of step {progress.best_step}: held-out score {progress.best_score:.2f} "
                 f"({rule[self.recipe.evaluation.select]})"
             )
+        lines += [f"head    {name}: {count:,} parameters" for name, count in self.inputs.head_sizes().items()]
         return "\n".join([*lines, f"model   {self.folder.model}"])

@@ -27,10 +27,11 @@ def build_streams(recipe: Recipe, inputs: Inputs, processes: Processes) -> dict[
     streams: dict[str, Stream] = {}
     for place, (name, examples) in enumerate(inputs.streams.items()):
         if name == "text":
-            section, head, packed = recipe.objective("mlm"), inputs.trained.vocabulary, inputs.packed
-            assert head is not None and packed is not None
+            section, head, masking = recipe.objective("mlm"), inputs.trained.vocabulary, inputs.masking
+            assert head is not None and masking is not None
+            packed, masker = masking
             streams[name] = MaskedStream(
-                place, recipe, section, examples, packed, inputs.encoder, head, nestings, processes
+                place, recipe, section, examples, packed, inputs.encoder, head, masker, nestings, processes
             )
             continue
         # A head reads the last layer alone.
