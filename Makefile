@@ -23,8 +23,9 @@ quickstart: $(STAMP)
 	$(BIN)/mtext train recipes/quickstart.yaml --out $(RUN) --resume
 	$(BIN)/mtext eval $(RUN)/model --suite quick --against $(BASE) --out $(RUN)/eval
 
+# Two processes of one thread each; a file's tests stay together, so that what they share is made once.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,6 +10,9 @@ import pytest
 # Before anything imports a Hugging Face library: no test may wait for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two programs with two threads each on two cores wait for one another most of the time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPO = Path(__file__).parents[1]
 WORDS = """the a of to and in is that it was for on are with as i his they be at one have this from or had by hot but

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from matryoshka_text import load_recipe, train
+from matryoshka_text.data import read_sources, streams_of
 from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import pack
 from matryoshka_text.encoder import MatryoshkaEncoder
@@ -19,6 +20,7 @@ from matryoshka_text.errors import DataError, ModelError, RecipeError
 from matryoshka_text.heads.classifier import MatryoshkaClassifier
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
+from matryoshka_text.training.plan import StreamPlan
 
 Write = Callable[..., Path]
 DIMS = ["4", "8", "16", "32"]
@@ -28,13 +30,24 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def _still(model: Path, to: Path) -> Path:
+    """The model without dropout."""
+    shutil.copytree(model, to)
+    config = json.loads((to / "config.json").read_text())
+    still = config | {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
+    (to / "config.json").write_text(json.dumps(still))
+    return to
+
+
 def test_every_stream_is_trained_logged_and_saved(
     write_recipe: Write, everything: dict[str, Any], tmp_path: Path
 ) -> None:
     run = train(write_recipe(**everything), out=tmp_path / "run")
     lines = _metrics(run.folder)
     names = {"info_nce", "self_distill", "mlm", "classify", "cosent", "score_distill"}
-    below = {f"{name}@1" for name in ("info_nce", "self_distill", "cosent", "score_distill", "layers")}
+    below = {
+        f"{name}@1" for name in ("info_nce", "self_distill", "cosent", "score_distill", "layers_pairs", "layers_scored")
+    }
     assert all(set(line["per_dim"]) == names | below for line in lines)
     assert all(list(row) == DIMS for line in lines for row in line["per_dim"].values())
     assert all(list(row) == DIMS for row in lines[-1]["weights"].values())
@@ -72,9 +85,6 @@ def test_the_masked_loss_is_its_definition(
     run = train(path, out=tmp_path / "run")
     line = _metrics(run.folder)[0]
 
-    from matryoshka_text.data import read_sources, streams_of
-    from matryoshka_text.training.plan import StreamPlan
-
     recipe = load_recipe(path)
     examples = streams_of(recipe, read_sources(recipe))["text"]
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -98,6 +108,82 @@ def test_the_masked_loss_is_its_definition(
     expected = [float(np.mean(found)) for found in losses.values()]
     assert list(line["per_dim"]["mlm"].values()) == pytest.approx(expected, rel=1e-5)
     assert line["loss"] == pytest.approx(0.5 * float(np.dot([1.0, 2.0, 0.5, 1.5], expected)), rel=1e-5)
+
+
+def _unit(vectors: np.ndarray, dim: int) -> np.ndarray:
+    cut = vectors[:, :dim].astype(np.float64)
+    return cut / np.linalg.norm(cut, axis=1, keepdims=True)
+
+
+def _info_nce(first: np.ndarray, second: np.ndarray, dim: int) -> float:
+    logits = _unit(first, dim) @ _unit(second, dim).T / 0.05
+    return float(np.mean([np.log(np.exp(row).sum()) - row[i] for i, row in enumerate(logits)]))
+
+
+def _divergence(below: np.ndarray, last: np.ndarray, dim: int) -> float:
+    """KL from the last layer's similarities at full width, every text against all others."""
+    taught, own = (_unit(v, d) @ _unit(v, d).T / 0.05 for v, d in ((last, last.shape[1]), (below, dim)))
+    total = 0.0
+    for i in range(len(own)):
+        others = [j for j in range(len(own)) if j != i]
+        p, q = (np.exp(m[i, others]) / np.exp(m[i, others]).sum() for m in (taught, own))
+        total += float((p * np.log(p / q)).sum())
+    return total / len(own)
+
+
+def _cosent(first: np.ndarray, second: np.ndarray, scores: list[float], dim: int) -> float:
+    cosines = (_unit(first, dim) * _unit(second, dim)).sum(1)
+    terms = [
+        np.exp((cosines[j] - cosines[i]) / 0.05)
+        for i in range(len(scores))
+        for j in range(len(scores))
+        if scores[i] > scores[j]
+    ]
+    return float(np.log(1 + sum(terms)))
+
+
+def test_the_losses_at_two_layers_are_their_definitions(
+    write_recipe: Write, stream_files: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    """The first step of a run on pairs and scored pairs, against loops in float64 over encoded vectors."""
+    base = tmp_path / "still"
+    shutil.copytree(tiny_model, base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(
+        json.dumps(config | {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0})
+    )
+    path = write_recipe(
+        base={"model": str(base)},
+        data=[stream_files["pairs"], stream_files["scored"]],
+        objectives=[{"kind": "info_nce"}, {"kind": "cosent", "weight": 0.5}],
+        layers={"kind": "random", "weight": 0.25, "kl_weight": 2.0},
+        stopping={"steps": 1},
+    )
+    line = _metrics(train(path, out=tmp_path / "run").folder)[0]["per_dim"]
+    total = _metrics(tmp_path / "run")[0]["loss"]
+
+    recipe, encoder = load_recipe(path), MatryoshkaEncoder(base, device="cpu")
+    streams, expected = streams_of(recipe, read_sources(recipe)), {}
+    for name, loss in (("pairs", "info_nce"), ("scored", "cosent")):
+        examples = streams[name]
+        rows = StreamPlan.of(recipe, name, examples, None).first.batches[0].tolist()
+        texts = [[column[row] for row in rows] for column in examples.columns]
+        vectors = {layer: [encoder.encode(t, layers=layer) for t in texts] for layer in (1, 2)}
+        for layer, suffix in ((1, "@1"), (2, "")):
+            first, second = vectors[layer]
+            for dim in (4, 8, 16, 32):
+                if loss == "info_nce":
+                    value = _info_nce(first, second, dim)
+                else:
+                    value = _cosent(first, second, [float(examples.values[row]) for row in rows], dim)
+                expected[loss + suffix, dim] = value
+        below, last = (np.concatenate(vectors[layer]) for layer in (1, 2))
+        expected |= {(f"layers_{name}@1", dim): _divergence(below, last, dim) for dim in (4, 8, 16, 32)}
+    for (name, dim), value in expected.items():
+        assert line[name][str(dim)] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, dim)
+    weight = {"info_nce": 1.0, "info_nce@1": 0.25, "cosent": 0.5, "cosent@1": 0.125}
+    joined = sum(weight.get(name, 2.0) * value for (name, _), value in expected.items())
+    assert total == pytest.approx(joined, rel=1e-4)
 
 
 @pytest.mark.parametrize("how", ["nested_dropout", "one_and_full"])
@@ -135,6 +221,18 @@ def test_held_out_sets_of_every_kind(
     scores = [line["evaluation"] for line in lines if "evaluation" in line]
     assert [set(one) for one in scores] == [{"text", "labelled"}] * 2
     assert all(0 <= value <= 100 for one in scores for row in one.values() for value in row.values())
+
+
+def test_gradient_caching_changes_nothing(write_recipe: Write, everything: dict[str, Any], tmp_path: Path) -> None:
+    """With dropout: every chunk draws in its second pass what it drew in its first."""
+    runs = []
+    for cached in (False, True):
+        batch = {"size": 8, "max_length": 16, "chunk": 3, "gradient_caching": cached}
+        path = write_recipe(f"{cached}.yaml", **everything | {"batch": batch, "stopping": {"steps": 3}})
+        runs.append(_metrics(train(path, out=tmp_path / str(cached)).folder))
+    for kept, cached in zip(*runs, strict=True):
+        assert kept["loss"] == pytest.approx(cached["loss"], rel=1e-6)
+        assert kept["gradient_norm"] == pytest.approx(cached["gradient_norm"], rel=1e-5)
 
 
 def test_lora_trains_every_objective_and_is_merged(

@@ -39,7 +39,10 @@ def require_teachable(recipe: Recipe) -> None:
 
 def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
     # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
-    objectives = tuple(spec for spec in recipe.objectives if spec.kind != "self_distill")
+    kept = (spec for spec in recipe.objectives if spec.kind != "self_distill")
+    # A head for one dim is a matrix of that many columns, whichever kind it is of.
+    single = {"head": "mrl"}
+    objectives = tuple(spec.model_copy(update=single) if spec.kind == "classify" else spec for spec in kept)
     return recipe.model_copy(
         update={
             "name": f"{recipe.name}-{twin}",

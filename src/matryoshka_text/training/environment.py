@@ -35,7 +35,7 @@ def environment(
     precision: str,
     data: dict[str, str],
     model: dict[str, Any],
-    heads: dict[str, int],
+    heads: dict[str, dict[str, int]],
 ) -> dict[str, Any]:
     """Everything that is stored in environment.json."""
     return {

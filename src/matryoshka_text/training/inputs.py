@@ -23,6 +23,7 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.trained import Trained
+from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.recipe import READS, Recipe
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.plan import StreamPlan, batch_size
@@ -55,17 +56,25 @@ class Inputs:
                 f"{batch_size(self.recipe, name)} an epoch, {plan.left_over:,} rows left over"
             )
 
-    def head_sizes(self) -> dict[str, int]:
-        """How many numbers each head trains; for a class head, what the other kind would have."""
-        sizes: dict[str, int] = {}
+    def head_sizes(self) -> dict[str, dict[str, int]]:
+        """How many numbers each head trains, by kind, the recipe's first; for a class head the other kind's too."""
+        sizes: dict[str, dict[str, int]] = {}
         if self.trained.vocabulary is not None:
-            sizes["mlm (vocabulary matrix tied)"] = sum(p.numel() for p in self.trained.vocabulary.parameters())
+            tied = vocabulary_matrix(backbone_of(self.encoder)).numel()
+            own = sum(p.numel() for p in self.trained.vocabulary.parameters())
+            sizes["mlm"] = {self.trained.vocabulary.cut: own, "the encoder's vocabulary matrix": tied}
         if self.trained.classes is not None:
             head = self.trained.classes
-            other: Kind = "mrl" if head.kind == "mrl_e" else "mrl_e"
             counts = parameter_counts(head.dims, len(head.classes), head.width)
-            sizes[f"classifier {head.kind} ({other} would have {counts[other]:,})"] = head.parameter_count
+            other: Kind = "mrl" if head.kind == "mrl_e" else "mrl_e"
+            sizes["classifier"] = {head.kind: head.parameter_count, other: counts[other]}
         return sizes
+
+    def heads(self) -> Iterator[str]:
+        """A line for each head."""
+        for name, sizes in self.head_sizes().items():
+            (kind, own), (other, count) = sizes.items()
+            yield f"{name}, {kind}: {own:,} parameters ({other}: {count:,})"
 
 
 def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, store: bool) -> Inputs:

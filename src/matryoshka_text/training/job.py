@@ -101,13 +101,12 @@ class _Job:
         inputs, encoder = self.inputs, self.inputs.encoder
         origin = encoder.resolved.origin if encoder.resolved else "?"
         size = sum(p.numel() for p in encoder.parameters())
-        heads = [f"{name} {count:,} parameters" for name, count in inputs.head_sizes().items()]
         return "\n".join(
             [
                 f"run      {self.folder.path}",
                 f"base     {self.recipe.base.model} (from the {origin}), width {encoder.width}, {size:,} parameters",
                 f"dims     {', '.join(map(str, encoder.dims))}",
-                *([f"heads    {', '.join(heads)}"] if heads else []),
+                *(f"head     {line}" for line in inputs.heads()),
                 *(f"{'data' if not place else '':<8} {line}" for place, line in enumerate(inputs.outlook())),
                 f"steps    {inputs.steps:,}",
                 f"device   {self.accelerator.device}, {self.accelerator.num_processes} process(es), "

@@ -224,5 +224,5 @@ class Run:
                 f"kept the weights of step {progress.best_step}: held-out score {progress.best_score:.2f} "
                 f"({rule[self.recipe.evaluation.select]})"
             )
-        lines += [f"head    {name}: {count:,} parameters" for name, count in self.inputs.head_sizes().items()]
+        lines += [f"head    {line}" for line in self.inputs.heads()]
         return "\n".join([*lines, f"model   {self.folder.model}"])

@@ -143,7 +143,7 @@ class SentenceStream:
                 plain = replace(nesting, weights=None)
                 loss = distilled(at_layer, student[-1].detach(), plain, _LAYER_TEMPERATURE, pair_weight=0.0)
                 total = total + self.layers.kl_weight / (len(layers) - 1) * loss.total
-                found[f"layers@{layer}"] = (nesting, loss.per_dim)
+                found[f"layers_{self.name}@{layer}"] = (nesting, loss.per_dim)
         summed = iter(self.processes.summed(torch.cat([values for _, values in found.values()]).float()).tolist())
         return total, {name: {dim: next(summed) for dim in nesting.dims} for name, (nesting, _) in found.items()}
 
