@@ -68,12 +68,7 @@ def test_the_masked_loss_is_its_definition(
     """The first step's losses against the family's own model and a loop in float64 over masked tokens and dims."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    base = tmp_path / "still"
-    shutil.copytree(family("bert"), base)
-    config = json.loads((base / "config.json").read_text())
-    (base / "config.json").write_text(
-        json.dumps(config | {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0})
-    )
+    base = _still(family("bert"), tmp_path / "still")
     path = write_recipe(
         base={"model": str(base)},
         data=[stream_files["text"]],
@@ -146,12 +141,7 @@ def test_the_losses_at_two_layers_are_their_definitions(
     write_recipe: Write, stream_files: dict[str, Any], tiny_model: Path, tmp_path: Path
 ) -> None:
     """The first step of a run on pairs and scored pairs, against loops in float64 over encoded vectors."""
-    base = tmp_path / "still"
-    shutil.copytree(tiny_model, base)
-    config = json.loads((base / "config.json").read_text())
-    (base / "config.json").write_text(
-        json.dumps(config | {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0})
-    )
+    base = _still(tiny_model, tmp_path / "still")
     path = write_recipe(
         base={"model": str(base)},
         data=[stream_files["pairs"], stream_files["scored"]],
