@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matryoshka_text.errors import RecipeError
+from matryoshka_text.evaluation.study_page import render_study
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row, latest_rows, read_rows
 
@@ -134,7 +135,8 @@ def _pages(root: Path) -> dict[Path, str]:
         (about.parent.name, _Scores(_about(about.parent), read_rows(about.parent / "rows.jsonl")))
         for about in sorted(results.glob("*/about.yaml"))
     ]
-    pages = {root / "eval" / "README.md": render_page(folders)}
+    studies = [render_study(place.parent) for place in sorted(results.glob("*/study.yaml"))]
+    pages = {root / "eval" / "README.md": "\n".join([render_page(folders), *studies])}
     front = root / "README.md"
     before, _, rest = front.read_text().partition(_START)
     _, found, after = rest.partition(_END)
