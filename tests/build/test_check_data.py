@@ -133,7 +133,41 @@ def test_mined_texts_give_at_most_so_many_pairs(check: Check) -> None:
     assert check(plain("m.txt", 2, "mined"), objectives=["info_nce"]) == [
         "batch.size: found 4; allowed: at most 2, the rows of the data; use a smaller batch"
     ]
-    assert check({**plain("m.txt", 2, "mined"), "neighbours": {"count": 2}}, objectives=["info_nce"]) == []
+    assert check({**plain("m.txt", 3, "mined"), "neighbours": {"count": 2}}, objectives=["info_nce"]) == []
+
+
+def test_more_neighbours_than_other_texts(check: Check) -> None:
+    for count in (5, 100_000):
+        mined = {**plain("m.txt", 5, "mined"), "neighbours": {"count": count}}
+        assert check(pairs("p.jsonl", 5), mined, objectives=["info_nce"]) == [
+            f"data[1].neighbours.count: found {count}; allowed: at most 4, the other texts of the source; "
+            "use fewer neighbours, or more data"
+        ]
+    assert check({**plain("m.txt", 5, "mined"), "neighbours": {"count": 4}}, objectives=["info_nce"]) == []
+    assert check(pairs("p.jsonl", 5), plain("m.txt", 1, "mined"), objectives=["info_nce"]) == [
+        "data[1]: found 1 text; allowed: at least 2 in a mined source; use more data"
+    ]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, True, "a"])
+def test_a_seed_that_is_none_is_a_problem_of_its_own(check: Check, seed: Any) -> None:
+    (problem,) = check(pairs("p.jsonl", 5), objectives=["info_nce"], seed=seed)
+    assert problem.startswith("seed: found ")
+
+
+@pytest.mark.parametrize("limits", [[5, 0], [0, 0], None, [], [0, "1"], [True, False]])
+def test_a_range_that_is_none_brings_no_faults_of_scores(check: Check, limits: Any) -> None:
+    found = check(scored("s.jsonl", [0, 1, 2, 5]), objectives=[{"kind": "score_distill", "range": limits}])
+    assert found
+    assert all(line.startswith("objectives[0].range") for line in found)
+
+
+def test_a_number_of_classes_beyond_all_bounds(check: Check) -> None:
+    source = labelled("l.jsonl", [0, 1, 2, 0])
+    assert check(source, objectives=[{"kind": "classify", "classes": 1_000_000_000}]) == [
+        "objectives[0].classes: found 1000000000; allowed: a whole number of at least 2 and of at most 1000000 or "
+        "null; leave it out for the default, null"
+    ]
     triplets = {"file": lines("t.jsonl", [{"anchor": "a", "positive": "b", "negative": "c"}] * 4), "kind": "triplets"}
     (problem,) = check(plain("m.txt", 9, "mined"), triplets, objectives=["info_nce"])
     assert problem.startswith("data[1]: 's1' gives 1 hard negatives a row, data[0] ('s0') gives 0; allowed:")

@@ -74,10 +74,34 @@ def test_layers_above_the_depth(check: Check, family: Family, name: str) -> None
 
 
 def test_pairs_at_dims_that_the_word_log_does_not_mean(check: Check, family: Family) -> None:
-    layers = {"kind": "pairs", "pairs": [[2, 12], [4, 32]]}
+    layers = {"kind": "pairs", "pairs": [[1, 8], [2, 12], [3, 16], [4, 32]]}
     assert check(family("bert"), CONTRAST, dims="log", layers=layers) == [
-        "layers.pairs[0]: found dim 12, which is not in dims; allowed: 8, 16, 32, which log means for BASE; "
+        "layers.pairs[1]: found dim 12, which is not in dims; allowed: 8, 16, 32, which log means for BASE; "
         "use one of these"
+    ]
+
+
+def test_pairs_that_leave_out_a_dim_that_the_word_log_means(check: Check, family: Family) -> None:
+    layers = {"kind": "pairs", "pairs": [[2, 8], [4, 16]]}
+    assert check(family("bert"), CONTRAST, dims="log", layers=layers) == [
+        "layers.pairs[1]: found dim 16 in the last pair; allowed: 32, the largest of dims, which log means for BASE, "
+        "since the last pair is the full model; write 32 there, or add a pair of the last layer and 32"
+    ]
+    layers = {"kind": "pairs", "pairs": [[2, 8], [4, 32]]}
+    assert check(family("bert"), CONTRAST, dims="log", layers=layers) == [
+        "layers.pairs: found no pair at 16 of dims; allowed: a pair for each of 8, 16, 32, which log means for BASE, "
+        "since no objective beside (mlm, classify) reads it; add pairs, or list the dims"
+    ]
+    (problem,) = check(family("bert"), CONTRAST, MLM, dims="log", layers=layers)
+    assert problem.startswith("objectives[0].kind: found info_nce without data"), "mlm reads 16"
+
+
+@pytest.mark.parametrize("weights", [[1, 2], [1, 2, 3, 4], []])
+def test_as_many_weights_as_dims_that_the_word_log_means(check: Check, family: Family, weights: list[int]) -> None:
+    assert check(family("bert"), CONTRAST, dims="log", weights=[1, 2, 3]) == []
+    assert check(family("bert"), CONTRAST, dims="log", weights=weights) == [
+        f"weights: found {len(weights)} weights for the 3 dims 8, 16, 32, which log means for BASE; allowed: one a "
+        "dim, or uniform, low or learned; write 3 numbers"
     ]
 
 
@@ -122,6 +146,20 @@ def test_a_tokenizer_without_a_mask_token(check: Check, family: Family, tmp_path
     assert check(base, MLM) == [
         "objectives[0].kind: found mlm, and the tokenizer of BASE has no mask token; allowed: a base that was trained "
         "with one; use another base, or remove the objective"
+    ]
+    assert check(base, CONTRAST) == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decoder_of_its_own(check: Check, family: Family, tmp_path: Path, name: str) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(family(name), base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    assert check(base, MLM) == [
+        "objectives[0].kind: found mlm, and the config.json of BASE has tie_word_embeddings false, a decoder of its "
+        "own; allowed: a decoder that is the vocabulary matrix; set it to true, which drops the other decoder, or use "
+        "another base"
     ]
     assert check(base, CONTRAST) == []
 

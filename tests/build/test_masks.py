@@ -1,4 +1,4 @@
-"""What a tokenizer's files say of a mask token."""
+"""What a model's files say of its mask token and its decoder."""
 
 import json
 from collections.abc import Callable
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+import torch
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
-from matryoshka_text.build.masks import lacks_mask_token
+from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
 
 WORDS = {"the": 0, "cat": 1}
 
@@ -68,3 +69,17 @@ def test_the_answer_is_that_of_the_opened_tokenizer(
     assert (AutoTokenizer.from_pretrained(tmp_path / "without").mask_token is None) == lacks_mask_token(
         tmp_path / "without"
     )
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "distilbert", "modernbert", "electra", "deberta-v2"])
+@pytest.mark.parametrize("tied", [None, True, False])
+def test_a_decoder_of_its_own_is_that_of_the_opened_model(
+    family: Callable[[str], Path], name: str, tied: bool | None
+) -> None:
+    config = json.loads((family(name) / "config.json").read_text())
+    config = {key: value for key, value in config.items() if key != "tie_word_embeddings"}
+    config |= {} if tied is None else {"tie_word_embeddings": tied}
+    with torch.device("meta"):
+        model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(**config))
+    own = model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+    assert has_own_decoder(config) == own == (tied is False)

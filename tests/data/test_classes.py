@@ -34,6 +34,16 @@ def test_labels_outside_the_declared_number() -> None:
     ]
 
 
+def test_a_declared_number_is_compared_and_not_counted_out() -> None:
+    with pytest.raises(DataError) as error:
+        class_names(["0", "x", "1000000000", "9" * 5000, "²"], 1_000_000_000)
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == ["row 1", "row 2", "row 3", "row 4"]
+
+
+def test_digits_without_end_are_a_name() -> None:
+    assert class_names(["9" * 5000, "10", "9"]) == ("10", "9", "9" * 5000)
+
+
 @pytest.mark.parametrize("declared", [None, 3])
 def test_one_class_is_none(declared: int | None) -> None:
     with pytest.raises(DataError) as error:

@@ -180,3 +180,9 @@ def test_what_a_call_may_lack(tokenizer: Any) -> None:
         Masker(tokenizer).mask(sequences, keys=[(0,)])
     with pytest.raises(ModelError, match="whole_words needs each token's word"):
         Masker(tokenizer, whole_words=True).mask(sequences, keys=_keys(2))
+
+
+def test_special_and_unknown_tokens_are_not_maskable(tokenizer: Any) -> None:
+    masker = Masker(tokenizer)
+    assert masker.maskable(np.asarray([CLS, UNK, UNK, MASK, SEP, PAD], dtype=np.int32)) == 0
+    assert [masker.maskable(ids) for ids in _sequences(3)] == [37, 37, 37]

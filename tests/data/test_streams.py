@@ -198,3 +198,18 @@ def test_teachers_vectors_are_of_all_sources_and_of_one_width(tmp_path: Path) ->
         "data[1].vectors: found vectors of width 2, data[0] has 3; allowed: one width in all sources; "
         "use one teacher for all"
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "classes"),
+    [
+        ("train/intents_clinc.jsonl.gz", 15_000, 150),
+        ("mteb/mteb__emotion/train.jsonl", 16_000, 6),
+        ("mteb/mteb__banking77/train.jsonl", 10_003, 77),
+    ],
+)
+def test_real_labelled_sets(data_root: Path, tmp_path: Path, file: str, rows: int, classes: int) -> None:
+    labelled = Source(name="labelled", file=str(data_root / file), kind="labelled")
+    found = streams(recipe(tmp_path, labelled))["labelled"]
+    assert (len(found), len(found.classes)) == (rows, classes)
+    assert set(found.values.tolist()) == set(range(classes))

@@ -65,7 +65,7 @@ def test_dims_end_at_the_vocabulary_matrix(
     found = run(tiny_model, small_text, tmp_path / "out", dims=(8, 16))
     assert [(row.dim, row.width) for row in found.rows] == [(8, 24), (16, 24), (24, 24)]
     assert found.tables()[0].share(8) == pytest.approx(100 / 3)
-    assert str(found.stages[0]).endswith("; dims up to 24, the width of its vocabulary matrix")
+    assert str(found.stages[0]).endswith("; dims up to 24, the width of its decoder")
 
 
 def test_other_masking_is_other_data(small_text: Path) -> None:

@@ -14,10 +14,12 @@ from matryoshka_text.data.masking import MaskedChunk, Masker
 from matryoshka_text.data.packing import pack
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.encoder.layers import first_layers
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.heads import masked_lm
+from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
-from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of
+from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of, masked_hidden
 
 FAMILIES = ("bert", "roberta", "mpnet", "distilbert", "modernbert", "electra", "deberta-v2")
 DIMS = (4, 8, 16)
@@ -154,10 +156,10 @@ def test_the_likeliest_words_in_a_gap(family: Family) -> None:
 
 def test_what_cannot_be_filled(family: Family) -> None:
     model = MatryoshkaMaskedLM(family("electra"), device="cpu")
-    with pytest.raises(ValueError, match=r"text is 'the cat', without \[MASK\] in its first 64 tokens; write \[MASK\]"):
+    with pytest.raises(ValueError, match=r"text is 'the cat', without \[MASK\] in its first 4 tokens; write \[MASK\]"):
         model.fill("the cat")
-    with pytest.raises(ValueError, match=r"without \[MASK\] in its first 64 tokens"):
-        model.fill("cat " * 100 + "[MASK]")
+    with pytest.raises(ValueError, match=r"without \[MASK\] in its first 130 tokens"):
+        model.fill("cat " * 200 + "[MASK]")
     with pytest.raises(ValueError, match="top is 0; allowed: 1 to 286"):
         model.fill("a [MASK]", top=0)
     with pytest.raises(ModelError, match=r"dims are \[32\], but the vocabulary matrix of .*electra.* is 16 wide"):
@@ -175,7 +177,7 @@ def test_what_cannot_be_scored(family: Family) -> None:
         model.scores(["the cat"], (8, 32))
     with pytest.raises(ValueError, match=r"dims\[1\] is 8"):
         model.scores(["the cat"], (8, 8))
-    with pytest.raises(ModelError, match=r"max_length is 200, but .* has 130 positions; use at most 130"):
+    with pytest.raises(ModelError, match=r"max_length is 200, but .* can read 130 tokens; use at most 130"):
         model.scores(["the cat"], (8,), max_length=200)
     with pytest.raises(DataError, match="none of the 1 texts has a token"):
         model.scores([" "], (8,))
@@ -240,3 +242,147 @@ def test_the_packaged_sentence_model(minilm: Path, caplog: pytest.LogCaptureFixt
     assert "the checkpoint has no whole masked-language head" in caplog.text
     scores = MatryoshkaMaskedLM.around(encoder, head).scores(["The capital of France is Paris."] * 3, (12, 384))
     assert scores.tokens == 3 and all(math.isfinite(value) for value in scores.loss)
+
+
+LENGTHS = {"roberta": 129, "mpnet": 128}
+"""Of 130 positions, those below the padding token's id (0 and 1) and that one have no token."""
+
+
+@each_family
+def test_the_longest_sequence_that_a_family_reads_is_read(
+    name: str, encoder_of: EncoderOf, sentences: list[str]
+) -> None:
+    model = _shaken(encoder_of(name), "transform")
+    most = LENGTHS.get(name, 130)
+    assert usable_tokens(model.encoder) == most
+    assert pack(sentences * 20, model.encoder.tokenizer, max_length=most, packing=True).starts[1] == most
+    assert math.isfinite(model.scores(sentences * 20, DIMS, max_length=most).loss[0])
+    with pytest.raises(
+        ModelError, match=f"max_length is {most + 1}, but .* can read {most} tokens; use at most {most}"
+    ):
+        model.scores(sentences, DIMS, max_length=most + 1)
+    assert len(model.fill("[MASK] " + "cat " * 200)) == 1
+
+
+def test_the_usable_length_is_not_the_sentence_models_habit(minilm: Path, encoder_of: EncoderOf) -> None:
+    encoder = MatryoshkaEncoder(minilm, device="cpu")
+    assert (encoder.max_seq_length, usable_tokens(encoder)) == (256, 512)
+    add_adapter(adapted := encoder_of("mpnet"), rank=2, alpha=4, dropout=0.0, target_modules=["position_embeddings"])
+    assert usable_tokens(adapted) == 128
+
+
+def test_without_positions_the_tokenizers_limit_counts(encoder_of: EncoderOf) -> None:
+    encoder = encoder_of("bert")
+    backbone_of(encoder).config.max_position_embeddings = -1
+    assert usable_tokens(encoder) == 64
+    encoder.tokenizer.model_max_length = int(1e30)
+    assert usable_tokens(encoder) is None
+
+
+def test_scores_mask_as_they_are_told(encoder_of: EncoderOf, sentences: list[str]) -> None:
+    """The loss at full width of a loop over sequences that are masked here."""
+    model = _shaken(encoder_of("bert"), "hidden")
+    encoder, told = model.encoder, {"replace": (0.0, 0.5, 0.5), "whole_words": True, "share": 0.4}
+    packed = pack(sentences, encoder.tokenizer, max_length=9, packing=False)
+    masker, matrix = Masker(encoder.tokenizer, **told), backbone_of(encoder).get_input_embeddings().weight
+    loss, tokens = 0.0, 0
+    for index in range(len(packed)):
+        (masked,) = masker.mask([packed.ids(index)], keys=[(0, index)], words=[packed.words_of(index)])
+        hidden = backbone_of(encoder)(torch.from_numpy(masked.ids)[None]).last_hidden_state[0]
+        for position, wanted in zip(masked.positions.tolist(), masked.targets.tolist(), strict=True):
+            logits = (hidden[position] @ matrix.T + model.head.bias).double()
+            loss, tokens = loss + (logits.logsumexp(0) - logits[wanted]).item(), tokens + 1
+    found = model.scores(sentences, (32,), max_length=9, packing=False, **told)
+    assert found.tokens == tokens
+    assert found.loss[0] == pytest.approx(loss / tokens, rel=1e-5)
+    assert model.scores(sentences, (32,), max_length=9).loss != found.loss
+
+
+def _moved(encoder: MatryoshkaEncoder) -> MatryoshkaMaskedLM:
+    """A model with a nested head, all of whose numbers are far from their start."""
+    model = _shaken(encoder, "nested")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.mark.parametrize("name", ["bert", "electra", "modernbert"])
+@pytest.mark.parametrize("dim", [8, 16, "all"])
+def test_a_truncated_model_gives_the_prefix(
+    name: str, dim: Any, encoder_of: EncoderOf, masked_chunk: Any, sentences: list[str], tmp_path: Path
+) -> None:
+    model = _moved(encoder_of(name))
+    dim = model.head.width if dim == "all" else dim
+    small = model.truncated(dim)
+    chunk = masked_chunk(model.encoder.tokenizer)
+    hidden = masked_hidden(backbone_of(model.encoder), chunk.features, chunk.rows)
+    torch.testing.assert_close(small.head.rows(hidden), model.head.rows(hidden)[:, :dim], atol=1e-6, rtol=1e-6)
+    dims = [one for one in DIMS if one <= dim]
+    small.save(tmp_path / "small")
+    opened = MatryoshkaMaskedLM(tmp_path / "small", device="cpu")
+    again = opened.truncated(dim).truncated(8)
+    for one, most in ((small, dims), (opened, dims), (again, [4, 8])):
+        found, wanted = one.scores(sentences * 3, most, max_length=16), model.scores(sentences * 3, most, max_length=16)
+        assert found.loss == pytest.approx(wanted.loss, rel=1e-6)
+        assert (found.accuracy, found.tokens, one.head.dims) == (wanted.accuracy, wanted.tokens, tuple(most))
+        gaps = zip(one.fill("a [MASK] cat"), model.fill("a [MASK] cat", dim=one.head.width), strict=True)
+        for words, expected in gaps:
+            assert [word for word, _ in words] == [word for word, _ in expected]
+            assert [share for _, share in words] == pytest.approx([share for _, share in expected], rel=1e-5)
+    assert [parameter.shape for parameter in opened.head.parameters()] == [
+        parameter.shape for parameter in small.head.parameters()
+    ]
+    sizes = [sum(parameter.numel() for parameter in one.head.parameters()) for one in (small, model)]
+    assert sizes[0] < sizes[1] or dim == model.head.width
+    before = small.head.bias.detach().clone()
+    model.head.bias.data.add_(1)
+    assert torch.equal(small.head.bias, before) and "mlm" not in model.encoder.heads
+
+
+def test_a_truncated_models_files_are_smaller(encoder_of: EncoderOf, tmp_path: Path) -> None:
+    model = _moved(encoder_of("bert"))
+    model.save(tmp_path / "model")
+    model.truncated(8).save(tmp_path / "small")
+    sizes = [(tmp_path / name / "heads/mlm/model.safetensors").stat().st_size for name in ("small", "model")]
+    # The numbers in float32; the two headers differ by a few digits.
+    assert sizes[1] - sizes[0] == pytest.approx(4 * (32 * 32 - 8 * 8 + 3 * (32 - 8)), abs=64)
+    assert json.loads((tmp_path / "small/heads/mlm/config.json").read_text())["width"] == 8
+    small = MatryoshkaMaskedLM(tmp_path / "small", device="cpu")
+    with pytest.raises(ModelError, match=r"dims are \[16\], but the truncated head of .* is 8 wide"):
+        small.scores(["the cat"], (16,))
+
+
+def test_a_truncated_model_keeps_its_layers_or_fewer(encoder_of: EncoderOf, sentences: list[str]) -> None:
+    model = _moved(encoder_of("bert"))
+    small = model.truncated(8)
+    shallow = MatryoshkaMaskedLM.around(small.encoder.truncated(layers=2), small.head)
+    assert shallow.encoder.depth == 2
+    with first_layers(model.encoder, 2):
+        assert shallow.scores(sentences, (4, 8)).loss == pytest.approx(model.scores(sentences, (4, 8)).loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(("cut", "why"), [("transform", "mixes all coordinates"), ("hidden", "has no transform")])
+def test_only_a_nested_head_can_be_cut(cut: str, why: str, encoder_of: EncoderOf) -> None:
+    with pytest.raises(ModelError, match=f"the cut is '{cut}': .*{why}.*train with cut 'nested'"):
+        _shaken(encoder_of("bert"), cut).truncated(8)
+    with pytest.raises(
+        ValueError, match=r"dim is 5; allowed are the prefix lengths of this transform, \(4, 8, 16, 32\)"
+    ):
+        _shaken(encoder_of("bert"), "nested").truncated(5)
+
+
+def test_a_tokenizer_with_more_words_than_rows(family: Family, encoder_of: EncoderOf) -> None:
+    encoder = encoder_of("bert")
+    encoder.tokenizer.add_tokens(["matryoshka"])
+    with pytest.raises(ModelError, match=r"its tokenizer has ids up to 286, but its vocabulary matrix only 286 rows; "):
+        VocabularyHead.of(encoder, cut="hidden", dims=DIMS)
+
+
+def test_a_saved_head_does_not_open_with_more_words_than_rows(encoder_of: EncoderOf, tmp_path: Path) -> None:
+    model = _moved(encoder_of("bert"))
+    model.head.save(tmp_path)
+    model.encoder.tokenizer.add_tokens(["matryoshka"])
+    with pytest.raises(ModelError, match="its tokenizer has ids up to 286"):
+        VocabularyHead.load(tmp_path, model.encoder)

@@ -78,6 +78,7 @@ def test_the_truncated_transform_is_smaller_and_gives_the_prefix(inputs: int, di
     assert small.weight.data_ptr() != transform.weight.data_ptr()
     hidden = torch.randn(4, inputs, dtype=torch.float64)
     torch.testing.assert_close(small(hidden[:, :dim]), transform(hidden)[:, :dim], atol=1e-12, rtol=1e-12)
+    assert torch.equal(small(hidden), small(hidden[:, :dim]))
 
 
 def test_only_a_prefix_length_can_be_cut_out() -> None:

@@ -1,11 +1,13 @@
 """The recipe: what is allowed, what is filled in, and what identifies it."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from matryoshka_text.recipe import (
     Base,
@@ -19,6 +21,9 @@ from matryoshka_text.recipe import (
     Stopping,
     load_recipe,
 )
+from matryoshka_text.recipe.describe import allowed, sections_in
+from matryoshka_text.recipe.section import Section
+from matryoshka_text.recipe.wording import dotted, faults_of
 
 Problems = Callable[..., list[str]]
 
@@ -82,6 +87,15 @@ def test_a_held_out_set_is_not_the_training_split_by_default() -> None:
             "dims: []",
             "r.yaml:3: dims: found []; allowed: a list, each item a whole number of at least 1 (not empty); "
             "write, for example, `dims: [12, 24, 48, 96, 192, 384]`",
+        ),
+        *(
+            (
+                "dims: [12, 24, 48]",
+                f"dims: {given}",
+                f"r.yaml:3: dims: found {told}; allowed: log or a list, each item a whole number of at least 1; "
+                "write, for example, `dims: [12, 24, 48, 96, 192, 384]`",
+            )
+            for given, told in (("logs", "'logs'"), ("true", "true"), ("{a: 1}", "a section with a"), ("8", "8"))
         ),
         (
             "dims: [12, 24, 48]",
@@ -187,6 +201,27 @@ def test_each_mistake_is_told_with_place_found_allowed_and_way_out(
             "weights: found 2 weights for 3 dims; allowed: one a dim, or uniform, low or learned; write 3 n",
         ),
         ("weights: [1, 2, -1]", "weights[2]: found -1; allowed: a number above 0; "),
+        *(
+            (
+                f"weights: {given}",
+                f"weights: found {told}; allowed: uniform, low or learned, or a list, each item a number above 0; "
+                "leave it out for the default, uniform",
+            )
+            for given, told in (("lo", "'lo'"), ("true", "true"), ("{a: 1}", "a section with a"), ("3", "3"))
+        ),
+        *(
+            (
+                f"layers: {given}",
+                f"layers: found {told}; allowed: kind random or pairs, or null; write `kind: random`",
+            )
+            for given, told in (
+                ("{}", "no kind"),
+                ("{kind: x}", "'x'"),
+                ("{kind: 1}", "1"),
+                ("{kind: null}", "null"),
+                ("{kind: [random]}", "['random']"),
+            )
+        ),
         (
             "batch: {size: 1}",
             "batch.size: found 1; allowed: a whole number of at least 2; leave it out for the default, 64",
@@ -232,6 +267,29 @@ def test_each_mistake_is_told_with_place_found_allowed_and_way_out(
 def test_each_mistake_in_an_added_line(problems: Problems, line: str, expected: str) -> None:
     found = problems(add=line + "\n")
     assert found[0].startswith(f"r.yaml:13: {expected}")
+
+
+def several_kinds(section: type[Section] = Recipe) -> Iterator[tuple[str, FieldInfo]]:
+    """Every key that takes one of several sections, told apart by their kind."""
+    for name, field in section.model_fields.items():
+        inner = list(sections_in(field.annotation))
+        if len(inner) > 1:
+            yield name, field
+        for one in inner:
+            yield from several_kinds(one)
+
+
+@pytest.mark.parametrize(("name", "field"), list(several_kinds()))
+@pytest.mark.parametrize("given", [{}, {"kind": "x"}, {"kind": 1}, {"kind": None}, {"kind": ["random"]}])
+def test_a_kind_that_is_none_is_told_with_all_there_are(name: str, field: FieldInfo, given: dict[str, Any]) -> None:
+    listed = allowed(field.annotation).startswith("a list")
+    with pytest.raises(ValidationError) as error:
+        Recipe.model_validate({name: [given] if listed else given})
+    place = f"{name}[0]" if listed else name
+    (text,) = (text for loc, text in faults_of(error.value, Recipe) if dotted(loc) == place)
+    for section in sections_in(field.annotation):
+        assert str(section.model_fields["kind"].annotation.__args__[0]) in text
+    assert ("or null" in text) == (not listed)
 
 
 def test_an_unknown_key_offers_the_closest_name(problems: Problems) -> None:
@@ -358,6 +416,82 @@ def test_any_recipe_survives_a_dump(tmp_path: Path) -> None:
         again = load_recipe(tmp_path / "r.yaml")
         assert again == recipe
         assert again.hash8 == recipe.hash8
+
+
+PAIRS = "layers: {kind: pairs, pairs: %s}\n"
+MLM = ("  - {kind: distill}\n", "  - {kind: mlm}\n")
+TEXT = ("objectives:\n", "  - {name: t, file: t.txt, kind: text}\nobjectives:\n")
+
+
+def test_pairs_of_a_layer_and_a_dim(problems: Problems) -> None:
+    assert problems(add=PAIRS % "[[2, 12], [4, 24], [6, 48]]") == []
+    assert problems(add=PAIRS % "[[2, 12], [3, 16], [4, 24], [6, 48]]") == [
+        "r.yaml:13: layers.pairs[1]: found dim 16, which is not in dims; allowed: 12, 24, 48; add it to the dims"
+    ]
+    assert problems(add=PAIRS % "[[2, 12], [6, 24]]") == [
+        "r.yaml:13: layers.pairs[1]: found dim 24 in the last pair; allowed: 48, the largest of dims, since the last "
+        "pair is the full model; write 48 there, or add a pair of the last layer and 48"
+    ]
+    assert problems(add=PAIRS % "[[2, 24], [6, 48]]") == [
+        "r.yaml:13: layers.pairs: found no pair at 12 of dims; allowed: a pair for each of 12, 24, 48, since no "
+        "objective beside (mlm, classify) reads it; add pairs, or shorten dims"
+    ]
+
+
+def test_a_dim_in_no_pair_may_be_read_by_another_objective(problems: Problems) -> None:
+    assert problems(MLM, TEXT, add=PAIRS % "[[2, 24], [6, 48]]") == []
+    (problem,) = problems(MLM, TEXT, add=PAIRS % "[[2, 12], [6, 24]]")
+    assert "found dim 24 in the last pair" in problem
+
+
+@pytest.mark.parametrize("pairs", ["[[2, 24], [6, true]]", "[[2, 24], 6]", "[[a, 24], [6, 24]]", "5", "[]"])
+def test_pairs_that_are_wrong_by_themselves_bring_no_fault_of_dims(problems: Problems, pairs: str) -> None:
+    assert not any("full model" in line or "no pair" in line for line in problems(add=PAIRS % pairs))
+
+
+def test_dims_in_a_wrong_order_bring_no_fault_of_pairs(problems: Problems) -> None:
+    (problem,) = problems(("[12, 24, 48]", "[48, 24]"), add=PAIRS % "[[2, 24], [6, 48]]")
+    assert problem.startswith("r.yaml:3: dims[1]: found 24, which is not above 48")
+
+
+@pytest.mark.parametrize("drawn", ["nested_dropout", "one_and_full"])
+def test_no_dims_are_drawn_beside_pairs(problems: Problems, drawn: str) -> None:
+    assert problems(add=PAIRS % "[[2, 12], [4, 24], [6, 48]]" + f"dims_per_step: {drawn}\n") == [
+        f"r.yaml:14: dims_per_step: found {drawn} beside layers of kind pairs; allowed: all, since the pairs say which "
+        "dim each layer is read at; leave it out"
+    ]
+    assert problems(add=f"layers: {{kind: random}}\ndims_per_step: {drawn}\n") == []
+
+
+@pytest.mark.parametrize(("one", "two"), [("8", "4"), ("8", "null"), (None, "8")])
+def test_objectives_on_one_stream_share_a_batch(problems: Problems, one: str | None, two: str) -> None:
+    def written(*sizes: str | None) -> list[str]:
+        given = [f", batch: {size}" if size else "" for size in sizes]
+        scored = f"  - {{kind: cosent{given[0]}}}\n  - {{kind: score_distill{given[1]}}}\n"
+        source = ("objectives:\n", "  - {name: s, file: s.csv, kind: scored}\nobjectives:\n")
+        return problems(("stopping:", scored + "stopping:"), source)
+
+    both = two if two != "null" else one
+    assert written(one, two) == [
+        f"r.yaml:14: objectives[3].batch: found {two}, and objectives[2], which reads the same batches, has "
+        f"{one or 'null'}; allowed: one size for both; write `batch: {both}` in both, or leave it out in both"
+    ]
+    assert written("8", "8") == written(None, None) == written(None, "null") == []
+    assert len(written("8", "x")) == 1
+
+
+SELF = ("  - {kind: distill}\n", "  - {kind: self_distill}\n")
+CONTRAST = "  - {kind: info_nce, temperature: 5e-2}\n"
+
+
+def test_self_distillation_needs_another_objective(problems: Problems) -> None:
+    assert problems(SELF) == []
+    assert problems(SELF, add="twins: [ff]\n") == []
+    assert problems(SELF, (CONTRAST, "")) == [
+        "r.yaml:10: objectives[0].kind: found self_distill alone, which moves no full width; allowed: beside another "
+        "objective; add info_nce or distill"
+    ]
+    assert problems(SELF, TEXT, (CONTRAST, "  - {kind: mlm}\n")) == []
 
 
 def test_evaluation_takes_several_sets_with_names_of_their_own() -> None:

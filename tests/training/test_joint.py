@@ -20,6 +20,7 @@ from matryoshka_text.errors import DataError, ModelError, RecipeError
 from matryoshka_text.heads.classifier import MatryoshkaClassifier
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
+from matryoshka_text.recipe import twins_of
 from matryoshka_text.training.plan import StreamPlan
 
 Write = Callable[..., Path]
@@ -45,9 +46,7 @@ def test_every_stream_is_trained_logged_and_saved(
     run = train(write_recipe(**everything), out=tmp_path / "run")
     lines = _metrics(run.folder)
     names = {"info_nce", "self_distill", "mlm", "classify", "cosent", "score_distill"}
-    below = {
-        f"{name}@1" for name in ("info_nce", "self_distill", "cosent", "score_distill", "layers_pairs", "layers_scored")
-    }
+    below = {f"{name}@1" for name in ("info_nce", "cosent", "score_distill", "layers_pairs", "layers_scored")}
     assert all(set(line["per_dim"]) == names | below for line in lines)
     assert all(list(row) == DIMS for line in lines for row in line["per_dim"].values())
     assert all(list(row) == DIMS for row in lines[-1]["weights"].values())
@@ -292,10 +291,13 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
     [
         ({"layers": {"kind": "random", "lowest": 2}}, r"layers\.lowest is 2, but .* has 2 layers; allowed: 1 to 1"),
         (
-            {"layers": {"kind": "pairs", "pairs": [[1, 4], [3, 32]]}},
+            {"layers": {"kind": "pairs", "pairs": [[1, 4], [3, 32]]}, "dims": [4, 32]},
             r"layers\.pairs\[1\] is \[3, 32\], but .* has 2 layers; allowed: 1 to 2",
         ),
-        ({"layers": {"kind": "pairs", "pairs": [[1, 4], [2, 16]]}, "dims": "log"}, r"4 is not in the dims"),
+        (
+            {"layers": {"kind": "pairs", "pairs": [[1, 4], [2, 16]]}, "dims": "log"},
+            r"found dim 4, which is not in dims",
+        ),
         (
             {"data": ["text"], "objectives": [{"kind": "mlm"}], "dims": [4, 64]},
             r"dims\[1\] is 64, but .* gives vectors of width 32",
@@ -304,7 +306,7 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
             {"data": ["text"], "objectives": [{"kind": "mlm", "cut": "nested"}], "dims": [1, 32]},
             r"dims are \[1, 32\], and objective mlm with cut nested",
         ),
-        ({"objectives": [{"kind": "self_distill"}], "twins": ["ff"]}, r"twins: found self_distill alone"),
+        ({"objectives": [{"kind": "self_distill"}]}, r"found self_distill alone"),
     ],
 )
 def test_what_cannot_be_trained_is_told_before_anything_is_written(
@@ -362,6 +364,57 @@ def test_twins_share_everything_but_the_dims(write_recipe: Write, tmp_path: Path
     assert weights[0] == weights[1]  # full width alone, either way
     again = train(path, out=tmp_path / "run", resume=True, twins=["plain"])
     assert "has ended already" in again.summary
+
+
+def test_a_twin_leaves_out_what_nothing_reads_any_more(
+    write_recipe: Write, stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    path = write_recipe(
+        dims=[8, 32],
+        data=[stream_files["pairs"], stream_files["labelled"]],
+        objectives=[{"kind": "info_nce"}, {"kind": "self_distill"}, {"kind": "classify"}],
+        stream_shares={"pairs": 1.0, "labelled": 1.0},
+        stopping={"steps": 6},
+        twins=["ff"],
+    )
+    run = train(path, out=tmp_path / "run")
+    names = {name for line in _metrics(run.folder / "twins" / "ff-8") for name in line["per_dim"]}
+    assert names == {"info_nce", "classify"}
+    (twin, *_) = twins_of(
+        load_recipe(path).model_copy(update={"objectives": load_recipe(path).objectives[1:]}), width=32
+    )
+    assert [source.name for source in twin[1].data] == ["labelled"] and twin[1].stream_shares is None
+
+
+def test_the_plain_twin_of_a_narrow_vocabulary_ends_at_its_width(
+    write_recipe: Write, family: Callable[[str], Path], stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    path = write_recipe(
+        base={"model": str(family("electra"))},
+        dims=[4, 16],
+        data=[stream_files["text"]],
+        objectives=[{"kind": "mlm", "max_length": 16}],
+        stopping={"steps": 1},
+        twins=["plain"],
+    )
+    run = train(path, out=tmp_path / "run")
+    assert MatryoshkaEncoder(run.folder / "twins" / "plain" / "model", device="cpu").dims == (16,)
+
+
+def test_heads_of_the_base_are_not_passed_on_with_another_encoder(
+    write_recipe: Write, stream_files: dict[str, Any], tmp_path: Path
+) -> None:
+    labelled = write_recipe(data=[stream_files["labelled"]], objectives=[{"kind": "classify"}], stopping={"steps": 1})
+    first = train(labelled, out=tmp_path / "first")
+    assert (first.model / "heads" / "classifier").is_dir()
+    second = train(write_recipe(base={"model": str(first.model)}, stopping={"steps": 1}), out=tmp_path / "second")
+    assert not (second.model / "heads").exists()
+
+
+def test_weights_of_another_number_than_the_halvings_are_told(write_recipe: Write, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"weights has 2 numbers, but the dims of .* are \[8, 16, 32\]"):
+        train(write_recipe(dims="log", weights=[1.0, 2.0]), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_log_is_the_halvings_of_the_width(write_recipe: Write, tmp_path: Path) -> None:

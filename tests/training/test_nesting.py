@@ -37,6 +37,12 @@ def test_drawn_lengths_have_the_expectation_of_all(how: str, count: int) -> None
     assert means == pytest.approx(FACTORS, rel=0.06)
 
 
+def test_the_layers_term_makes_up_for_the_draw_and_has_no_other_factor() -> None:
+    nesting = Nestings(_recipe("one_and_full"), None).unweighted(0, CPU)
+    assert len(nesting.dims) == 2 and nesting.weights.tolist() == [2.0, 1.0]
+    assert Nestings(_recipe(), None).unweighted(0, CPU, within=(8,)).dims == (8,)
+
+
 def test_a_draw_depends_on_seed_and_step_alone() -> None:
     first, again, other = (Nestings(_recipe("nested_dropout", seed), None) for seed in (1, 1, 2))
     torch.manual_seed(5)

@@ -83,6 +83,13 @@ def test_two_processes_follow_one_on_every_stream(
 
 
 @pytest.mark.slow
+def test_twins_are_trained_by_several_processes_too(write_recipe: Write, tmp_path: Path) -> None:
+    recipe = write_recipe(stopping={"steps": 2}, twins=["plain"], trackers=["tensorboard"])
+    assert len(_launch(recipe, tmp_path / "run", 2)) == 2
+    assert (tmp_path / "run" / "twins" / "plain" / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_an_error_of_all_processes(write_recipe: Write, tmp_path: Path) -> None:
     recipe = write_recipe(batch={"size": 15, "max_length": 24})
     with pytest.raises(AssertionError, match=r"batch\.size is 15, which 2 processes cannot share evenly"):

@@ -20,7 +20,8 @@ from matryoshka_text.data import (
     require_known_classes,
 )
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import READS, Batch, HeldOut, Source
+from matryoshka_text.recipe import READS, Batch, HeldOut, ScoreDistill, Source
+from matryoshka_text.recipe.objectives import MOST_CLASSES
 from matryoshka_text.recipe.section import Loc, value_of
 from matryoshka_text.recipe.sources import STREAMS, stream_of
 from matryoshka_text.recipe.wording import dotted, loc_of
@@ -32,8 +33,8 @@ R = TypeVar("R")
 
 def check_data(values: dict[str, Any], findings: Findings) -> None:
     """Record what is wrong with the training data, and with the held-out data beside them."""
-    seed = values.get("seed", 0)
-    seed = seed if isinstance(seed, int) else 0
+    given = values.get("seed", 0)
+    seed = given if type(given) is int and 0 <= given < 2**32 else 0
     sources = [valid(Source, item) for item in items_of(values, "data")]
     parts: list[Part] = []
     for index, source in enumerate(sources):
@@ -45,6 +46,7 @@ def check_data(values: dict[str, Any], findings: Findings) -> None:
         rows = _looked_into(source, key, read, findings)
         if source is not None and rows is not None:
             parts.append(Part(index, source, rows))
+            _check_neighbours(index, source, len(rows.texts), findings)
     _check_vectors(values, sources, findings)
     there = {part.index for part in parts}
     lost = {stream_of(source.kind) if source else None for i, source in enumerate(sources) if i not in there}
@@ -81,6 +83,20 @@ def _stream(stream: str, parts: list[Part], values: dict[str, Any], seed: int, f
     return found
 
 
+def _check_neighbours(index: int, source: Source, texts: int, findings: Findings) -> None:
+    """A problem where a mined source has fewer texts than each is to have neighbours."""
+    if source.neighbours is None or source.neighbours.count < texts:
+        return
+    if texts < 2:
+        findings.problem(("data", index), f"found {texts} text; allowed: at least 2 in a mined source; use more data")
+        return
+    findings.problem(
+        ("data", index, "neighbours", "count"),
+        f"found {source.neighbours.count}; allowed: at most {texts - 1}, the other texts of the source; "
+        "use fewer neighbours, or more data",
+    )
+
+
 def _check_plan(found: Examples, stream: str, batch: Batch, size: int, loc: Loc, seed: int, findings: Findings) -> None:
     groups = found.source if batch.mixing == "by_source" and stream != "text" else None
     try:
@@ -110,11 +126,11 @@ def _objectives(values: dict[str, Any], kind: str) -> list[Any]:
 def _demands(values: dict[str, Any]) -> Demands:
     """What the objectives ask of labels and scores, as far as their sections say it."""
     classes = next((value_of(spec, "classes") for spec in _objectives(values, "classify")), None)
-    limits: Any = next((value_of(spec, "range") or [0.0, 1.0] for spec in _objectives(values, "score_distill")), None)
-    numbers = isinstance(limits, list) and len(limits) == 2 and all(isinstance(one, int | float) for one in limits)
+    # A section that is wrong by itself demands nothing: what follows from it is no fault of the data.
+    scores = next((valid(ScoreDistill, spec) for spec in _objectives(values, "score_distill")), None)
     return Demands(
-        classes=classes if isinstance(classes, int) and classes >= 2 else None,
-        limits=(limits[0], limits[1]) if numbers else None,
+        classes=classes if type(classes) is int and 2 <= classes <= MOST_CLASSES else None,
+        limits=scores.range if scores is not None else None,
         ranked=bool(_objectives(values, "cosent")),
     )
 

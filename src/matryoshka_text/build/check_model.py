@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.build.findings import Findings, items_of, valid
-from matryoshka_text.build.masks import lacks_mask_token
+from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
 from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model, width_of
 from matryoshka_text.errors import ModelError
 from matryoshka_text.recipe import Base
+from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.recipe.section import Loc, value_of
 
@@ -24,7 +25,9 @@ def check_models(values: dict[str, Any], findings: Findings) -> None:
         if path is not None:
             dims = list(log_dims(width)) if values.get("dims") == "log" and width else items_of(values, "dims")
             _check_dims(base, width, values, findings)
-            _check_layers(base, _config(path), values, dims, findings)
+            _check_weights(base, dims, values, findings)
+            _check_layers(base, _config(path), values, findings)
+            _check_dims_of_pairs(base, dims, values, findings)
             _check_mlm(base, path, width, values, dims, findings)
     for index, objective in enumerate(items_of(values, "objectives")):
         teacher = value_of(objective, "teacher")
@@ -54,9 +57,18 @@ def _check_dims(base: Base, width: int | None, values: dict[str, Any], findings:
         )
 
 
-def _check_layers(
-    base: Base, config: Mapping[str, Any], values: dict[str, Any], dims: list[Any], findings: Findings
-) -> None:
+def _check_weights(base: Base, dims: list[Any], values: dict[str, Any], findings: Findings) -> None:
+    """A problem of a list of weights beside the word log, whose dims the schema does not know."""
+    weights = values.get("weights")
+    if values.get("dims") == "log" and dims and isinstance(weights, list) and len(weights) != len(dims):
+        findings.problem(
+            ("weights",),
+            f"found {len(weights)} weights for the {len(dims)} dims {', '.join(map(str, dims))}, which log means for "
+            f"{base.model}; allowed: one a dim, or uniform, low or learned; write {len(dims)} numbers",
+        )
+
+
+def _check_layers(base: Base, config: Mapping[str, Any], values: dict[str, Any], findings: Findings) -> None:
     """Problems of layers that the base has not, or that do not end with its last."""
     depth, layers = _number(config, "num_hidden_layers", "n_layers"), values.get("layers")
     if depth is None or not isinstance(layers, dict):
@@ -70,23 +82,27 @@ def _check_layers(
         )
     pairs = items_of(layers, "pairs")
     if layers.get("kind") == "pairs" and pairs and all(_two_numbers(pair) for pair in pairs):
-        _check_pairs(base, depth, pairs, dims if values.get("dims") == "log" else None, findings)
+        _check_pairs(base, depth, pairs, findings)
 
 
-def _check_pairs(base: Base, depth: int, pairs: list[list[int]], log: list[int] | None, findings: Findings) -> None:
-    """Problems of pairs; that their dims are trained the schema says, unless it takes the base's width to know them."""
-    for index, (layer, dim) in enumerate(pairs):
+def _check_dims_of_pairs(base: Base, dims: list[Any], values: dict[str, Any], findings: Findings) -> None:
+    """Problems of pairs beside the word log; beside a list of dims, the schema tells them."""
+    layers = values.get("layers")
+    if values.get("dims") == "log" and value_of(layers, "kind") == "pairs":
+        kinds = [value_of(objective, "kind") for objective in items_of(values, "objectives")]
+        means = f", which log means for {base.model}"
+        for loc, text in faults_of_pairs(value_of(layers, "pairs"), dims, kinds, means=means):
+            findings.problem(("layers", *loc), text)
+
+
+def _check_pairs(base: Base, depth: int, pairs: list[list[int]], findings: Findings) -> None:
+    """Problems of the pairs' layers."""
+    for index, (layer, _) in enumerate(pairs):
         if layer > depth:
             findings.problem(
                 ("layers", "pairs", index),
                 f"found layer {layer}, and {base.model} has {depth} layers; allowed: 1 to {depth}; "
                 "use lower layers, or another base",
-            )
-        if log is not None and dim not in log:
-            findings.problem(
-                ("layers", "pairs", index),
-                f"found dim {dim}, which is not in dims; allowed: {', '.join(map(str, log))}, which log means for "
-                f"{base.model}; use one of these",
             )
     if pairs[-1][0] < depth:
         findings.problem(
@@ -103,7 +119,7 @@ def _two_numbers(pair: Any) -> bool:
 def _check_mlm(
     base: Base, path: Path, width: int | None, values: dict[str, Any], dims: list[Any], findings: Findings
 ) -> None:
-    """Problems of masked-language modelling with this base: no mask token, a vocabulary matrix that is too narrow."""
+    """Problems of masked-language modelling with this base: no mask token, no tied decoder, too narrow a matrix."""
     for index, objective in enumerate(items_of(values, "objectives")):
         if value_of(objective, "kind") != "mlm":
             continue
@@ -114,6 +130,13 @@ def _check_mlm(
                 "with one; use another base, or remove the objective",
             )
         config = _config(path)
+        if has_own_decoder(config):
+            findings.problem(
+                ("objectives", index, "kind"),
+                f"found mlm, and the config.json of {base.model} has tie_word_embeddings false, a decoder of its own; "
+                "allowed: a decoder that is the vocabulary matrix; set it to true, which drops the other decoder, "
+                "or use another base",
+            )
         hidden, matrix = _number(config, "hidden_size", "dim"), _number(config, "embedding_size")
         if hidden and matrix and matrix < hidden and value_of(objective, "cut") == "hidden":
             findings.problem(

@@ -1,10 +1,11 @@
-"""Whether a saved tokenizer has a mask token, read off its files."""
+"""Whether a saved model can guess masked tokens with its vocabulary matrix, read off its files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["lacks_mask_token"]
+__all__ = ["has_own_decoder", "lacks_mask_token"]
 
 _USUAL = ("[MASK]", "<mask>", "[mask]", "<MASK>")
 
@@ -30,6 +31,14 @@ def lacks_mask_token(path: Path) -> bool:
     known = {entry[0] if isinstance(entry, list) else entry for entry in vocabulary}
     known |= {token.get("content") for token in added if isinstance(token, dict)}
     return not known & set(_USUAL)
+
+
+def has_own_decoder(config: Mapping[str, Any]) -> bool:
+    """Whether a model with this config.json decodes with another matrix than its input embeddings.
+
+    The families are tied where it says nothing.
+    """
+    return config.get("tie_word_embeddings") is False
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from matryoshka_text.objectives import Classify, CoSENT, Distill, InfoNCE, Objec
 from matryoshka_text.objectives.uncertainty import Uncertainty
 from matryoshka_text.recipe import READS, LayerPairs, Recipe
 from matryoshka_text.recipe import Objective as Section
+from matryoshka_text.recipe.nesting import faults_of_pairs
+from matryoshka_text.recipe.wording import dotted
 
 __all__ = [
     "build_adapter",
@@ -53,6 +55,11 @@ def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
 def require_dims(recipe: Recipe, width: int) -> None:
     """`RecipeError` where a dim is above the base's width, or `distill` has no full width to hold on to."""
     dims = recipe.lengths
+    if len(recipe.factors) != len(dims):
+        raise RecipeError(
+            f"weights has {len(recipe.factors)} numbers, but the dims of {recipe.base.model} are {list(dims)}; "
+            f"allowed: one a dim, or uniform, low or learned; write {len(dims)} numbers"
+        )
     for index, dim in enumerate(dims):
         if dim > width:
             raise RecipeError(
@@ -79,14 +86,14 @@ def require_layers(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
                 f"allowed: 1 to {depth - 1}, a layer below the last"
             )
         return
+    kinds = [spec.kind for spec in recipe.objectives]
+    # Where the recipe lists the dims it has been told already; `log` is known only now.
+    for loc, text in faults_of_pairs(recipe.layers.pairs, recipe.lengths, kinds, means=f" (of {base})"):
+        raise RecipeError(f"{dotted(('layers', *loc))}: {text}")
     for index, (layer, dim) in enumerate(recipe.layers.pairs):
         if layer > depth:
             raise RecipeError(
                 f"layers.pairs[{index}] is {[layer, dim]}, but {base} has {depth} layers; allowed: 1 to {depth}"
-            )
-        if dim not in recipe.lengths:
-            raise RecipeError(
-                f"layers.pairs[{index}] is {[layer, dim]}, but {dim} is not in the dims {list(recipe.lengths)}; add it"
             )
     if recipe.layers.pairs[-1][0] != depth:
         raise RecipeError(

@@ -81,7 +81,7 @@ def _task_line(task: "PlannedTask | PlannedText") -> str:
 
     if isinstance(task, PlannedText):
         masking = f"{100 * task.share:g}% masked in sequences of {task.max_length} tokens, seed {task.seed}"
-        most = "dims up to the vocabulary matrix's width"
+        most = "dims up to the decoder's width"
         return (
             f"{task.name}: {task.type}, {task.metric}, {masking}; {most}; data: {task.file} (sha256 {task.data[:12]})"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
 from matryoshka_text.errors import ModelError
@@ -99,6 +99,10 @@ class Masker:
         numbers = words if self._whole_words and words is not None else [None] * len(ids)
         return [self._masked(*each) for each in zip(ids, keys, numbers, strict=True)]
 
+    def maskable(self, ids: Int[np.ndarray, " _"]) -> int:
+        """How many of the ids may be chosen: all but the special ones and the unknown one."""
+        return int(np.count_nonzero(self._is_maskable(ids)))
+
     def chunks(self, masked: Sequence[MaskedSequence], most: int | None) -> list[MaskedChunk]:
         """The sequences in chunks of at most `most`, sorted by length (stable) so that little is padded.
 
@@ -109,10 +113,13 @@ class Masker:
         step = most or max(len(masked), 1)
         return [self._chunk([masked[i] for i in order[at : at + step]]) for at in range(0, len(order), step)]
 
+    def _is_maskable(self, ids: Int[np.ndarray, " _"]) -> Bool[np.ndarray, " _"]:
+        return ~np.isin(ids, self._special)
+
     def _masked(self, ids: np.ndarray, key: tuple[int, ...], words: np.ndarray | None) -> MaskedSequence:
         random = np.random.Generator(np.random.PCG64(list(key)))
         original = np.asarray(ids, dtype=np.int64)
-        maskable = np.flatnonzero(~np.isin(original, self._special))
+        maskable = np.flatnonzero(self._is_maskable(original))
         count = min(max(int(self._share * len(maskable) + 0.5), 1), len(maskable))
         if words is None:
             positions = np.sort(random.permutation(maskable)[:count])

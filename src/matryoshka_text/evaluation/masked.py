@@ -44,14 +44,14 @@ def score_masked(
     settings: Settings,
     on_progress: Callable[[int, int], None],
 ) -> tuple[list[Row], Stage]:
-    """A row for each dim up to the width of the vocabulary matrix, and what they cost."""
+    """A row for each dim up to the decoder's width (the columns of the vocabulary matrix that are read), and costs."""
     started = time.perf_counter()
     texts = read_texts(planned.file)
     loading = time.perf_counter() - started
     width = model.head.width
     asked = _within(dims, width, subject)
     if not asked:
-        note = f"no dim of {', '.join(map(str, dims))} is within the vocabulary matrix's {width}"
+        note = f"no dim of {', '.join(map(str, dims))} is within its decoder's {width}"
         return [], Stage(subject.label, planned.name, loading, 0.0, 0.0, 0, 0, note)
     with first_layers(model.encoder, subject.layers):
         scores = model.scores(
@@ -64,13 +64,13 @@ def score_masked(
             on_progress=on_progress,
         )
     rows = [_row(planned, subject, width, scores, place) for place in range(len(asked))]
-    note = f"dims up to {width}, the width of its vocabulary matrix" if width < subject.width else ""
+    note = f"dims up to {width}, the width of its decoder" if width < subject.width else ""
     total = time.perf_counter() - started
     return rows, Stage(subject.label, planned.name, loading, total - loading, 0.0, len(texts), 0, note)
 
 
 def _within(dims: Sequence[int], width: int, subject: Subject) -> list[int]:
-    """The dims that the vocabulary matrix has, and its own width unless the model counts at one dim alone."""
+    """The dims that the decoder has, and its own width unless the model counts at one dim alone."""
     return sorted({dim for dim in dims if dim <= width} | ({width} if subject.only is None else set()))
 
 

@@ -23,10 +23,14 @@ __all__ = [
     "empty_model",
     "full_model",
     "masked_language_model",
+    "usable_tokens",
 ]
 
 # What the libraries raise for damaged weights and configurations, and for families without the model asked for.
 UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
+
+_UNLIMITED = 10**6
+"""Tokenizers without a limit say so with a number above this."""
 
 
 def called(encoder: MatryoshkaEncoder) -> str:
@@ -39,6 +43,27 @@ def backbone_of(encoder: MatryoshkaEncoder) -> Any:
     if encoder.transformers_model is None:
         raise ModelError(f"{called(encoder)}: holds no transformers model, so no vocabulary; take another base")
     return encoder.transformers_model
+
+
+def usable_tokens(encoder: MatryoshkaEncoder) -> int | None:
+    """The most tokens of a sequence that the encoder's transformers model can read; None where nothing limits them.
+
+    It is the number of its positions, less those that no token gets: in families that count positions from the padding
+    token's id on (RoBERTa, MPNet), that id and one more. sentence-transformers' max_seq_length is a habit of the
+    sentence model and not read. Without positions, the tokenizer's own limit counts.
+    """
+    backbone = backbone_of(encoder)
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    if positions is None or positions < 1:
+        most = getattr(encoder.tokenizer, "model_max_length", _UNLIMITED)
+        return int(most) if most < _UNLIMITED else None
+    # Only a table whose positions begin behind the padding token's has a row for padding. LoRA wraps tables.
+    unused = [
+        int(table.padding_idx) + 1
+        for name, table in backbone.named_modules()
+        if "position_embeddings" in name.split(".") and getattr(table, "padding_idx", None) is not None
+    ]
+    return int(positions) - max(unused, default=0)
 
 
 def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, set[str]]:

@@ -17,7 +17,7 @@ from matryoshka_text.encoder.adapter import merged
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import added_to_folder
-from matryoshka_text.heads.family import FamilyTransform, backbone_of, called, full_model
+from matryoshka_text.heads.family import FamilyTransform, backbone_of, called, full_model, usable_tokens
 from matryoshka_text.heads.vocabulary import SAVED_AS, Cut, VocabularyHead, masked_hidden, vocabulary_matrix
 from matryoshka_text.nested.checks import check_dims
 from matryoshka_text.nested.prefixes import blocks
@@ -68,26 +68,33 @@ class MatryoshkaMaskedLM:
         *,
         max_length: int = 128,
         share: float = 0.15,
+        replace: Sequence[float] = (0.8, 0.1, 0.1),
+        whole_words: bool = False,
+        packing: bool = True,
         seed: int = 0,
         batch_size: int = 32,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> MaskedScores:
-        """Accuracy and loss on masked tokens of the texts, which are packed into sequences of `max_length` tokens.
+        """Accuracy and loss on masked tokens of the texts, packed into sequences of `max_length` tokens, or one each.
 
-        `share` of the tokens is masked as in BERT (80% mask token, 10% random, 10% kept), by a draw that `seed` fixes
-        for every batch size. Dropout is off; torch's random state and the modules' modes are left as they were.
-        `on_progress` hears of sequences done, of how many. `DataError` where the texts have no token that can be
-        masked, `ModelError` for dims above the vocabulary matrix or a tokenizer without a mask token.
+        `share` of the tokens is to be guessed: of those, `replace` become the mask token, a random one, or stay (as in
+        BERT); with `whole_words` all tokens of a word, or none. `seed` fixes the draw for every batch size. Dropout is
+        off; torch's random state and the modules' modes are left as they were. `on_progress` hears of sequences done,
+        of how many. `DataError` where the texts have no token that can be masked; `ModelError` for dims that the head
+        does not have, a `max_length` above what the model can read, a tokenizer without a mask token, or `whole_words`
+        with one that does not know words.
         """
-        checked, masker = self._checked_dims(dims), Masker(self.encoder.tokenizer, share)
+        checked = self._checked_dims(dims)
+        masker = Masker(self.encoder.tokenizer, share, replace, whole_words)
         self._require_length(max_length)
-        packed = pack(texts, self.encoder.tokenizer, max_length=max_length, packing=True)
+        packed = pack(texts, self.encoder.tokenizer, max_length=max_length, packing=packing)
         tally = _Tally(checked)
         with _evaluating(self.encoder, self.head), torch.no_grad():
             matrix = vocabulary_matrix(backbone_of(self.encoder)).float()
             for start in range(0, len(packed), batch_size):
                 part = range(start, min(start + batch_size, len(packed)))
-                masked = masker.mask([packed.ids(i) for i in part], keys=[(seed, i) for i in part])
+                ids, words = [packed.ids(i) for i in part], [packed.words_of(i) for i in part]
+                masked = masker.mask(ids, keys=[(seed, i) for i in part], words=words)
                 for chunk in masker.chunks(masked, None):
                     tally.add(self._rows(chunk), matrix, self.head.bias, chunk.target.to(matrix.device))
                 if on_progress is not None:
@@ -97,7 +104,7 @@ class MatryoshkaMaskedLM:
     def fill(self, text: str, dim: int | None = None, top: int = 5) -> list[list[tuple[str, float]]]:
         """For each mask token in the text, the `top` likeliest tokens and their probabilities, at prefix length `dim`.
 
-        None is the matrix's full width. ValueError where the text has no mask token within the model's length.
+        None is the head's full width. ValueError where the text has no mask token within the model's length.
         """
         (checked,) = self._checked_dims([self.head.width if dim is None else dim])
         tokenizer, matrix = self.encoder.tokenizer, vocabulary_matrix(backbone_of(self.encoder))
@@ -105,15 +112,17 @@ class MatryoshkaMaskedLM:
             raise ModelError(f"{called(self.encoder)}: its tokenizer has no mask token; take another base")
         if not 1 <= top <= len(matrix):
             raise ValueError(f"top is {top}; allowed: 1 to {len(matrix)}, the words of the vocabulary")
-        found = tokenizer([text], truncation=True, max_length=self.encoder.max_seq_length, return_tensors="pt")
+        most = usable_tokens(self.encoder)
+        found = tokenizer([text], truncation=most is not None, max_length=most, return_tensors="pt", verbose=False)
         features = {name: found[name] for name in ("input_ids", "attention_mask")}
+        length = features["input_ids"].numel()
         rows = (features["input_ids"].flatten() == tokenizer.mask_token_id).nonzero().flatten()
         if not len(rows):
             raise ValueError(
-                f"text is {text!r}, without {tokenizer.mask_token} in its first {self.encoder.max_seq_length} tokens; "
+                f"text is {text!r}, without {tokenizer.mask_token} in its first {length} tokens; "
                 f"write {tokenizer.mask_token} where a word is to be found"
             )
-        chunk = MaskedChunk(features, rows, rows, features["input_ids"].numel())
+        chunk = MaskedChunk(features, rows, rows, length)
         with _evaluating(self.encoder, self.head), torch.no_grad():
             logits = self._rows(chunk)[:, :checked] @ matrix[:, :checked].T + self.head.bias
             best = logits.softmax(1).topk(top, dim=1)
@@ -121,6 +130,29 @@ class MatryoshkaMaskedLM:
             [(tokenizer.decode([token]).strip(), share) for token, share in zip(tokens, shares, strict=True)]
             for tokens, shares in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
+
+    def truncated(self, dim: int) -> "MatryoshkaMaskedLM":
+        """A model whose head is cut to `dim`: its `scores` and `fill` at dims up to `dim` are those of this one.
+
+        Only the head becomes smaller: its transform is [dim, dim], and its decoder the first `dim` columns of the
+        vocabulary matrix, read through the tie. The backbone and the embedding matrix stay whole, as the input needs
+        them; `around(encoder.truncated(layers=…), head)` is a model with fewer layers. The encoder is a copy, LoRA
+        merged in, its other heads left out. `ModelError` unless the head's cut is "nested", the one whose prefix does
+        without the tail; ValueError where `dim` is no prefix length of its transform.
+        """
+        head = self.head.truncated(dim)
+        encoder = self.encoder.truncated()
+        encoder.heads = {SAVED_AS: head}
+        return MatryoshkaMaskedLM.around(encoder, head)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the encoder, this head and the other `heads` that the encoder holds; this class opens the folder."""
+        heads = self.encoder.heads
+        self.encoder.heads = {**heads, SAVED_AS: self.head}
+        try:
+            self.encoder.save(str(folder))
+        finally:
+            self.encoder.heads = heads
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer as `AutoModelForMaskedLM` of transformers loads them, the decoder tied.
@@ -130,9 +162,8 @@ class MatryoshkaMaskedLM:
         """
         if not isinstance(self.head.transform, FamilyTransform):
             raise ModelError(
-                f"the cut is {self.head.cut!r}, and transformers has only the family's own head; save the encoder with "
-                f"this head beside it (heads/{SAVED_AS}) and open both with MatryoshkaMaskedLM, or train with cut "
-                "'transform'"
+                f"the cut is {self.head.cut!r}, and transformers has only the family's own head; save it with `save`, "
+                "and open it with MatryoshkaMaskedLM, or train with cut 'transform'"
             )
         encoder = merged(self.encoder)
         model = full_model(encoder, self.head.transform, self.head.bias)
@@ -145,18 +176,21 @@ class MatryoshkaMaskedLM:
         return self.head.rows(masked_hidden(backbone_of(self.encoder), on_device.features, on_device.rows)).float()
 
     def _checked_dims(self, dims: Sequence[int]) -> tuple[int, ...]:
-        if dims and max(dims) > self.head.width:
+        width = self.head.width
+        if dims and max(dims) > width:
+            whole = vocabulary_matrix(backbone_of(self.encoder)).shape[1] == width
+            found = "vocabulary matrix" if whole else "truncated head"
             raise ModelError(
-                f"dims are {list(dims)}, but the vocabulary matrix of {called(self.encoder)} is "
-                f"{self.head.width} wide; allowed: prefix lengths up to {self.head.width}"
+                f"dims are {list(dims)}, but the {found} of {called(self.encoder)} is {width} wide; "
+                f"allowed: prefix lengths up to {width}"
             )
-        return check_dims(dims, self.head.width)
+        return check_dims(dims, width)
 
     def _require_length(self, max_length: int) -> None:
-        most = getattr(backbone_of(self.encoder).config, "max_position_embeddings", max_length)
-        if max_length > most:
+        most = usable_tokens(self.encoder)
+        if most is not None and max_length > most:
             raise ModelError(
-                f"max_length is {max_length}, but {called(self.encoder)} has {most} positions; use at most {most}"
+                f"max_length is {max_length}, but {called(self.encoder)} can read {most} tokens; use at most {most}"
             )
 
 

@@ -26,7 +26,7 @@ class NestedTransform(nn.Module):
     W is block-lower-triangular, and each block is normalised once, by the (biased) mean and variance of the prefix it
     ends. So y[:m_k] is a function of x[:m_k], and a block's values are the same in every longer prefix: the logits at
     m_{k+1} are those at m_k plus one more block's product. That holds at the prefix lengths `dims`; within a block, a
-    coordinate sees the block's whole prefix. Inputs beyond dims[-1] are not read.
+    coordinate sees the block's whole prefix. Inputs beyond dims[-1] are not read: rows may be wider than `inputs`.
     """
 
     mask: Tensor
@@ -51,7 +51,7 @@ class NestedTransform(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "n h"]) -> Float[Tensor, "n e"]:
         """The transformed rows; all prefixes' norms come from one pass over the activations."""
-        active = F.gelu(F.linear(hidden, self.weight * self.mask, self.bias))
+        active = F.gelu(F.linear(hidden[:, : self.inputs], self.weight * self.mask, self.bias))
         # Sums over a prefix lose too much in half precision, and autocast leaves them in it.
         active = active.to(torch.promote_types(active.dtype, torch.float32))
         mean, inverse = self._statistics(active)

@@ -1,5 +1,6 @@
 """The vocabulary-tied masked-language head: logits over the words, from any prefix of a row."""
 
+import copy
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -74,8 +75,9 @@ class VocabularyHead(nn.Module):
       prefix of the decoder's input, and none of the sentence embedding.
     - "nested": the output of `NestedTransform`, whose first m coordinates depend on the first m of the hidden state.
 
-    `width` is the number of the matrix's columns, `dims` the prefix lengths asked for, and `fresh` names the weights of
-    this head that the checkpoint lacked. With "transform", a family whose decoder has no bias keeps it 0 and frozen.
+    `width` is the number of the matrix's columns that are read (all of them, unless the head was `truncated`), `dims`
+    the prefix lengths asked for, and `fresh` names the weights of this head that the checkpoint lacked. With
+    "transform", a family whose decoder has no bias keeps it 0 and frozen.
     """
 
     cut: Cut
@@ -95,11 +97,13 @@ class VocabularyHead(nn.Module):
         A head that was saved with the model (heads/mlm) is taken where its cut, and for "nested" its dims, are those
         asked for. torch's random state is left as it was. `ModelError` where the family has no masked-language model,
         its decoder is not tied, "hidden" meets hidden states of another width than the matrix, or a dim exceeds the
-        matrix; ValueError for dims that do not increase, or that begin with 1 for "nested".
+        matrix, or the tokenizer has an id without a row in it; ValueError for dims that do not increase, or that begin
+        with 1 for "nested".
         """
         name, matrix = called(encoder), vocabulary_matrix(backbone_of(encoder))
         checked = _checked_dims(dims, matrix.shape[1], name)
         _require_cut(cut, backbone_of(encoder).config.hidden_size, matrix.shape[1], name)
+        _require_rows(encoder, len(matrix))
         saved = _saved_beside(encoder, cut, checked)
         if saved is not None:
             return saved
@@ -127,6 +131,25 @@ class VocabularyHead(nn.Module):
         rows: Tensor = self.transform(hidden)
         return rows
 
+    def truncated(self, dim: int) -> "VocabularyHead":
+        """The head of the first `dim` columns of the vocabulary matrix, a copy: its rows are the first `dim` of these.
+
+        `ModelError` unless the cut is "nested"; ValueError where `dim` is no prefix length of its transform.
+        """
+        if not isinstance(self.transform, NestedTransform):
+            why = {
+                "transform": "its transform mixes all coordinates, so that every prefix needs the whole of it",
+                "hidden": "the head has no transform, so that nothing but the encoder could become smaller",
+            }[self.cut]
+            raise ModelError(
+                f"the cut is {self.cut!r}: {why}; give dim to fill and scores, which read a prefix of any head, or "
+                "train with cut 'nested'"
+            )
+        transform = copy.deepcopy(self.transform) if dim == self.width else self.transform.truncated(dim)
+        bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
+        dims = tuple(one for one in self.dims if one <= dim)
+        return VocabularyHead(self.cut, dims, transform, bias, dim, list(self.fresh)).train(self.training)
+
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors, without the vocabulary matrix, which the encoder saves."""
         config = {
@@ -144,18 +167,21 @@ class VocabularyHead(nn.Module):
     def load(cls, folder: Path, encoder: MatryoshkaEncoder) -> "VocabularyHead":
         """The head saved in `folder`, on the vocabulary matrix of the encoder it was saved with.
 
-        `ModelError` where it is damaged, of a later version, or made for another vocabulary or width.
+        A "nested" head may read fewer columns than the matrix has. `ModelError` where it is damaged, of a later
+        version, or made for another vocabulary or width, or the tokenizer has an id without a row in the matrix.
         """
         cut, dims, saved = _read_config(folder)
         matrix = vocabulary_matrix(backbone_of(encoder))
-        if saved != tuple(matrix.shape):
+        _require_rows(encoder, len(matrix))
+        narrow = cut == "nested" and saved[1] < matrix.shape[1]
+        if saved[0] != len(matrix) or (saved[1] != matrix.shape[1] and not narrow):
             raise ModelError(
                 f"{folder}: a head for a vocabulary of {saved[0]} words and width {saved[1]}, but the matrix of "
                 f"{called(encoder)} has {matrix.shape[0]} words and width {matrix.shape[1]}; "
                 "open it with the model it was saved with"
             )
         try:
-            head = _taken_from(empty_model(encoder), cut, dims, set(), 0)
+            head = _taken_from(empty_model(encoder), cut, dims, set(), 0, width=saved[1])
             head.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
         except UNREADABLE as error:
             raise ModelError(f"{folder}: cannot be opened: {type(error).__name__}: {error}") from error
@@ -172,6 +198,17 @@ def _checked_dims(dims: Sequence[int], width: int, name: str) -> tuple[int, ...]
     return check_dims(dims, width)
 
 
+def _require_rows(encoder: MatryoshkaEncoder, rows: int) -> None:
+    """`ModelError` where a word of the tokenizer has no row in the vocabulary matrix, and so could not be read."""
+    highest = max(encoder.tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ModelError(
+            f"{called(encoder)}: its tokenizer has ids up to {highest}, but its vocabulary matrix only {rows} rows; "
+            "give the model the tokenizer it was trained with, or enlarge the matrix (resize_token_embeddings of "
+            "transformers) and save it so"
+        )
+
+
 def _require_cut(cut: str, hidden: int, width: int, name: str) -> None:
     if cut not in get_args(Cut):
         raise ModelError(f"cut is {cut!r}; allowed: {', '.join(get_args(Cut))}")
@@ -182,9 +219,12 @@ def _require_cut(cut: str, hidden: int, width: int, name: str) -> None:
         )
 
 
-def _taken_from(model: Any, cut: Cut, dims: tuple[int, ...], missing: set[str], seed: int) -> VocabularyHead:
-    """The head of a whole masked-language model; the model is taken apart."""
+def _taken_from(
+    model: Any, cut: Cut, dims: tuple[int, ...], missing: set[str], seed: int, width: int | None = None
+) -> VocabularyHead:
+    """The head of a whole masked-language model, `width` columns wide (None: all); the model is taken apart."""
     decoder, matrix = model.get_output_embeddings(), model.get_input_embeddings().weight
+    width = width or matrix.shape[1]
     named = list(model.named_parameters(remove_duplicate=False))
     has_bias = getattr(decoder, "bias", None) is not None
     homes = sorted(name for name, parameter in named if has_bias and parameter is decoder.bias)
@@ -198,11 +238,13 @@ def _taken_from(model: Any, cut: Cut, dims: tuple[int, ...], missing: set[str], 
         transform = FamilyTransform(model)
     elif cut == "nested":
         # The loss reads no further than dims; the matrix is wider, and its row has to be as wide.
-        ends = dims if dims[-1] == matrix.shape[1] else (*dims, matrix.shape[1])
-        transform = NestedTransform(model.config.hidden_size, ends, seed=seed)
+        ends = dims if dims[-1] == width else (*dims, width)
+        inputs = model.config.hidden_size
+        # As NestedTransform.truncated leaves it.
+        transform = NestedTransform(inputs if width == matrix.shape[1] else min(inputs, width), ends, seed=seed)
     # Exported, a bias that the family's decoder does not have would be lost.
     bias = nn.Parameter(values.detach(), requires_grad=cut != "transform" or has_bias)
-    return VocabularyHead(cut, dims, transform, bias, matrix.shape[1], fresh)
+    return VocabularyHead(cut, dims, transform, bias, width, fresh)
 
 
 def _saved_beside(encoder: MatryoshkaEncoder, cut: str, dims: tuple[int, ...]) -> VocabularyHead | None:

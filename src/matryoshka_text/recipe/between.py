@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.objectives import READS
 from matryoshka_text.recipe.section import Fault, value_of
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import STREAMS, stream_of
+from matryoshka_text.recipe.wording import shown
 
 __all__ = ["faults_between"]
 
@@ -27,6 +29,8 @@ def faults_between(found: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _number_of_weights(lengths, found.get("weights"))
     yield from repeated_names("data", found.get("data"))
     yield from _repeated_kinds(found.get("objectives"))
+    yield from _two_batches(found.get("objectives"))
+    yield from _without_a_teacher(found.get("objectives"))
     if found.get("data") and found.get("objectives"):
         yield from _streams(found["data"], found["objectives"])
         yield from _shares(found["data"], found.get("stream_shares"))
@@ -69,12 +73,45 @@ def _repeated_kinds(objectives: Any) -> Iterator[Fault]:
         seen.setdefault(kind, index)
 
 
+def _two_batches(objectives: Any) -> Iterator[Fault]:
+    """Objectives that read the same batches and want them of different sizes."""
+    seen: dict[str, tuple[int, Any]] = {}
+    for index, kind in _kinds(objectives, _OWN_BATCH):
+        size = value_of(objectives[index], "batch")
+        if size is not None and type(size) is not int:
+            continue
+        other, before = seen.setdefault(READS[kind], (index, size))
+        if before != size:
+            both = before if size is None else size
+            yield (
+                ("objectives", index, "batch"),
+                f"found {shown(size)}, and objectives[{other}], which reads the same batches, has {shown(before)}; "
+                f"allowed: one size for both; write `batch: {both}` in both, or leave it out in both",
+            )
+
+
+def _without_a_teacher(objectives: Any) -> Iterator[Fault]:
+    """The fault of `self_distill` where nothing else trains."""
+    kinds = _kinds(objectives, READS)
+    own = [index for index, kind in kinds if kind == "self_distill"]
+    if not own or len(kinds) < len(objectives):
+        return
+    if len(own) == len(kinds):
+        yield (
+            ("objectives", own[0], "kind"),
+            "found self_distill alone, which moves no full width; allowed: beside another objective; "
+            "add info_nce or distill",
+        )
+
+
 def _kinds(sections: Any, allowed: Any) -> list[tuple[int, str]]:
     """The place and kind of every section whose kind is known."""
     kinds = [(index, value_of(section, "kind")) for index, section in enumerate(sections or ())]
     return [(index, kind) for index, kind in kinds if isinstance(kind, str) and kind in allowed]
 
 
+# Objectives with a batch of their own.
+_OWN_BATCH = ("mlm", "classify", "cosent", "score_distill")
 _SOURCE_KINDS = ("pairs", "triplets", "nli", "mined", "text", "labelled", "scored")
 
 
@@ -141,14 +178,19 @@ def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fau
             "found layers, but no objective that compares sentences; allowed: beside info_nce, distill, self_distill, "
             "cosent or score_distill; add one, or remove layers",
         )
-    pairs = value_of(layers, "pairs")
-    for index, pair in enumerate(pairs if isinstance(pairs, list | tuple) else ()):
-        dim = pair[1] if isinstance(pair, list | tuple) and len(pair) == 2 else None
-        if lengths and isinstance(dim, int) and dim not in lengths:
-            yield (
-                ("layers", "pairs", index),
-                f"found dim {dim}, which is not in dims; allowed: {', '.join(map(str, lengths))}; add it to the dims",
-            )
+    if value_of(layers, "kind") != "pairs":
+        return
+    kinds = [value_of(objective, "kind") for objective in found.get("objectives") or ()]
+    for loc, text in faults_of_pairs(value_of(layers, "pairs"), lengths, kinds):
+        # The kind comes before the keys, as in the places that pydantic gives; here the two have one name.
+        yield ("layers", "pairs", *loc), text
+    drawn = found.get("dims_per_step")
+    if drawn in ("nested_dropout", "one_and_full"):
+        yield (
+            ("dims_per_step",),
+            f"found {drawn} beside layers of kind pairs; allowed: all, since the pairs say which dim each layer is "
+            "read at; leave it out",
+        )
 
 
 def _patience(found: Mapping[str, Any]) -> Iterator[Fault]:

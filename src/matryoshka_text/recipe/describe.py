@@ -26,6 +26,8 @@ class Spot:
     annotation: Type
     field: FieldInfo | None
     parent: Type
+    whole: Type = None
+    """Where the annotation is one branch of a key that takes a preset or a list: both."""
 
 
 def locate(schema: type[Section], loc: Loc) -> Spot:
@@ -43,7 +45,8 @@ def allowed(annotation: Type, field: FieldInfo | None = None) -> str:
     inner, metadata = _bare(annotation)
     options = [option for option in branches(inner) if option is not type(None)]
     metadata = [*metadata, *(field.metadata if field else [])]
-    words = " or ".join(_one(option, metadata) for option in options)
+    each = [_one(option, metadata) for option in options]
+    words = (", or " if any(" or " in one for one in each[:-1]) else " or ").join(each)
     if not _nullable(annotation):
         return words
     return (words.replace(" or ", ", ") if origin(options[0]) is Literal else words) + " or null"
@@ -84,7 +87,8 @@ def _step(spot: Spot, part: int | str) -> Spot:
         wanted = Literal if part == "preset" else tuple
         # As it was written, with its Annotated: its bounds are there.
         written = get_args(_bare(spot.annotation)[0])
-        return Spot(spot.path, next(o for o in written if origin(_bare(o)[0]) is wanted), spot.field, spot.parent)
+        branch = next(o for o in written if origin(_bare(o)[0]) is wanted)
+        return Spot(spot.path, branch, spot.field, spot.parent, whole=spot.annotation)
     if len(sections) > 1:
         chosen = [s for s in sections if part in get_args(s.model_fields["kind"].annotation)]
         return (

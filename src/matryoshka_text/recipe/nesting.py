@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from matryoshka_text.recipe.section import Fault, Real, Section, Whole
 
-__all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "preset_or_list", "weights_of"]
+__all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "faults_of_pairs", "preset_or_list", "weights_of"]
 
 
 def preset_or_list(value: Any) -> str:
@@ -51,7 +51,7 @@ class RandomLayer(Section):
     kl_weight: Real = Field(
         default=1.0,
         ge=0,
-        description="factor of the KL divergence from the last layer's similarities (0: none)",
+        description="factor of the KL divergence from the last layer, alike at every dim (0: none)",
     )
 
 
@@ -61,7 +61,8 @@ class LayerPairs(Section):
     kind: Literal["pairs"] = Field(description="the same layers and dims in each step")
     pairs: tuple[tuple[Annotated[Whole, Field(ge=1)], Annotated[Whole, Field(ge=1)]], ...] = Field(
         min_length=2,
-        description="[layer, dim], both increasing; the last is the full model",
+        description="[layer, dim], both increasing; the last is the full model: the last layer and the largest of "
+        "dims. Every dim is in a pair, unless mlm or classify reads it too",
         json_schema_extra={
             "allowed": "a list of pairs [layer, dim], both increasing",
             "example": [[2, 32], [4, 64], [6, 128], [8, 256], [10, 512], [12, 768]],
@@ -71,7 +72,7 @@ class LayerPairs(Section):
     kl_weight: Real = Field(
         default=1.0,
         ge=0,
-        description="factor of the KL divergence from the last pair's similarities (0: none)",
+        description="factor of the KL divergence from the last pair, alike at every dim (0: none)",
     )
 
     @classmethod
@@ -89,3 +90,45 @@ class LayerPairs(Section):
 
 
 Layers = Annotated[RandomLayer | LayerPairs, Field(discriminator="kind")]
+
+# Those that read pairs or scored sentences do so at the dims of the pairs alone.
+_AT_PAIRS = ("info_nce", "distill", "self_distill", "cosent", "score_distill")
+
+
+def faults_of_pairs(pairs: Any, dims: Any, kinds: Sequence[Any], *, means: str = "") -> Iterator[Fault]:
+    """Faults of a `LayerPairs` beside `dims`: other dims, a last pair that is not the full width, dims in no pair.
+
+    `kinds` are those of the objectives; one that reads no layers reads every dim. `means` says why the dims are these,
+    where the recipe does not list them. Nothing where pairs or dims are wrong by themselves.
+    """
+    if not (_increasing(dims) and isinstance(pairs, list | tuple) and pairs and all(map(_is_pair, pairs))):
+        return
+    listed = f"{', '.join(map(str, dims))}{means}"
+    for index, (_, dim) in enumerate(pairs):
+        if dim not in dims:
+            way_out = "use one of these" if means else "add it to the dims"
+            yield ("pairs", index), f"found dim {dim}, which is not in dims; allowed: {listed}; {way_out}"
+    read = {dim for _, dim in pairs}
+    last = pairs[-1][1]
+    if last in dims and last != dims[-1]:
+        yield (
+            ("pairs", len(pairs) - 1),
+            f"found dim {last} in the last pair; allowed: {dims[-1]}, the largest of dims{means}, since the last pair "
+            f"is the full model; write {dims[-1]} there, or add a pair of the last layer and {dims[-1]}",
+        )
+    unread = [str(dim) for dim in dims[:-1] if dim not in read]
+    if unread and all(kind in _AT_PAIRS for kind in kinds):
+        yield (
+            ("pairs",),
+            f"found no pair at {', '.join(unread)} of dims; allowed: a pair for each of {listed}, since no objective "
+            f"beside (mlm, classify) reads it; add pairs, or {'list the dims' if means else 'shorten dims'}",
+        )
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(type(one) is int for one in pair)
+
+
+def _increasing(dims: Any) -> bool:
+    whole = isinstance(dims, list | tuple) and bool(dims) and all(type(dim) is int for dim in dims)
+    return whole and all(before < dim for before, dim in pairwise(dims))

@@ -8,6 +8,7 @@ from pydantic import Field
 from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole
 
 __all__ = [
+    "MOST_CLASSES",
     "READS",
     "Classify",
     "CoSENT",
@@ -29,6 +30,7 @@ READS: Mapping[str, str] = {
     "cosent": "scored",
     "score_distill": "scored",
 }
+MOST_CLASSES = 1_000_000
 _WEIGHT = "factor of this objective in the sum of all"
 _BATCH = "rows of this objective's own global batch, over all processes (null: batch.size)"
 
@@ -128,6 +130,7 @@ class Classify(Section):
     classes: Whole | None = Field(
         default=None,
         ge=2,
+        le=MOST_CLASSES,
         description="labels are whole numbers from 0 to classes - 1 (null: the labels found in the data)",
     )
     scale: Real = Field(default=20.0, gt=0, description="multiplies the unit-length sentence vector; no unit")

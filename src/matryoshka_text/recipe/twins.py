@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.recipe.objectives import READS
 from matryoshka_text.recipe.schema import Recipe
+from matryoshka_text.recipe.sections import StreamShares
+from matryoshka_text.recipe.sources import STREAMS, stream_of
 
-__all__ = ["Twin", "require_teachable", "twins_of"]
+__all__ = ["Twin", "twins_of"]
 
 Twin = Literal["ff", "plain"]
 
@@ -18,23 +20,13 @@ def twins_of(recipe: Recipe, *, width: int, more: Sequence[Twin] = ()) -> Iterat
     alone, what fine-tuning without Matryoshka gives. Neither has layers; data, steps, seed and all else are the same.
     """
     asked = {*recipe.twins, *more}
-    if asked:
-        require_teachable(recipe)
     dims = recipe.widths(width).lengths
     if "plain" in asked:
-        yield "plain", _at(recipe, "plain", width)
+        # A vocabulary matrix may be narrower than the vectors: its own full width is the recipe's last dim.
+        yield "plain", _at(recipe, "plain", dims[-1] if recipe.objective("mlm") is not None else width)
     if "ff" in asked:
         for dim in dims:
             yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim)
-
-
-def require_teachable(recipe: Recipe) -> None:
-    """`RecipeError` where a model of one dim would have no objective left."""
-    if all(spec.kind == "self_distill" for spec in recipe.objectives):
-        raise RecipeError(
-            "twins: found self_distill alone, which has nothing to teach to a model of one dim; allowed: twins beside "
-            "another objective; add one, or ask for no twins"
-        )
 
 
 def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
@@ -43,6 +35,7 @@ def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
     # A head for one dim is a matrix of that many columns, whichever kind it is of.
     single = {"head": "mrl"}
     objectives = tuple(spec.model_copy(update=single) if spec.kind == "classify" else spec for spec in kept)
+    read = {READS[spec.kind] for spec in objectives}
     return recipe.model_copy(
         update={
             "name": f"{recipe.name}-{twin}",
@@ -52,5 +45,14 @@ def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
             "layers": None,
             "twins": (),
             "objectives": objectives,
+            "data": tuple(source for source in recipe.data if stream_of(source.kind) in read),
+            "stream_shares": _shares(recipe, read),
         }
     )
+
+
+def _shares(recipe: Recipe, read: set[str]) -> StreamShares | None:
+    """The shares of the streams that are still read."""
+    if recipe.stream_shares is None or len(read) < 2:
+        return None
+    return recipe.stream_shares.model_copy(update={stream: None for stream in STREAMS if stream not in read})

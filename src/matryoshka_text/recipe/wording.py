@@ -62,7 +62,9 @@ def _wording(detail: ErrorDetails, spot: Spot) -> str:
         return f"found nothing; allowed: {allowed(spot.annotation, spot.field)}; {_example(spot)}"
     if kind.startswith("union_tag"):
         return _unknown_kind(detail["input"], spot)
-    return f"found {shown(detail['input'])}; allowed: {_allowed_at(spot)}; {_way_out(spot)}"
+    # A list that is too short is a list: the presets are no part of that fault.
+    words = _allowed_at(spot) if spot.whole is None or kind == "too_short" else allowed(spot.whole, spot.field)
+    return f"found {shown(detail['input'])}; allowed: {words}; {_way_out(spot)}"
 
 
 def _unknown_key(key: str, spot: Spot) -> str:
@@ -73,9 +75,10 @@ def _unknown_key(key: str, spot: Spot) -> str:
 
 
 def _unknown_kind(found: Any, spot: Spot) -> str:
-    kinds = [str(kind) for option in branches(spot.annotation) for kind in _kinds(option)]
+    options = branches(spot.annotation)
+    kinds = [str(kind) for option in options if option is not type(None) for kind in _kinds(option)]
     has = shown(found["kind"]) if isinstance(found, dict) and "kind" in found else "no kind"
-    listed = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+    listed = f"{', '.join(kinds[:-1])} or {kinds[-1]}{', or null' if type(None) in options else ''}"
     return f"found {has}; allowed: kind {listed}; write `kind: {kinds[0]}`"
 
 

@@ -38,7 +38,7 @@ def held_out_scores(
     """Scores of the model as it stands, in float32 and without dropout; training's random state is left untouched.
 
     Spearman correlation for sts, reciprocal rank for pairs, accuracy for labelled sets, and accuracy on the masked
-    tokens for text, masked as `masking` says, always alike.
+    tokens for text: packed and masked as `masking` says, with seed 0, so that every evaluation guesses the same tokens.
     """
     state = torch.get_rng_state()
     was_training = trained.training
@@ -53,7 +53,16 @@ def _scores(trained: Trained, held: HeldOutRows, dims: Sequence[int], masking: M
     if held.kind == "text":
         assert trained.vocabulary is not None and masking is not None
         model = MatryoshkaMaskedLM.around(trained.encoder, trained.vocabulary)
-        return list(model.scores(held.first, dims, max_length=masking.max_length, share=masking.share).accuracy)
+        scores = model.scores(
+            held.first,
+            dims,
+            max_length=masking.max_length,
+            share=masking.share,
+            replace=masking.replace,
+            whole_words=masking.whole_words,
+            packing=masking.packing,
+        )
+        return list(scores.accuracy)
     vectors = trained.encoder.encode([*held.first, *held.second], batch_size=64, show_progress_bar=False)
     first, second = vectors[: len(held.first)], vectors[len(held.first) :]
     if held.kind == "labelled":

@@ -1,5 +1,6 @@
 """The run's model folder: plain sentence-transformers format, with a card that says where it came from."""
 
+import logging
 from pathlib import Path
 
 from matryoshka_text import __version__
@@ -8,6 +9,8 @@ from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Recipe
 
 __all__ = ["export"]
+
+log = logging.getLogger(__name__)
 
 _CARD = """---
 library_name: sentence-transformers
@@ -39,6 +42,9 @@ def export(trained: Trained, recipe: Recipe, path: Path) -> None:
     """Write the model to `path`, its heads in it, whole or not at all; LoRA matrices are merged into the weights."""
     model = merged(trained.encoder).eval()
     model.heads = trained.heads()
+    if not model.heads and model.resolved is not None and (model.resolved.path / "heads").is_dir():
+        log.info("%s: its heads, fitted to it as it was, are left out of the trained model", model.resolved.name)
+        model.resolved = None  # where they would be copied from
     # Otherwise the base's own card, scores and all, would be saved as this model's.
     model._model_card_text = _CARD.format(
         base=recipe.base.model,

@@ -1,7 +1,7 @@
 """Everything a run needs, read and checked before its folder is made: data, batches, model, heads."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from accelerate import Accelerator
@@ -20,8 +20,9 @@ from matryoshka_text.data import (
 from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import PackedTexts, pack
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
+from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.recipe import READS, Recipe
@@ -53,7 +54,7 @@ class Inputs:
             sequences = f" in {len(packed):,} sequences" if packed is not None else ""
             yield (
                 f"{len(examples):,} rows of {', '.join(examples.names)}{sequences}; {len(plan):,} batches of "
-                f"{batch_size(self.recipe, name)} an epoch, {plan.left_over:,} rows left over"
+                f"{batch_size(self.recipe, name)[0]} an epoch, {plan.left_over:,} rows left over"
             )
 
     def head_sizes(self) -> dict[str, dict[str, int]]:
@@ -85,10 +86,12 @@ def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, 
     spelled = recipe.widths(encoder.width)
     streams = streams_of(recipe, _mined(recipe, found, encoder, folder, accelerator, store=store))
     _require_vectors(recipe, streams)
+    masking = _masking(recipe, streams, encoder)
     for held in held_out:
         if held.kind == "labelled":
             require_known_classes(held, streams["labelled"].seen_classes)
-    masking = _masking(recipe, streams, encoder)
+        elif held.kind == "text" and masking is not None:
+            _packed(recipe, encoder, masking[1], held.first, held.table)
     packed = masking[0] if masking else None
     plans = {
         name: StreamPlan.of(spelled, name, examples, packed if name == "text" else None)
@@ -144,14 +147,38 @@ def _masking(
     if spec is None:
         return None
     masker = Masker(encoder.tokenizer, share=spec.share, replace=spec.replace, whole_words=spec.whole_words)
-    longest = min(spec.max_length, encoder.max_seq_length or spec.max_length)
-    packed = pack(streams["text"].columns[0], encoder.tokenizer, max_length=longest, packing=spec.packing)
+    most, place = usable_tokens(encoder), recipe.objectives.index(spec)
+    if most is not None and spec.max_length > most:
+        raise RecipeError(
+            f"objectives[{place}].max_length: found {spec.max_length}; allowed: at most {most}, "
+            f"the tokens that {recipe.base.model} can read; write `max_length: {most}`"
+        )
+    texts = streams["text"]
+    packed = _packed(recipe, encoder, masker, texts.columns[0], ", ".join(texts.labels))
     if spec.whole_words and packed.words is None:
         raise RecipeError(
             f"objectives: mlm has whole_words: true, but {recipe.base.model} has no fast tokenizer (tokenizer.json), "
             "which alone knows the words; write whole_words: false, or take another base"
         )
     return packed, masker
+
+
+def _packed(
+    recipe: Recipe, encoder: MatryoshkaEncoder, masker: Masker, texts: Sequence[str], place: str
+) -> PackedTexts:
+    """The texts as token sequences; `DataError` at `place` where no token of them can be masked."""
+    spec = recipe.objective("mlm")
+    try:
+        packed = pack(texts, encoder.tokenizer, max_length=spec.max_length, packing=spec.packing)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
+    if not masker.maskable(packed.flat):
+        raise DataError(
+            f"{place}: none of the {len(packed.flat):,} tokens of its {len(texts):,} texts can be masked: to the "
+            f"tokenizer of {recipe.base.model} all are special or unknown; give text in a language that it knows, or "
+            "take another base"
+        )
+    return packed
 
 
 def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 
 from matryoshka_text.build.optimizer import build_optimizer, learning_rates
@@ -16,8 +16,7 @@ from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
-from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
-from matryoshka_text.recipe.twins import require_teachable
+from matryoshka_text.recipe import READS, Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
@@ -62,14 +61,15 @@ def train(
     wherever that can be known.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
-    if recipe.twins or twins:
-        require_teachable(recipe)
     folder = RunFolder.of(recipe, Path(out) if out is not None else None)
-    run = _trained(recipe, folder, resume=resume, dry_run=dry_run)
-    summaries = [run.summary]
-    for name, twin in twins_of(recipe, width=run.width, more=twins):
-        home = RunFolder(folder.twins / name)
-        summaries.append(f"twin {name}\n" + _trained(twin, home, resume=resume, dry_run=dry_run).summary)
+    try:
+        run = _trained(recipe, folder, resume=resume, dry_run=dry_run)
+        summaries = [run.summary]
+        for name, twin in twins_of(recipe, width=run.width, more=twins):
+            home = RunFolder(folder.twins / name)
+            summaries.append(f"twin {name}\n" + _trained(twin, home, resume=resume, dry_run=dry_run).summary)
+    finally:
+        PartialState().destroy_process_group()
     return replace(run, summary="\n".join(summaries))
 
 
@@ -174,10 +174,11 @@ class _Job:
 
 def _prepare(recipe: Recipe, folder: RunFolder, *, dry_run: bool) -> _Job:
     accelerator = _accelerator(recipe, folder)
-    for stream in ("pairs", "text", "labelled", "scored"):
-        if (size := batch_size(recipe, stream)) % accelerator.num_processes:
+    for stream in dict.fromkeys(READS[spec.kind] for spec in recipe.objectives):
+        size, key = batch_size(recipe, stream)
+        if size % accelerator.num_processes:
             raise RecipeError(
-                f"batch.size is {size}, which {accelerator.num_processes} processes cannot share evenly; "
+                f"{key} is {size}, which {accelerator.num_processes} processes cannot share evenly; "
                 f"allowed: multiples of {accelerator.num_processes}"
             )
     inputs = read_inputs(recipe, folder, accelerator, store=not dry_run)

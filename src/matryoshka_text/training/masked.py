@@ -86,11 +86,14 @@ class MaskedStream:
         seed = seed_of(self.recipe.seed, step, self.processes.index, self.place)
         torch.manual_seed(chunk_seed(seed, index))
         backbone = backbone_of(self.encoder)
+        matrix = vocabulary_matrix(backbone)
+        if self.head.width < matrix.shape[1]:
+            matrix = matrix[:, : self.head.width]
         with self.processes.autocast():
             rows = self.head.rows(masked_hidden(backbone, chunk.features, chunk.rows))
         return nested_cross_entropy(
             rows.float(),
-            vocabulary_matrix(backbone),
+            matrix,
             chunk.target,
             nesting.dims,
             weights=nesting.weights,

@@ -23,6 +23,7 @@ class Nestings:
         """For the recipe's dims, factors and draws."""
         self.dims, self.factors, self.how, self.seed = recipe.lengths, recipe.factors, recipe.dims_per_step, recipe.seed
         self.learned = learned
+        assert len(self.dims) == len(self.factors)
 
     def at(
         self, step: int, objective: str, device: torch.device, within: Sequence[int] | None = None
@@ -41,6 +42,11 @@ class Nestings:
             added = (factors.to(plus.device) * plus).sum()
             factors = factors.to(learned.device) * learned
         return Nesting(tuple(self.dims[i] for i in places), factors.to(device)), added.to(device)
+
+    def unweighted(self, step: int, device: torch.device, within: Sequence[int] | None = None) -> Nesting:
+        """The prefixes of `step`, their factors making up for the draw alone."""
+        places, boosts = self._drawn(step, [i for i, dim in enumerate(self.dims) if within is None or dim in within])
+        return Nesting(tuple(self.dims[i] for i in places), torch.tensor(boosts, device=device))
 
     def _drawn(self, step: int, allowed: list[int]) -> tuple[list[int], list[float]]:
         count = len(allowed)

@@ -16,10 +16,13 @@ __all__ = ["StreamPlan", "batch_size", "batches_from"]
 _STREAM = 3
 
 
-def batch_size(recipe: Recipe, stream: str) -> int:
-    """Rows of a global batch of `stream`: its objective's own, or the recipe's."""
-    own = [getattr(spec, "batch", None) for spec in recipe.objectives if READS[spec.kind] == stream]
-    return max([size for size in own if size is not None], default=recipe.batch.size)
+def batch_size(recipe: Recipe, stream: str) -> tuple[int, str]:
+    """Rows of a global batch of `stream`, its objective's own or the recipe's, and the key that says so."""
+    for place, spec in enumerate(recipe.objectives):
+        own = getattr(spec, "batch", None)
+        if READS[spec.kind] == stream and own is not None:
+            return own, f"objectives[{place}].batch"
+    return recipe.batch.size, "batch.size"
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,21 @@ class StreamPlan:
 
 
 def _epoch(recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts | None, epoch: int) -> BatchPlan:
-    size = batch_size(recipe, stream)
+    size, key = batch_size(recipe, stream)
+    bucket = recipe.batch.bucket
     if packed is not None:
-        return plan_rows(np.diff(packed.starts), size=size, seed=recipe.seed, epoch=epoch, bucket=recipe.batch.bucket)
+        return plan_rows(np.diff(packed.starts), size=size, seed=recipe.seed, epoch=epoch, bucket=bucket, key=key)
     return plan_batches(
         examples.columns,
         size=size,
         seed=recipe.seed,
         epoch=epoch,
-        bucket=recipe.batch.bucket,
+        bucket=bucket,
         groups=examples.source if recipe.batch.mixing == "by_source" else None,
         # About eight characters a token are an upper bound for English; beyond max_length all texts cost the same.
         longest=8 * recipe.batch.max_length,
         distinct=stream == "pairs",
+        key=key,
     )
 
 

@@ -77,8 +77,12 @@ class Run:
         finally:
             if self._metrics is not None:
                 self._metrics.close()
-            self.accelerator.end_training()
+            # Not end_training: that would take the process group from the twins that are trained next.
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
         self._export()
+        # Whoever looks at the folder next, in whichever process, finds the run ended.
+        self.accelerator.wait_for_everyone()
         return self._summary(time.perf_counter() - start)
 
     def _go_back(self) -> None:

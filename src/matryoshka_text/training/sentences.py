@@ -134,14 +134,17 @@ class SentenceStream:
             at_layer = replace(batch, student=student[place])
             factor = self.layers.factor(layer, len(layers))
             for objective in self.objectives:
+                # Below the last layer the KL term teaches, and a layer's own full width would be no teacher.
+                if not last and objective.name == "self_distill":
+                    continue
                 nesting, added = self.nestings.at(step, objective.name, student.device, self.layers.lengths(layer))
                 loss = objective(at_layer, nesting)
                 total = total + factor * objective.weight * (loss.total + added / self.processes.count)
                 found[objective.name if last else f"{objective.name}@{layer}"] = (nesting, loss.per_dim)
             if not last and self.layers.kl_weight:
                 # The last layer at full width is what the others are drawn to; it is not moved by it.
-                plain = replace(nesting, weights=None)
-                loss = distilled(at_layer, student[-1].detach(), plain, _LAYER_TEMPERATURE, pair_weight=0.0)
+                nesting = self.nestings.unweighted(step, student.device, self.layers.lengths(layer))
+                loss = distilled(at_layer, student[-1].detach(), nesting, _LAYER_TEMPERATURE, pair_weight=0.0)
                 total = total + self.layers.kl_weight / (len(layers) - 1) * loss.total
                 found[f"layers_{self.name}@{layer}"] = (nesting, loss.per_dim)
         summed = iter(self.processes.summed(torch.cat([values for _, values in found.values()]).float()).tolist())
