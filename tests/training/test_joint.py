@@ -307,6 +307,22 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
             r"dims are \[1, 32\], and objective mlm with cut nested",
         ),
         ({"objectives": [{"kind": "self_distill"}]}, r"found self_distill alone"),
+        (
+            {
+                "objectives": [{"kind": "info_nce"}, {"kind": "self_distill"}],
+                "dims": [16, 32],
+                "layers": {"kind": "pairs", "pairs": [[1, 16], [2, 32]]},
+            },
+            r"objectives\[1\]\.kind: found self_distill beside layers of kind pairs",
+        ),
+        (
+            {
+                "data": ["pairs", "text"],
+                "objectives": [{"kind": "self_distill"}, {"kind": "mlm", "max_length": 16}],
+                "layers": {"kind": "random"},
+            },
+            r"layers: found layers, but no objective that trains layers below the last",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_told_before_anything_is_written(
@@ -353,6 +369,7 @@ def test_a_class_of_the_held_out_split_alone_is_told(
 def test_twins_share_everything_but_the_dims(write_recipe: Write, tmp_path: Path) -> None:
     path = write_recipe(dims=[8, 32], stopping={"steps": 3}, twins=["ff"])
     run = train(path, out=tmp_path / "run", twins=["plain"])
+    assert run.steps == 3
     homes = sorted(home.name for home in (run.folder / "twins").iterdir())
     assert homes == ["ff-32", "ff-8", "plain"]
     for name, dims in (("ff-8", (8,)), ("ff-32", (32,)), ("plain", (32,))):
@@ -380,10 +397,27 @@ def test_a_twin_leaves_out_what_nothing_reads_any_more(
     run = train(path, out=tmp_path / "run")
     names = {name for line in _metrics(run.folder / "twins" / "ff-8") for name in line["per_dim"]}
     assert names == {"info_nce", "classify"}
-    (twin, *_) = twins_of(
-        load_recipe(path).model_copy(update={"objectives": load_recipe(path).objectives[1:]}), width=32
+    recipe = load_recipe(path)
+    without = recipe.model_copy(update={"objectives": recipe.objectives[1:]})
+    _, twin = next(twins_of(without, width=32, full=32, steps=5))
+    assert (twin.stopping.steps, twin.stopping.epochs) == (5, None)
+    assert [source.name for source in twin.data] == ["labelled"] and twin.stream_shares is None
+
+
+def test_a_twin_takes_the_steps_that_its_run_took(write_recipe: Write, rows_file: Path, tmp_path: Path) -> None:
+    """The run stops early, and a twin of epochs would count another stream's."""
+    held_out = {"name": "found", "file": str(rows_file), "kind": "pairs", "rows": 30}
+    path = write_recipe(
+        dims=[8],
+        stopping={"epochs": 2, "patience": 1},
+        optimizer={"learning_rate": 1.0},
+        evaluation={"every": 2, "data": [held_out]},
+        twins=["plain"],
     )
-    assert [source.name for source in twin[1].data] == ["labelled"] and twin[1].stream_shares is None
+    run = train(path, out=tmp_path / "run")
+    taken = max(line["step"] for line in _metrics(run.folder))
+    assert taken < run.steps
+    assert max(line["step"] for line in _metrics(run.folder / "twins" / "plain")) == taken
 
 
 def test_the_plain_twin_of_a_narrow_vocabulary_ends_at_its_width(

@@ -172,15 +172,23 @@ def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fau
     if layers is None:
         return
     wanted = _kinds(found.get("objectives"), READS)
-    if wanted and not any(READS[kind] in ("pairs", "scored") for _, kind in wanted):
+    # self_distill teaches the last layer alone.
+    if wanted and not any(READS[kind] in ("pairs", "scored") and kind != "self_distill" for _, kind in wanted):
         yield (
             ("layers",),
-            "found layers, but no objective that compares sentences; allowed: beside info_nce, distill, self_distill, "
+            "found layers, but no objective that trains layers below the last; allowed: beside info_nce, distill, "
             "cosent or score_distill; add one, or remove layers",
         )
     if value_of(layers, "kind") != "pairs":
         return
-    kinds = [value_of(objective, "kind") for objective in found.get("objectives") or ()]
+    for index, kind in wanted:
+        if kind == "self_distill":
+            yield (
+                ("objectives", index, "kind"),
+                "found self_distill beside layers of kind pairs, where the last layer is read at its full width alone; "
+                "allowed: beside layers of kind random, or none; remove one of the two",
+            )
+    kinds = [kind for _, kind in wanted]
     for loc, text in faults_of_pairs(value_of(layers, "pairs"), lengths, kinds):
         # The kind comes before the keys, as in the places that pydantic gives; here the two have one name.
         yield ("layers", "pairs", *loc), text

@@ -117,7 +117,7 @@ def faults_of_pairs(pairs: Any, dims: Any, kinds: Sequence[Any], *, means: str =
             f"is the full model; write {dims[-1]} there, or add a pair of the last layer and {dims[-1]}",
         )
     unread = [str(dim) for dim in dims[:-1] if dim not in read]
-    if unread and all(kind in _AT_PAIRS for kind in kinds):
+    if unread and kinds and all(kind in _AT_PAIRS for kind in kinds):
         yield (
             ("pairs",),
             f"found no pair at {', '.join(unread)} of dims; allowed: a pair for each of {listed}, since no objective "

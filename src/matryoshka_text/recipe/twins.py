@@ -5,7 +5,7 @@ from typing import Literal
 
 from matryoshka_text.recipe.objectives import READS
 from matryoshka_text.recipe.schema import Recipe
-from matryoshka_text.recipe.sections import StreamShares
+from matryoshka_text.recipe.sections import Stopping, StreamShares
 from matryoshka_text.recipe.sources import STREAMS, stream_of
 
 __all__ = ["Twin", "twins_of"]
@@ -13,23 +13,28 @@ __all__ = ["Twin", "twins_of"]
 Twin = Literal["ff", "plain"]
 
 
-def twins_of(recipe: Recipe, *, width: int, more: Sequence[Twin] = ()) -> Iterator[tuple[str, Recipe]]:
-    """(name, recipe) of each twin that the recipe or `more` asks for; `width` is the base's.
+def twins_of(
+    recipe: Recipe, *, width: int, full: int, steps: int, more: Sequence[Twin] = ()
+) -> Iterator[tuple[str, Recipe]]:
+    """(name, recipe) of each twin that the recipe or `more` asks for.
+
+    `width` is the base's, `full` the longest prefix that the losses can read (a vocabulary matrix may be narrower), and
+    `steps` how many the run took.
 
     "ff-12", …: fixed-feature models, trained at one dim alone (FF in arXiv:2205.13147); "plain": trained at full width
-    alone, what fine-tuning without Matryoshka gives. Neither has layers; data, steps, seed and all else are the same.
+    alone, what fine-tuning without Matryoshka gives. Neither has layers, self_distill or what it alone reads; data,
+    steps, seed and all else are the same.
     """
     asked = {*recipe.twins, *more}
     dims = recipe.widths(width).lengths
     if "plain" in asked:
-        # A vocabulary matrix may be narrower than the vectors: its own full width is the recipe's last dim.
-        yield "plain", _at(recipe, "plain", dims[-1] if recipe.objective("mlm") is not None else width)
+        yield "plain", _at(recipe, "plain", full, steps)
     if "ff" in asked:
         for dim in dims:
-            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim)
+            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps)
 
 
-def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
+def _at(recipe: Recipe, twin: str, dim: int, steps: int) -> Recipe:
     # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
     kept = (spec for spec in recipe.objectives if spec.kind != "self_distill")
     # A head for one dim is a matrix of that many columns, whichever kind it is of.
@@ -47,6 +52,8 @@ def _at(recipe: Recipe, twin: str, dim: int) -> Recipe:
             "objectives": objectives,
             "data": tuple(source for source in recipe.data if stream_of(source.kind) in read),
             "stream_shares": _shares(recipe, read),
+            # As many as the run took: its epochs may have been those of a stream that is not read here.
+            "stopping": Stopping(steps=steps),
         }
     )
 

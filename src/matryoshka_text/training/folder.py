@@ -72,11 +72,12 @@ class RunFolder:
         """The pairs that were mined for a source, once."""
         return self.path / f"mined-{source}.jsonl"
 
-    def width(self) -> int:
-        """The width of the trained model's vectors."""
+    def widths(self) -> tuple[int, int]:
+        """The width of the trained model's vectors, and the longest prefix that its losses could read."""
         width = width_of(self.model)
         assert width is not None
-        return width
+        head = self.model / "heads" / "mlm" / "config.json"
+        return width, min(width, json.loads(head.read_text())["width"]) if head.exists() else width
 
     @property
     def finished(self) -> bool:

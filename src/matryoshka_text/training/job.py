@@ -1,5 +1,7 @@
 """`train`: everything is checked first, then the run folder is made, then the loop runs."""
 
+import atexit
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -7,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from accelerate import Accelerator, PartialState
+import torch
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from matryoshka_text.build.optimizer import build_optimizer, learning_rates
+from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
@@ -40,7 +44,15 @@ class TrainedRun:
     model: Path
     steps: int
     summary: str
+
+
+@dataclass(frozen=True)
+class _Trunk:
+    """What a run's twins share with it: the base's width, the longest prefix its losses can read, the steps taken."""
+
     width: int
+    full: int
+    steps: int
 
 
 def train(
@@ -62,28 +74,41 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
     folder = RunFolder.of(recipe, Path(out) if out is not None else None)
-    try:
-        run = _trained(recipe, folder, resume=resume, dry_run=dry_run)
-        summaries = [run.summary]
-        for name, twin in twins_of(recipe, width=run.width, more=twins):
-            home = RunFolder(folder.twins / name)
-            summaries.append(f"twin {name}\n" + _trained(twin, home, resume=resume, dry_run=dry_run).summary)
-    finally:
-        PartialState().destroy_process_group()
+    run, trunk = _trained(recipe, folder, resume=resume, dry_run=dry_run)
+    summaries = [run.summary]
+    for name, twin in twins_of(recipe, width=trunk.width, full=trunk.full, steps=trunk.steps, more=twins):
+        done, _ = _trained(twin, RunFolder(folder.twins / name), resume=resume, dry_run=dry_run)
+        summaries.append(f"twin {name}\n{done.summary}")
     return replace(run, summary="\n".join(summaries))
 
 
-def _trained(recipe: Recipe, folder: RunFolder, *, resume: bool, dry_run: bool) -> TrainedRun:
+@functools.cache
+def _leave_at_exit() -> None:
+    """Have the process group left when the program ends, and not before: a twin, or a second run, is trained in it."""
+    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
+
+
+def _trained(recipe: Recipe, folder: RunFolder, *, resume: bool, dry_run: bool) -> tuple[TrainedRun, _Trunk]:
     if not dry_run:
         folder.require_mine(recipe, resume=resume)
     if folder.finished and resume and not dry_run:
         done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
-        return TrainedRun(folder.path, folder.model, 0, done, folder.width())
+        return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(folder))
     job = _prepare(recipe, folder, dry_run=dry_run)
+    head, width = job.inputs.trained.vocabulary, job.inputs.encoder.width
+    full = width if head is None else min(width, head.width)
     if dry_run:
-        return TrainedRun(folder.path, folder.model, 0, job.outlook(), job.inputs.encoder.width)
+        return TrainedRun(folder.path, folder.model, 0, job.outlook()), _Trunk(width, full, job.inputs.steps)
     job.accelerator.wait_for_everyone()
-    return job.run()
+    return job.run(), _Trunk(width, full, _steps_of(folder))
+
+
+def _steps_of(folder: RunFolder) -> int:
+    """The steps that an ended run took: fewer than planned where it stopped early."""
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    if checkpoint is None:
+        raise RunError(f"{folder.checkpoints}: the run has ended, but has no checkpoint that says after how many steps")
+    return checkpoint.step
 
 
 @dataclass
@@ -135,7 +160,7 @@ class _Job:
         rate = learning_rates(recipe.optimizer, inputs.steps)
         loop = Loop(recipe, inputs.trained, streams, optimizer, rate, processes)
         run = Run(recipe, self.folder, loop, inputs)
-        return TrainedRun(self.folder.path, self.folder.model, inputs.steps, run.to_the_end(), inputs.encoder.width)
+        return TrainedRun(self.folder.path, self.folder.model, inputs.steps, run.to_the_end())
 
     def _environment(self) -> dict[str, object]:
         resolved = self.inputs.encoder.resolved
@@ -189,7 +214,12 @@ def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
     if "tensorboard" in recipe.trackers:
         optional("tensorboard", extra="quickstart", purpose="the tracker tensorboard")
     # The recipe alone decides the precision: what `accelerate config` says of it must not change the model.
-    return Accelerator(mixed_precision="no", log_with=list(recipe.trackers) or None, project_dir=str(folder.path))
+    accelerator = Accelerator(
+        mixed_precision="no", log_with=list(recipe.trackers) or None, project_dir=str(folder.path)
+    )
+    if accelerator.num_processes > 1:
+        _leave_at_exit()
+    return accelerator
 
 
 def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> Literal["float32", "bf16"]:
