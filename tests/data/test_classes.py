@@ -80,4 +80,4 @@ def test_five_unknown_classes_are_told_and_the_others_counted() -> None:
 
 
 def test_a_held_out_set_without_classes_has_none_that_are_unknown() -> None:
-    require_known_classes(HeldOutRows("sts", "text", ["a"], [], None), ())
+    assert require_known_classes(HeldOutRows("sts", "text", ["a"], [], None), ()) is None

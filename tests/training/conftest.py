@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,17 @@ def everything(stream_files: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "stopping": {"steps": 6},
         "checkpoints": {"every": 2},
     }
+
+
+@pytest.fixture
+def still() -> Callable[[Path, Path], Path]:
+    """still(model, to): a copy of the model without dropout, which draws other masks in two processes than in one."""
+
+    def make(model: Path, to: Path) -> Path:
+        shutil.copytree(model, to)
+        config = json.loads((to / "config.json").read_text())
+        without = config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        (to / "config.json").write_text(json.dumps(without))
+        return to
+
+    return make

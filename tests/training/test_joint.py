@@ -24,20 +24,12 @@ from matryoshka_text.recipe import twins_of
 from matryoshka_text.training.plan import StreamPlan
 
 Write = Callable[..., Path]
+Still = Callable[[Path, Path], Path]
 DIMS = ["4", "8", "16", "32"]
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def _still(model: Path, to: Path) -> Path:
-    """The model without dropout."""
-    shutil.copytree(model, to)
-    config = json.loads((to / "config.json").read_text())
-    still = config | {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
-    (to / "config.json").write_text(json.dumps(still))
-    return to
 
 
 def test_every_stream_is_trained_logged_and_saved(
@@ -62,12 +54,12 @@ def test_every_stream_is_trained_logged_and_saved(
 
 
 def test_the_masked_loss_is_its_definition(
-    write_recipe: Write, family: Callable[[str], Path], stream_files: dict[str, Any], tmp_path: Path
+    write_recipe: Write, family: Callable[[str], Path], stream_files: dict[str, Any], still: Still, tmp_path: Path
 ) -> None:
     """The first step's losses against the family's own model and a loop in float64 over masked tokens and dims."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    base = _still(family("bert"), tmp_path / "still")
+    base = still(family("bert"), tmp_path / "still")
     path = write_recipe(
         base={"model": str(base)},
         data=[stream_files["text"]],
@@ -137,10 +129,10 @@ def _cosent(first: np.ndarray, second: np.ndarray, scores: list[float], dim: int
 
 
 def test_the_losses_at_two_layers_are_their_definitions(
-    write_recipe: Write, stream_files: dict[str, Any], tiny_model: Path, tmp_path: Path
+    write_recipe: Write, stream_files: dict[str, Any], tiny_model: Path, still: Still, tmp_path: Path
 ) -> None:
     """The first step of a run on pairs and scored pairs, against loops in float64 over encoded vectors."""
-    base = _still(tiny_model, tmp_path / "still")
+    base = still(tiny_model, tmp_path / "still")
     path = write_recipe(
         base={"model": str(base)},
         data=[stream_files["pairs"], stream_files["scored"]],

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,15 +12,7 @@ import numpy as np
 import pytest
 
 Write = Callable[..., Path]
-
-
-def _still(tiny_model: Path, to: Path) -> Path:
-    """The tiny model without dropout: with it, two processes draw other masks than one."""
-    shutil.copytree(tiny_model, to)
-    config = json.loads((to / "config.json").read_text())
-    still = config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (to / "config.json").write_text(json.dumps(still))
-    return to
+Still = Callable[[Path, Path], Path]
 
 
 def _launch(recipe: Path, run: Path, processes: int) -> list[dict[str, Any]]:
@@ -39,11 +30,11 @@ def _launch(recipe: Path, run: Path, processes: int) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_two_processes_follow_one(
-    write_recipe: Write, tiny_model: Path, rows_file: Path, tmp_path: Path, cached: bool
+    write_recipe: Write, tiny_model: Path, rows_file: Path, still: Still, tmp_path: Path, cached: bool
 ) -> None:
     source = {"name": "rows", "file": str(rows_file), "kind": "triplets", "columns": {"negatives": ["negative"]}}
     recipe = write_recipe(
-        base={"model": str(_still(tiny_model, tmp_path / "still"))},
+        base={"model": str(still(tiny_model, tmp_path / "still"))},
         data=[source],
         objectives=[{"kind": "info_nce"}, {"kind": "distill"}],
         batch={"size": 16, "max_length": 24, "chunk": 5, "gradient_caching": cached},
@@ -68,9 +59,9 @@ def test_two_processes_follow_one(
 
 @pytest.mark.slow
 def test_two_processes_follow_one_on_every_stream(
-    write_recipe: Write, everything: dict[str, Any], tiny_model: Path, tmp_path: Path
+    write_recipe: Write, everything: dict[str, Any], tiny_model: Path, still: Still, tmp_path: Path
 ) -> None:
-    base = {"model": str(_still(tiny_model, tmp_path / "still"))}
+    base = {"model": str(still(tiny_model, tmp_path / "still"))}
     recipe = write_recipe(**everything, base=base, optimizer={"learning_rate": 1e-4}, dims_per_step="one_and_full")
     one, two = (_launch(recipe, tmp_path / str(count), count) for count in (1, 2))
     assert len(one) == len(two) == 6

@@ -5,12 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.evaluation.records import Record, Weights, read_record
 from matryoshka_text.evaluation.study_page import render_study
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row, latest_rows, read_rows
@@ -18,31 +16,15 @@ from matryoshka_text.rows import Row, latest_rows, read_rows
 __all__ = ["About", "main", "render_front", "render_page"]
 
 _START, _END = "<!-- table:quickstart -->", "<!-- /table:quickstart -->"
-_Weights = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class About(BaseModel):
-    """What a folder of committed rows holds: about.yaml beside its rows.jsonl."""
+class About(Record):
+    """about.yaml: one recipe's models of several seeds, and what they are compared with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str
-    recipe: str
-    commit: str = Field(description="of the code that trained")
-    command: str
-    note: str
-    seeds: dict[int, _Weights] = Field(description="the trained models' weight hashes by seed")
+    seeds: dict[int, Weights] = Field(description="the trained models' weight hashes by seed")
     baseline: str = Field(description="what the baseline is called")
-    baseline_weights: _Weights
+    baseline_weights: Weights
     front: tuple[str, ...] = Field(description="tasks of the README's table")
-
-
-def _about(folder: Path) -> About:
-    path = folder / "about.yaml"
-    try:
-        return About.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, ValidationError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
 
 
 class _Scores:
@@ -132,7 +114,7 @@ def _pages(root: Path) -> dict[Path, str]:
     """Every generated page and what should be in it."""
     results = root / "eval" / "results"
     folders = [
-        (about.parent.name, _Scores(_about(about.parent), read_rows(about.parent / "rows.jsonl")))
+        (about.parent.name, _Scores(read_record(about, About), read_rows(about.parent / "rows.jsonl")))
         for about in sorted(results.glob("*/about.yaml"))
     ]
     studies = [render_study(place.parent) for place in sorted(results.glob("*/study.yaml"))]

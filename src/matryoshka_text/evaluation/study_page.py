@@ -3,45 +3,25 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.evaluation.records import Record, Weights, read_record
 from matryoshka_text.rows import Row, latest_rows, read_rows
 
-__all__ = ["Study", "render_study", "study_of"]
-
-_Weights = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+__all__ = ["Study", "render_study"]
 
 
-class Study(BaseModel):
-    """What a folder of committed rows holds: study.yaml beside its rows.jsonl."""
+class Study(Record):
+    """study.yaml: nested models, and those trained at one dim alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str
-    recipe: str
-    commit: str = Field(description="of the code that trained")
-    command: str
-    note: str
-    nested: dict[str, _Weights] = Field(min_length=1, description="the nested models' weight hashes by name")
-    ff: dict[int, _Weights] = Field(description="the weight hash of the model trained at each dim alone")
-
-
-def study_of(folder: Path) -> Study:
-    """study.yaml of a folder of rows."""
-    path = folder / "study.yaml"
-    try:
-        return Study.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, ValidationError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    nested: dict[str, Weights] = Field(min_length=1, description="the nested models' weight hashes by name")
+    ff: dict[int, Weights] = Field(description="the weight hash of the model trained at each dim alone")
 
 
 def render_study(folder: Path) -> str:
     """A section: for each task score and, where a row has one, perplexity of each model, and the difference to FF."""
-    study, rows = study_of(folder), latest_rows(read_rows(folder / "rows.jsonl"))
+    study, rows = read_record(folder / "study.yaml", Study), latest_rows(read_rows(folder / "rows.jsonl"))
     lines = [f"## {study.title}", "", study.note, ""]
     lines += [f"Recipe `{study.recipe}`, commit `{study.commit[:9]}`;"]
     lines += [f"rows in `results/{folder.name}/rows.jsonl`, made by `{study.command}`."]
