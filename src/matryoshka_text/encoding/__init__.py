@@ -1,0 +1,1 @@
+"""The job of `mtext encode`: texts in, vectors on disk out."""
