@@ -230,7 +230,16 @@ def test_each_mistake_is_told_with_place_found_allowed_and_way_out(
         ("batch: {size: true}", "batch.size: found true; allowed: a whole number of at least 2; "),
         (
             "batch: {gradient_caching: true}",
-            "batch.gradient_caching: found true without batch.chunk; allowed: true with a chunk; write `chunk: 32`",
+            "batch.gradient_caching: found true without batch.chunk or batch.tokens; allowed: true with one of them; "
+            "write `tokens: 4096`",
+        ),
+        (
+            "batch: {chunk: 8, tokens: 512}",
+            "batch.tokens: found 512 beside batch.chunk 8; allowed: one of the two; leave `chunk` out",
+        ),
+        (
+            "batch: {accumulate: 0}",
+            "batch.accumulate: found 0; allowed: a whole number of at least 1; leave it out for the default, 1",
         ),
         ("optimizer: {learning_rate: .nan}", "optimizer.learning_rate: found nan; allowed: a number above 0; "),
         ("optimizer: {learning_rate: .inf}", "optimizer.learning_rate: found inf; allowed: a number above 0; "),
@@ -347,7 +356,7 @@ def test_the_hash_is_the_same_everywhere(tmp_path: Path, good: str) -> None:
         path.write_text(good)
         hashes.add(load_recipe(path).hash8)
     # Pinned: a change of the schema or of a default changes what a recipe means, and every run folder's name with it.
-    assert hashes == {"527cdbcf"}
+    assert hashes == {"c8ab3fb4"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from matryoshka_text import load_recipe, train
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, MtextError, RecipeError, RunError, TrainingError
+from matryoshka_text.training.job import TrainedRun
 
 Write = Callable[..., Path]
 DISTILL = {"kind": "distill", "pair_weight": 10.0}
@@ -80,6 +81,46 @@ def test_gradient_caching_trains_the_same_model(write_recipe: Write, tmp_path: P
         batch = {"size": 16, "max_length": 24, "chunk": 5, "gradient_caching": cached}
         train(write_recipe(batch=batch, objectives=objectives), out=tmp_path / name)
     assert _same(tmp_path / "kept", tmp_path / "cached")
+
+
+def test_passes_cut_by_tokens_train_the_same_model(
+    write_recipe: Write, still: Callable[[Path, Path], Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    base = {"model": str(still(tiny_model, tmp_path / "still"))}
+    cuts = {"whole": {}, "tokens": {"tokens": 100}, "cached": {"tokens": 100, "gradient_caching": True}}
+    runs = {
+        name: train(write_recipe(base=base, batch={"size": 16, "max_length": 24, **cut}), out=tmp_path / name).folder
+        for name, cut in cuts.items()
+    }
+    whole = _weights(runs["whole"])
+    for name in ("tokens", "cached"):
+        found = _weights(runs[name])
+        for key, expected in whole.items():
+            # AdamW's first steps are signs of gradients: where one is nearly 0, its rounding decides.
+            torch.testing.assert_close(found[key], expected, rtol=0, atol=2e-4, msg=lambda m, k=key: f"{k}: {m}")
+        for ours, theirs in zip(_metrics(runs[name]), _metrics(runs["whole"]), strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+
+
+def test_accumulated_batches_are_one_step_each(write_recipe: Write, tmp_path: Path) -> None:
+    def run(name: str, **batch: int) -> TrainedRun:
+        sizes = {"size": 16, "max_length": 24} | batch
+        return train(write_recipe(batch=sizes, stopping={"epochs": 1}), out=tmp_path / name)
+
+    single, double = run("single"), run("double", accumulate=2)
+    assert double.steps == math.ceil(single.steps / 2)
+    # Before anything is learnt, the loss of a step is the mean of the losses of its batches.
+    rates = {"learning_rate": 1e-30}
+    still = train(
+        write_recipe(batch={"size": 16, "max_length": 24}, stopping={"steps": 2}, optimizer=rates), out=tmp_path / "s"
+    )
+    both = train(
+        write_recipe(batch={"size": 16, "max_length": 24, "accumulate": 2}, stopping={"steps": 1}, optimizer=rates),
+        out=tmp_path / "b",
+    )
+    apart = [line["loss"] for line in _metrics(still.folder)]
+    # Dropout is drawn by step and place: the same two batches draw what two steps would have drawn.
+    assert _metrics(both.folder)[0]["loss"] == pytest.approx(sum(apart) / 2, rel=1e-5)
 
 
 def test_hard_negatives_take_part(write_recipe: Write, rows_file: Path, tmp_path: Path) -> None:

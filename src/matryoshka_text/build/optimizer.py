@@ -38,6 +38,8 @@ def build_optimizer(
         lr=section.learning_rate,
         betas=section.betas,
         eps=section.epsilon,
+        # One pass over weights and moments; and it can skip a step, decided on the device (`found_inf`).
+        fused=True,
     )
 
 

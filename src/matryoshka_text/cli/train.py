@@ -26,6 +26,13 @@ def train(
         list[str] | None,
         typer.Option(help="Also train a baseline: ff (a model for each dim alone) or plain; may be repeated."),
     ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Run the encoder through torch.compile: slow to start, faster on a GPU.")
+    ] = False,
+    attention: Annotated[
+        str | None,
+        typer.Option(help="Attention: sdpa, eager, flash_attention_2 (no padding), … Default: transformers' choice."),
+    ] = None,
 ) -> None:
     """Train RECIPE; the run's folder gets model/, a plain sentence-transformers model, and all records."""
     import logging
@@ -40,7 +47,8 @@ def train(
 
     disable_progress_bar()  # a line per weight file says nothing here
 
-    typer.echo(job(recipe, out=out, resume=resume, dry_run=dry_run, twins=twins).summary)
+    done = job(recipe, out=out, resume=resume, dry_run=dry_run, twins=twins, compile=compile, attention=attention)
+    typer.echo(done.summary)
 
 
 def _twin(name: str) -> "Twin":

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
+from matryoshka_text.data.batches import like_lengths, moved, pinned
 from matryoshka_text.errors import ModelError
 
 __all__ = ["MaskedChunk", "MaskedSequence", "Masker"]
@@ -36,9 +37,13 @@ class MaskedChunk:
     tokens: int
 
     def to(self, device: torch.device) -> "MaskedChunk":
-        """The same chunk on another device."""
-        features = {name: value.to(device) for name, value in self.features.items()}
-        return MaskedChunk(features, self.rows.to(device), self.target.to(device), self.tokens)
+        """The same chunk on another device; the host does not wait for pinned memory to be copied."""
+        rows, target = (part.to(device, non_blocking=True) for part in (self.rows, self.target))
+        return MaskedChunk(moved(self.features, device), rows, target, self.tokens)
+
+    def pinned(self) -> "MaskedChunk":
+        """The same chunk in memory that a GPU reads by itself."""
+        return MaskedChunk(pinned(self.features), self.rows.pin_memory(), self.target.pin_memory(), self.tokens)
 
 
 class Masker:
@@ -103,15 +108,15 @@ class Masker:
         """How many of the ids may be chosen: all but the special ones and the unknown one."""
         return int(np.count_nonzero(self._is_maskable(ids)))
 
-    def chunks(self, masked: Sequence[MaskedSequence], most: int | None) -> list[MaskedChunk]:
-        """The sequences in chunks of at most `most`, sorted by length (stable) so that little is padded.
+    def chunks(
+        self, masked: Sequence[MaskedSequence], most: int | None, tokens: int | None = None
+    ) -> list[MaskedChunk]:
+        """The sequences, sorted by length so that little is padded, in chunks of at most `most`, or of `tokens` padded.
 
-        None: all in one chunk, in their own order.
+        Neither: all in one chunk, in their own order.
         """
         lengths = np.asarray([len(sequence.ids) for sequence in masked], dtype=np.int64)
-        order = np.arange(len(masked)) if most is None else np.argsort(lengths, kind="stable")
-        step = most or max(len(masked), 1)
-        return [self._chunk([masked[i] for i in order[at : at + step]]) for at in range(0, len(order), step)]
+        return [self._chunk([masked[i] for i in part]) for part in like_lengths(lengths, most, tokens)]
 
     def _is_maskable(self, ids: Int[np.ndarray, " _"]) -> Bool[np.ndarray, " _"]:
         return ~np.isin(ids, self._special)

@@ -26,6 +26,6 @@ class Uncertainty(nn.Module):
         chosen = self.log_variance[objective][list(places)]
         return torch.exp(-chosen), chosen / 2
 
-    def factors(self) -> dict[str, list[float]]:
-        """The factors of all dims, by objective."""
-        return {name: torch.exp(-value.detach()).tolist() for name, value in self.log_variance.items()}
+    def factors(self) -> dict[str, Float[Tensor, " k"]]:
+        """The factors of all dims, by objective, without gradient."""
+        return {name: torch.exp(-value.detach()) for name, value in self.log_variance.items()}

@@ -52,7 +52,18 @@ class Batch(Section):
         default=None,
         ge=1,
         description="texts in one forward pass: a batch is sorted by length and cut into chunks, so that little is "
-        "padded (null: the whole batch in one pass)",
+        "padded (null: the whole batch in one pass, or cut by `tokens`)",
+    )
+    tokens: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="tokens in one forward pass, padding included, in place of `chunk`: short texts share a pass with "
+        "many others, long ones with few, so that every pass is of about one size (null: not cut by tokens)",
+    )
+    accumulate: Whole = Field(
+        default=1,
+        ge=1,
+        description="global batches whose gradients are averaged before an update; each has its own in-batch negatives",
     )
     gradient_caching: Flag = Field(
         default=False,
@@ -71,14 +82,19 @@ class Batch(Section):
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
-        """The fault of gradient caching without a chunk."""
-        if not {"chunk", "gradient_caching"} <= set(found):
+        """The faults of gradient caching without chunks, and of chunks cut in two ways."""
+        if not {"chunk", "tokens", "gradient_caching"} <= set(found):
             return
-        chunk, caching = found["chunk"], found["gradient_caching"]
-        if caching and chunk is None:
+        chunk, tokens, caching = found["chunk"], found["tokens"], found["gradient_caching"]
+        if chunk is not None and tokens is not None:
+            yield (
+                ("tokens",),
+                f"found {tokens} beside batch.chunk {chunk}; allowed: one of the two; leave `chunk` out",
+            )
+        if caching and chunk is None and tokens is None:
             yield (
                 ("gradient_caching",),
-                "found true without batch.chunk; allowed: true with a chunk; write `chunk: 32`",
+                "found true without batch.chunk or batch.tokens; allowed: true with one of them; write `tokens: 4096`",
             )
 
 

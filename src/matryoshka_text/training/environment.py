@@ -14,7 +14,7 @@ from matryoshka_text.errors import RunError
 
 __all__ = ["differences", "environment", "require_same_data"]
 
-_LAST_BITS = ("matryoshka_text", "commit", "python", "device", "cpu", "threads", "processes", "precision")
+_LAST_BITS = ("matryoshka_text", "commit", "python", "device", "cpu", "threads", "processes", "precision", "runtime")
 _PACKAGES = (
     "torch",
     "transformers",
@@ -36,6 +36,7 @@ def environment(
     data: dict[str, str],
     model: dict[str, Any],
     heads: dict[str, dict[str, int]],
+    runtime: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything that is stored in environment.json."""
     return {
@@ -49,6 +50,7 @@ def environment(
         "threads": torch.get_num_threads(),
         "processes": processes,
         "precision": precision,
+        "runtime": runtime,
         "data": data,
         "model": model,
         "heads": heads,

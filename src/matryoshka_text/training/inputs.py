@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from matryoshka_text.build.mining import mine_pairs, stored_pairs
 from matryoshka_text.build.parts import build_adapter, build_encoder, build_teacher, build_trained, start_bias
+from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.data import (
     Examples,
     HeldOutRows,
@@ -48,13 +49,15 @@ class Inputs:
 
     def outlook(self) -> Iterator[str]:
         """A line for each stream."""
+        count = self.recipe.batch.accumulate
+        together = f" ({count} to a step)" if count > 1 else ""
         for name, examples in self.streams.items():
             plan = self.plans[name].first
             packed = self.masking[0] if self.masking and name == "text" else None
             sequences = f" in {len(packed):,} sequences" if packed is not None else ""
             yield (
                 f"{len(examples):,} rows of {', '.join(examples.names)}{sequences}; {len(plan):,} batches of "
-                f"{batch_size(self.recipe, name)[0]} an epoch, {plan.left_over:,} rows left over"
+                f"{batch_size(self.recipe, name)[0]} an epoch{together}, {plan.left_over:,} rows left over"
             )
 
     def head_sizes(self) -> dict[str, dict[str, int]]:
@@ -78,7 +81,9 @@ class Inputs:
             yield f"{name}, {kind}: {own:,} parameters ({other}: {count:,})"
 
 
-def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, store: bool) -> Inputs:
+def read_inputs(
+    recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, store: bool, runtime: Runtime | None = None
+) -> Inputs:
     """The recipe's inputs; mined pairs are kept in `folder` where `store` is true. `MtextError` for what is wrong."""
     found = read_sources(recipe)
     held_out = [read_held_out(held, recipe.folder) for held in recipe.evaluation.data] if recipe.evaluation else []
@@ -101,6 +106,9 @@ def read_inputs(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, 
     teacher = build_teacher(recipe, encoder)
     build_adapter(recipe, encoder)
     trained = build_trained(spelled, encoder, streams)
+    for model in (encoder, teacher):
+        if model is not None:
+            (runtime or Runtime()).apply(model)
     if trained.vocabulary is not None and packed is not None:
         start_bias(trained.vocabulary, packed)
     return Inputs(spelled, streams, masking, plans, held_out, encoder, teacher, trained, _steps(recipe, plans))
@@ -190,4 +198,5 @@ def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:
     if recipe.stream_shares is not None and len(plans) > 1:
         shares = {name: getattr(recipe.stream_shares, name) for name in plans}
         share = shares[stream] / sum(shares.values())
-    return math.ceil((recipe.stopping.epochs or 1) * len(plans[stream].first) / share)
+    batches = (recipe.stopping.epochs or 1) * len(plans[stream].first)
+    return math.ceil(batches / (share * recipe.batch.accumulate))

@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from matryoshka_text.build.optimizer import build_optimizer, learning_rates
+from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
 from matryoshka_text.errors import RecipeError, RunError
@@ -62,6 +63,8 @@ def train(
     resume: bool = False,
     dry_run: bool = False,
     twins: Sequence[Twin] = (),
+    compile: bool = False,
+    attention: str | None = None,
 ) -> TrainedRun:
     """Train `recipe` and give its run: `out`, or runs/<name>-<hash8>/, with the model in `model/`.
 
@@ -69,15 +72,18 @@ def train(
     ended); on a CPU with the same threads, processes and versions the weights come out bit for bit as without the
     break. `dry_run` checks everything, says what would be run, and writes nothing. `twins` are trained after it, beside
     those that the recipe names: "ff", a model for each dim alone, and "plain", one at full width only, in <run>/twins.
+    `compile` runs the encoder through torch.compile, and `attention` names transformers' implementation of it (None:
+    its own choice); both change the last bits alone.
     Under `accelerate launch` every process calls this. Errors are `MtextError`s, raised before anything is written
     wherever that can be known.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
     folder = RunFolder.of(recipe, Path(out) if out is not None else None)
-    run, trunk = _trained(recipe, folder, resume=resume, dry_run=dry_run)
+    how = _How(Runtime(compile, attention), resume, dry_run)
+    run, trunk = _trained(recipe, folder, how)
     summaries = [run.summary]
     for name, twin in twins_of(recipe, width=trunk.width, full=trunk.full, steps=trunk.steps, more=twins):
-        done, _ = _trained(twin, RunFolder(folder.twins / name), resume=resume, dry_run=dry_run)
+        done, _ = _trained(twin, RunFolder(folder.twins / name), how)
         summaries.append(f"twin {name}\n{done.summary}")
     return replace(run, summary="\n".join(summaries))
 
@@ -88,16 +94,25 @@ def _leave_at_exit() -> None:
     atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
 
 
-def _trained(recipe: Recipe, folder: RunFolder, *, resume: bool, dry_run: bool) -> tuple[TrainedRun, _Trunk]:
-    if not dry_run:
-        folder.require_mine(recipe, resume=resume)
-    if folder.finished and resume and not dry_run:
+@dataclass(frozen=True)
+class _How:
+    """What the command line says of a run and its twins alike."""
+
+    runtime: Runtime
+    resume: bool
+    dry_run: bool
+
+
+def _trained(recipe: Recipe, folder: RunFolder, how: _How) -> tuple[TrainedRun, _Trunk]:
+    if not how.dry_run:
+        folder.require_mine(recipe, resume=how.resume)
+    if folder.finished and how.resume and not how.dry_run:
         done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
         return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(folder))
-    job = _prepare(recipe, folder, dry_run=dry_run)
+    job = _prepare(recipe, folder, how)
     head, width = job.inputs.trained.vocabulary, job.inputs.encoder.width
     full = width if head is None else min(width, head.width)
-    if dry_run:
+    if how.dry_run:
         return TrainedRun(folder.path, folder.model, 0, job.outlook()), _Trunk(width, full, job.inputs.steps)
     job.accelerator.wait_for_everyone()
     return job.run(), _Trunk(width, full, _steps_of(folder))
@@ -120,6 +135,7 @@ class _Job:
     accelerator: Accelerator
     precision: Literal["float32", "bf16"]
     inputs: Inputs
+    runtime: Runtime
 
     def outlook(self) -> str:
         """What the run would do, in a few lines."""
@@ -178,6 +194,7 @@ class _Job:
                 "teacher": weights_hash(given.path) if given is not None else None,
             },
             heads=self.inputs.head_sizes(),
+            runtime=asdict(self.runtime),
         )
 
     def _require_space(self) -> None:
@@ -197,7 +214,7 @@ class _Job:
             log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
 
 
-def _prepare(recipe: Recipe, folder: RunFolder, *, dry_run: bool) -> _Job:
+def _prepare(recipe: Recipe, folder: RunFolder, how: _How) -> _Job:
     accelerator = _accelerator(recipe, folder)
     for stream in dict.fromkeys(READS[spec.kind] for spec in recipe.objectives):
         size, key = batch_size(recipe, stream)
@@ -206,8 +223,8 @@ def _prepare(recipe: Recipe, folder: RunFolder, *, dry_run: bool) -> _Job:
                 f"{key} is {size}, which {accelerator.num_processes} processes cannot share evenly; "
                 f"allowed: multiples of {accelerator.num_processes}"
             )
-    inputs = read_inputs(recipe, folder, accelerator, store=not dry_run)
-    return _Job(recipe, folder, accelerator, _precision(recipe, folder, accelerator), inputs)
+    inputs = read_inputs(recipe, folder, accelerator, store=not how.dry_run, runtime=how.runtime)
+    return _Job(recipe, folder, accelerator, _precision(recipe, folder, accelerator), inputs, how.runtime)
 
 
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:

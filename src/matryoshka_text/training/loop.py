@@ -1,20 +1,21 @@
 """The training loop: one step is a batch of each stream, gradients added up, one update."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from matryoshka_text.errors import TrainingError
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.processes import Processes
-from matryoshka_text.training.streams import Contribution, PerDim, Stream, stopped
+from matryoshka_text.training.streams import Contribution, PerDim, Prepared, Stream, stopped
 
-__all__ = ["Loop", "StepRecord"]
+__all__ = ["LaunchedStep", "Loop", "StepRecord"]
 
 
 @dataclass
@@ -53,6 +54,55 @@ def _by_text(table: PerDim) -> dict[str, dict[str, float]]:
     return {name: {str(dim): value for dim, value in row.items()} for name, row in table.items()}
 
 
+@dataclass(frozen=True)
+class LaunchedStep:
+    """A step that a GPU may still be computing; `values` is on its way to the host.
+
+    `values` holds the gradient's norm, the tokens, each contribution's `flat`, then the learned factors by objective.
+    """
+
+    step: int
+    values: Float[Tensor, " values"]
+    arrived: torch.cuda.Event | None
+    parts: list[Contribution]
+    places: Callable[[], list[str]]
+    learning_rate: float
+    learned: tuple[str, ...]
+    lengths: tuple[int, ...]
+
+    def record(self, seconds: Callable[[], float]) -> StepRecord:
+        """What the step did, once it is done; `TrainingError` where a number of it is none.
+
+        `seconds` is asked, when the values are there, how long the step took.
+        """
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        norm, tokens, *rest = self.values.tolist()
+        loss, per_dim, at = 0.0, PerDim(), 0
+        for part in self.parts:
+            size = 1 + sum(map(len, part.dims.values()))
+            loss += rest[at]
+            per_dim |= part.table(rest[at + 1 : at + size])
+            at += size
+        self._require_finite(loss, norm)
+        rows = sum(part.rows for part in self.parts)
+        weights = self._weights(rest[at:])
+        return StepRecord(self.step + 1, loss, per_dim, self.learning_rate, norm, int(tokens), rows, seconds(), weights)
+
+    def _weights(self, values: list[float]) -> PerDim:
+        found, rest = PerDim(), iter(values)
+        for name in self.learned:
+            found[name] = {dim: next(rest) for dim in self.lengths}
+        return found
+
+    def _require_finite(self, loss: float, norm: float) -> None:
+        for value, what in ((loss, f"the loss is {loss}"), (norm, f"the gradient's norm is {norm}")):
+            if abs(value) < float("inf"):
+                continue
+            bad = [place for part in self.parts if part.bad is not None for place in part.bad()]
+            raise TrainingError(stopped(what, self.step, bad or self.places()))
+
+
 class Loop:
     """Everything a step needs. Processes share the plan of global batches, and each embeds its own slice of one."""
 
@@ -69,33 +119,60 @@ class Loop:
         self.recipe, self.trained, self.streams = recipe, trained, streams
         self.optimizer, self.rate, self.processes = optimizer, rate, processes
         self.trainable = [p for p in trained.parameters() if p.requires_grad]
+        self._broken = torch.zeros((), device=processes.device)
+        self._clock = time.perf_counter()
 
-    def step(self, step: int, batches: Mapping[str, list[int]]) -> StepRecord:
-        """One update from a global batch of each stream; `step` counts from 0. `TrainingError` before a NaN harms."""
-        start = time.perf_counter()
+    def start_clock(self) -> None:
+        """Nothing; the next record's time counts from now."""
+        self._clock = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Seconds since the record before, or since `start_clock`; the next count begins here."""
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
+
+    def step(self, step: int, prepared: Mapping[str, Prepared]) -> LaunchedStep:
+        """One update from the global batches of each stream; `step` counts from 0.
+
+        The host does not wait for a GPU. Where a loss or the gradient is no finite number, nothing is updated, in this
+        step and after it, and `record` raises.
+        """
         self.trained.train()
-        parts = [self.streams[name].contribute(step, rows) for name, rows in batches.items()]
-        norm = self._update(step, batches)
-        tokens = self.processes.summed(torch.tensor([float(sum(part.tokens for part in parts))]))[0]
-        return self._record(step, parts, norm, int(tokens), time.perf_counter() - start)
-
-    def _record(self, step: int, parts: list[Contribution], norm: float, tokens: int, seconds: float) -> StepRecord:
-        per_dim = {name: row for part in parts for name, row in part.per_dim.items()}
-        loss, rows = sum(part.loss for part in parts), sum(part.rows for part in parts)
-        weights: PerDim = {}
-        if self.trained.learned is not None:
-            factors = self.trained.learned.factors()
-            weights = {name: dict(zip(self.recipe.lengths, row, strict=True)) for name, row in factors.items()}
-        return StepRecord(step + 1, loss, per_dim, self.rate(step), norm, tokens, rows, seconds, weights)
-
-    def _update(self, step: int, batches: Mapping[str, list[int]]) -> float:
+        parts = [self.streams[name].contribute(step, inputs) for name, inputs in prepared.items()]
+        tokens = torch.tensor([float(sum(part.tokens for part in parts))])
+        summed = self.processes.summed(torch.cat([tokens.to(parts[0].loss.device), *(part.flat for part in parts)]))
         self.processes.add_up_gradients(self.trainable)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.optimizer.max_grad_norm))
-        if not math.isfinite(norm):
-            places = [self.streams[name].places(rows) for name, rows in batches.items()]
-            raise TrainingError(stopped(f"the gradient's norm is {norm}", step, [p for part in places for p in part]))
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.optimizer.max_grad_norm)
+        values = torch.cat([norm.detach().reshape(1).to(summed), summed])
+        self._update(step, values)
+        factors = self._factors()
+        values, arrived = self._to_host(torch.cat([values, *(row.to(values) for row in factors.values())]))
+
+        def places() -> list[str]:
+            return [
+                p for name, inputs in prepared.items() for rows in inputs.rows for p in self.streams[name].places(rows)
+            ]
+
+        lengths = self.recipe.lengths
+        return LaunchedStep(step, values, arrived, parts, places, self.rate(step), tuple(factors), lengths)
+
+    def _update(self, step: int, values: Float[Tensor, " values"]) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
+        # The optimizer's own guard, decided on the device: once a number is none, this and every later step is skipped.
+        self._broken = torch.maximum(self._broken, (~values.isfinite().all()).to(self._broken))
+        self.optimizer.found_inf = self._broken  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
+
+    def _to_host(self, values: Float[Tensor, " values"]) -> tuple[Tensor, torch.cuda.Event | None]:
+        if values.device.type != "cuda":
+            return values.cpu(), None
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record()
+        return host, arrived
+
+    def _factors(self) -> dict[str, Float[Tensor, " k"]]:
+        """The learned factors of all dims after the update, by objective; none where they are not learned."""
+        return {} if self.trained.learned is None else self.trained.learned.factors()

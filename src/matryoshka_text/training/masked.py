@@ -1,7 +1,5 @@
 """The stream of plain text: mask, guess at every prefix with the vocabulary matrix, gradient back chunk by chunk."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from matryoshka_text.objectives import Nesting
 from matryoshka_text.recipe import Mlm, Recipe
 from matryoshka_text.training.nesting import Nestings
 from matryoshka_text.training.processes import Processes, seed_of
-from matryoshka_text.training.streams import Contribution, require_finite
+from matryoshka_text.training.streams import Contribution, Prepared, Rows
 
 __all__ = ["MaskedStream"]
 
@@ -48,41 +46,50 @@ class MaskedStream:
         self.encoder, self.head, self._masker = encoder, head, masker
         self.nestings, self.processes = nestings, processes
 
-    def contribute(self, step: int, rows: Sequence[int]) -> Contribution:
-        """One batch of sequences; the gradient of its masked tokens is added to the parameters' own."""
-        chunks = self._chunks(step, rows[self.processes.share(len(rows))])
-        guessed = float(self.processes.summed(torch.tensor([float(sum(len(c.target) for c in chunks))]))[0])
+    def prepare(self, step: int, batches: list[Rows]) -> Prepared:
+        """This process's share of the sequences, masked; accumulated batches are one with as many sequences.
+
+        What is masked depends on the seed, the step and the sequence alone.
+        """
+        rows = [row for batch in batches for row in batch[self.processes.share(len(batch))]]
+        keys = [(self.recipe.seed, step, row) for row in rows]
+        words = [self.packed.words_of(row) for row in rows]
+        masked = self._masker.mask([self.packed.ids(row) for row in rows], keys=keys, words=words)
+        size = self.recipe.batch
+        most = size.chunk
+        if len(batches) > 1 and most is None and size.tokens is None:
+            most = len(batches[0]) // self.processes.count  # a batch at a time is what accumulation is for
+        return Prepared(batches, self.processes.ready(self._masker.chunks(masked, most, size.tokens)))
+
+    def contribute(self, step: int, prepared: Prepared) -> Contribution:
+        """The step's sequences; the gradient of their masked tokens is added to the parameters' own."""
+        chunks: list[MaskedChunk] = prepared.inputs
+        guessed = self.processes.summed(torch.tensor([float(sum(len(c.target) for c in chunks))]))[0]
         nesting, added = self._nesting(step)
         total = self.section.weight * added / self.processes.count
         if total.requires_grad:
             torch.autograd.backward(total)
+        total = total.detach()
         per_dim = torch.zeros(len(nesting.dims), device=self.processes.device)
         for index, chunk in enumerate(chunks):
             # Learned factors make a graph of their own for each chunk.
-            loss = self._loss(chunk, self._nesting(step)[0], step, index, guessed)
-            torch.autograd.backward(self.section.weight * loss.total)
-            total = total.detach() + self.section.weight * loss.total.detach()
-            per_dim += loss.per_dim.float()
-        whole = require_finite(total, self.processes, step, self.places(rows))
-        values = self.processes.summed(per_dim).tolist()
+            loss = self._loss(chunk.to(self.processes.device), self._nesting(step)[0], step, index)
+            # A mean over the masked tokens of all chunks and processes: a mean of means would be another loss.
+            torch.autograd.backward(self.section.weight / guessed * loss.total)
+            total = total + self.section.weight / guessed * loss.total.detach()
+            per_dim += loss.per_dim.float() / guessed
         tokens = sum(chunk.tokens for chunk in chunks)
-        return Contribution(whole, {"mlm": dict(zip(nesting.dims, values, strict=True))}, tokens, len(rows))
+        return Contribution(total, {"mlm": per_dim}, {"mlm": nesting.dims}, tokens, prepared.count)
 
-    def places(self, rows: Sequence[int]) -> list[str]:
+    def places(self, rows: Rows) -> list[str]:
         """Where the first text of each sequence came from."""
         return [self.examples.place(int(self.packed.first_text[row])) for row in rows]
 
     def _nesting(self, step: int) -> tuple[Nesting, Tensor]:
         return self.nestings.at(step, "mlm", self.processes.device)
 
-    def _chunks(self, step: int, rows: Sequence[int]) -> list[MaskedChunk]:
-        """This process's sequences; what is masked depends on the seed, the step and the sequence alone."""
-        keys = [(self.recipe.seed, step, row) for row in rows]
-        words = [self.packed.words_of(row) for row in rows]
-        masked = self._masker.mask([self.packed.ids(row) for row in rows], keys=keys, words=words)
-        return [chunk.to(self.processes.device) for chunk in self._masker.chunks(masked, self.recipe.batch.chunk)]
-
-    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int, guessed: float) -> NestedLoss:
+    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int) -> NestedLoss:
+        """The losses of a chunk, summed over its masked tokens."""
         seed = seed_of(self.recipe.seed, step, self.processes.index, self.place)
         torch.manual_seed(chunk_seed(seed, index))
         backbone = backbone_of(self.encoder)
@@ -99,5 +106,5 @@ class MaskedStream:
             weights=nesting.weights,
             normalize=False,
             bias=self.head.bias,
-            denominator=guessed,
+            denominator=1,
         )

@@ -10,7 +10,9 @@ from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.data.planner import plan_rows
 from matryoshka_text.recipe import READS, Recipe
 
-__all__ = ["StreamPlan", "batch_size", "batches_from"]
+__all__ = ["StepRows", "StreamPlan", "batch_size", "batches_from"]
+
+StepRows = tuple[int, dict[str, list[list[int]]]]
 
 # Keeps the draw of a step's stream apart from its other draws.
 _STREAM = 3
@@ -68,17 +70,19 @@ def _epoch(recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts 
     )
 
 
-def batches_from(
-    recipe: Recipe, plans: Mapping[str, StreamPlan], start: int, steps: int
-) -> Iterator[tuple[int, dict[str, list[int]]]]:
-    """(step, rows of each stream's batch) from step `start` (0 is the first) up to `steps`.
+def batches_from(recipe: Recipe, plans: Mapping[str, StreamPlan], start: int, steps: int) -> Iterator[StepRows]:
+    """(step, rows of each stream's batches) from step `start` (0 is the first) up to `steps`.
 
-    Streams are walked from the first step: how far each has come depends on all draws before, and epochs may differ by
-    a batch (what fits beside what depends on the shuffle).
+    A step has one batch of a stream, or as many as are accumulated. Streams are walked from the first step: how far
+    each has come depends on all draws before, and epochs may differ by a batch (what fits beside what depends on the
+    shuffle).
     """
     walks = {stream: plan.batches() for stream, plan in plans.items()}
     for step in range(steps):
-        batches = {stream: next(walks[stream]).tolist() for stream in _streams_of(recipe, list(plans), step)}
+        batches = {
+            stream: [next(walks[stream]).tolist() for _ in range(recipe.batch.accumulate)]
+            for stream in _streams_of(recipe, list(plans), step)
+        }
         if step >= start:
             yield step, batches
 

@@ -1,6 +1,7 @@
 """What the processes of a run do together: shares of a batch, sums, and gradients added up."""
 
 from collections.abc import Sequence
+from typing import Protocol, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -8,6 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 __all__ = ["Processes", "seed_of"]
+
+
+class Pinnable(Protocol):
+    """A part of a step's inputs that can lie where a GPU reads it by itself."""
+
+    def pinned(self) -> Self:
+        """The same in pinned memory."""
+
+
+Part = TypeVar("Part", bound=Pinnable)
 
 
 class Processes:
@@ -25,6 +36,10 @@ class Processes:
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16)
+
+    def ready(self, parts: Sequence[Part]) -> list[Part]:
+        """The parts of a step's inputs as the device takes them without the host waiting."""
+        return [part.pinned() if self.device.type == "cuda" else part for part in parts]
 
     def share(self, rows: int) -> slice:
         """Which of a global batch's rows this process answers for."""

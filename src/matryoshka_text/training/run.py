@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from matryoshka_text.checkpoint import (
 from matryoshka_text.encoder.adapter import save_adapter
 from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.recipe import Recipe
+from matryoshka_text.training.ahead import Ahead
 from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs
-from matryoshka_text.training.loop import Loop, StepRecord
+from matryoshka_text.training.loop import LaunchedStep, Loop, StepRecord
 from matryoshka_text.training.metrics import MetricsFile
 from matryoshka_text.training.plan import batches_from
 
@@ -116,17 +118,36 @@ class Run:
         ) as bar:
             if self.progress.step == 0:
                 self._evaluate(0)
-            for step, rows in batches:
-                if self.progress.stopped:
-                    break
-                record = self.loop.step(step, rows)
-                self._log(record, bar)
-                self._after(record.step)
+            with Ahead(batches, self.loop.streams) as work:
+                self._walk(work, bar)
+
+    def _walk(self, work: Ahead, bar: "tqdm[Any]") -> None:
+        launched: deque[LaunchedStep] = deque()
+        # A step's numbers are read once the next one has been launched, so that a GPU never waits for the host.
+        behind = 1 if self.loop.processes.device.type == "cuda" else 0
+        self.loop.start_clock()
+        for step, prepared in work:
+            launched.append(self.loop.step(step, prepared))
+            due = self._due(step + 1)
+            while len(launched) > (0 if due else behind):
+                self._log(launched.popleft().record(self.loop.seconds), bar)
+            self.progress.step = step + 1
+            if due:
+                self._after(step + 1)
+                self.loop.start_clock()
+            if self.progress.stopped:
+                break
+
+    def _evaluation_due(self, done: int) -> bool:
+        section = self.recipe.evaluation
+        return section is not None and (done % section.every == 0 or done == self.steps)
+
+    def _due(self, done: int) -> bool:
+        """Whether something is looked at or written after `done` steps, for which their numbers have to be known."""
+        return self._evaluation_due(done) or done % self.recipe.checkpoints.every == 0 or done == self.steps
 
     def _after(self, done: int) -> None:
-        self.progress.step = done
-        section = self.recipe.evaluation
-        if section is not None and (done % section.every == 0 or done == self.steps):
+        if self._evaluation_due(done):
             self._evaluate(done)
         if done % self.recipe.checkpoints.every == 0 or done == self.steps or self.progress.stopped:
             self._checkpoint()

@@ -1,7 +1,7 @@
 """Streams of sentences: embed, gather, losses on the vectors, gradient back through the encoder."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from matryoshka_text.data import Examples
 from matryoshka_text.data.batches import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import vectors_by_layer
+from matryoshka_text.encoder.unpadded import unpadded
 from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import GlobalBatch, Nesting, Objective
 from matryoshka_text.objectives.distill import distilled
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.nesting import LayerPlan, Nestings
 from matryoshka_text.training.processes import Processes, seed_of
-from matryoshka_text.training.streams import Contribution, PerDim, require_finite
+from matryoshka_text.training.streams import Contribution, Prepared, Rows
 
 __all__ = ["SentenceStream"]
 
@@ -51,45 +52,68 @@ class SentenceStream:
         self._tokenizer = _tokenizer(encoder, recipe.batch.max_length)
         self._teacher_tokenizer = _tokenizer(teacher, recipe.batch.max_length) if teacher is not None else None
 
-    def contribute(self, step: int, rows: Sequence[int]) -> Contribution:
-        """One batch's losses; their gradient is added to the parameters' own."""
-        mine = self.processes.share(len(rows))
-        texts = [column[row] for column in self.examples.columns for row in rows[mine]]
-        layers = self.layers.at(step)
-        cached = self.recipe.batch.gradient_caching
-        embedded = self._embed(self.encoder, self._tokenizer, texts, step, layers, cached=cached)
-        student = self._whole(embedded.vectors).requires_grad_()
-        batch = self._batch(student, texts, rows, step)
-        total, per_dim = self._losses(batch, student, layers, step)
-        bad = (~student.detach().isfinite().all(-1).all(0).all(0)).nonzero().flatten().tolist()
-        loss = require_finite(total, self.processes, step, self.places(rows), self.places([rows[i] for i in bad]))
-        torch.autograd.backward(total)
-        assert student.grad is not None
-        gradient = self.processes.summed(student.grad)[:, :, mine]
-        embedded.backward(gradient.permute(1, 2, 0, 3).reshape(len(texts), *embedded.vectors.shape[1:]))
-        return Contribution(loss, per_dim, embedded.tokens, len(rows))
+    def prepare(self, step: int, batches: list[Rows]) -> Prepared:
+        """The texts of this process's share of each batch, as the chunks of student and teacher."""
+        return Prepared(batches, [self._tokenized(rows) for rows in batches])
 
-    def places(self, rows: Sequence[int]) -> list[str]:
+    def contribute(self, step: int, prepared: Prepared) -> Contribution:
+        """The batches' losses; their gradient is added to the parameters' own."""
+        parts = [
+            self._contribute(step, place, rows, inputs, 1 / len(prepared.rows))
+            for place, (rows, inputs) in enumerate(zip(prepared.rows, prepared.inputs, strict=True))
+        ]
+        return parts[0] if len(parts) == 1 else _together(parts)
+
+    def places(self, rows: Rows) -> list[str]:
         """Where the rows came from."""
         return [self.examples.place(row) for row in rows]
 
+    def _tokenized(self, rows: Rows) -> "_Inputs":
+        mine, batch = rows[self.processes.share(len(rows))], self.recipe.batch
+        texts = [column[row] for column in self.examples.columns for row in mine]
+        tokenizers = (self._tokenizer, self._teacher_tokenizer)
+        student, teacher = (
+            [] if one is None else self.processes.ready(one.chunks(texts, batch.chunk, batch.tokens))
+            for one in tokenizers
+        )
+        return _Inputs(len(texts), student, teacher)
+
+    def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", share: float) -> Contribution:
+        """One batch's, `place` among those of the step, its losses and gradients times `share`."""
+        mine = self.processes.share(len(rows))
+        layers = self.layers.at(step)
+        seed = self._seed(step, place)
+        embedded = self._embed(self.encoder, inputs.student, seed, layers, cached=self.recipe.batch.gradient_caching)
+        student = self._whole(embedded.vectors).requires_grad_()
+        batch = self._batch(student, inputs.teacher, rows, seed)
+        total, per_dim, dims = self._losses(batch, student, layers, step)
+        torch.autograd.backward(total * share)
+        assert student.grad is not None
+        gradient = self.processes.summed(student.grad)[:, :, mine]
+        embedded.backward(gradient.permute(1, 2, 0, 3).reshape(inputs.texts, *embedded.vectors.shape[1:]))
+        # Read only where a loss is no number.
+        finite = student.detach().isfinite().all(-1).all(0).all(0)
+        return Contribution(
+            total.detach() * share,
+            {name: values * share for name, values in per_dim.items()},
+            dims,
+            embedded.tokens,
+            len(rows),
+            lambda: self.places([rows[i] for i in (~finite).nonzero().flatten().tolist()]),
+        )
+
+    def _seed(self, step: int, place: int) -> int:
+        passes = step * self.recipe.batch.accumulate + place
+        return seed_of(self.recipe.seed, passes, self.processes.index, self.place)
+
     def _embed(
-        self,
-        encoder: MatryoshkaEncoder,
-        tokenizer: Tokenizer,
-        texts: list[str],
-        step: int,
-        layers: tuple[int, ...],
-        *,
-        cached: bool,
+        self, encoder: MatryoshkaEncoder, chunks: list[Chunk], seed: int, layers: tuple[int, ...], *, cached: bool
     ) -> EmbeddedTexts:
         """The texts' vectors after each layer, [texts, layers, width]."""
-        device = self.processes.device
-        chunks = [chunk.to(device) for chunk in tokenizer.chunks(texts, self.recipe.batch.chunk)]
         return EmbeddedTexts(
             lambda chunk: _vectors(encoder, chunk, layers),
-            chunks,
-            seed=seed_of(self.recipe.seed, step, self.processes.index, self.place),
+            [chunk.to(self.processes.device) for chunk in chunks],
+            seed=seed,
             cached=cached,
             autocast=self.processes.autocast,
         )
@@ -101,32 +125,34 @@ class SentenceStream:
         # [processes, columns, rows, layers, width]
         return parts.permute(3, 1, 0, 2, 4).reshape(vectors.shape[1], columns, -1, vectors.shape[2])
 
-    def _batch(self, student: Tensor, texts: list[str], rows: Sequence[int], step: int) -> GlobalBatch:
+    def _batch(self, student: Tensor, teacher: list[Chunk], rows: Rows, seed: int) -> GlobalBatch:
         """The batch as the last layer gives it."""
         mine, values = self.processes.share(len(rows)), self.examples.values
         return GlobalBatch(
             student[-1],
-            self._taught(texts, rows, step),
+            self._taught(teacher, rows, seed),
             mine.start,
             mine.stop,
             values=None if values is None else torch.from_numpy(values[list(rows)]).to(student.device),
             processes=self.processes.count,
         )
 
-    def _taught(self, texts: list[str], rows: Sequence[int], step: int) -> Tensor | None:
+    def _taught(self, chunks: list[Chunk], rows: Rows, seed: int) -> Tensor | None:
         """The teacher's vectors: stored ones, or those of the teacher model; None without a teacher."""
         if self.from_file and self.examples.vectors is not None:
             stored = np.stack([column[list(rows)] for column in self.examples.vectors])
             return torch.from_numpy(stored).to(self.processes.device)
-        if self.teacher is None or self._teacher_tokenizer is None:
+        if self.teacher is None:
             return None
         # No graph either way: the teacher's vectors are only looked at.
         with torch.no_grad():
-            embedded = self._embed(self.teacher, self._teacher_tokenizer, texts, step, (), cached=True)
+            embedded = self._embed(self.teacher, chunks, seed, (), cached=True)
         return self._whole(embedded.vectors)[0]
 
-    def _losses(self, batch: GlobalBatch, student: Tensor, layers: tuple[int, ...], step: int) -> tuple[Tensor, PerDim]:
-        """This process's share of the weighted sum, and each objective's global loss at each dim."""
+    def _losses(
+        self, batch: GlobalBatch, student: Tensor, layers: tuple[int, ...], step: int
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, tuple[int, ...]]]:
+        """This process's share of the weighted sum, and of each objective's loss at each of its dims."""
         total = torch.zeros((), device=student.device)
         found: dict[str, tuple[Nesting, Tensor]] = {}
         for place, layer in enumerate(layers):
@@ -147,12 +173,34 @@ class SentenceStream:
                 loss = distilled(at_layer, student[-1].detach(), nesting, _LAYER_TEMPERATURE, pair_weight=0.0)
                 total = total + self.layers.kl_weight / (len(layers) - 1) * loss.total
                 found[f"layers_{self.name}@{layer}"] = (nesting, loss.per_dim)
-        summed = iter(self.processes.summed(torch.cat([values for _, values in found.values()]).float()).tolist())
-        return total, {name: {dim: next(summed) for dim in nesting.dims} for name, (nesting, _) in found.items()}
+        values = {name: row for name, (_, row) in found.items()}
+        return total, values, {name: nesting.dims for name, (nesting, _) in found.items()}
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """One batch's texts on this process, as the chunks of student and teacher (none without a teacher model)."""
+
+    texts: int
+    student: list[Chunk]
+    teacher: list[Chunk]
+
+
+def _together(parts: list[Contribution]) -> Contribution:
+    """The contributions of the batches of one step, which read the same dims."""
+    return replace(
+        parts[0],
+        loss=torch.stack([part.loss for part in parts]).sum(),
+        per_dim={name: torch.stack([part.per_dim[name] for part in parts]).sum(0) for name in parts[0].per_dim},
+        tokens=sum(part.tokens for part in parts),
+        rows=sum(part.rows for part in parts),
+        bad=lambda: [place for part in parts if part.bad is not None for place in part.bad()],
+    )
 
 
 def _tokenizer(encoder: MatryoshkaEncoder, max_length: int) -> Tokenizer:
-    return Tokenizer(encoder.tokenizer, min(max_length, encoder.max_seq_length or max_length))
+    most = min(max_length, encoder.max_seq_length or max_length)
+    return Tokenizer(encoder.tokenizer, most, unpadded(encoder))
 
 
 def _vectors(encoder: MatryoshkaEncoder, chunk: Chunk, layers: tuple[int, ...]) -> Tensor:

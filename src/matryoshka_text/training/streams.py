@@ -1,28 +1,60 @@
-"""A stream of data and the objectives that read it: one batch in, gradients on the trained parameters out."""
+"""A stream of data and the objectives that read it: batches in, gradients on the trained parameters out."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.errors import TrainingError
-from matryoshka_text.training.processes import Processes
-
-__all__ = ["Contribution", "PerDim", "Stream", "require_finite", "stopped"]
+__all__ = ["Contribution", "PerDim", "Prepared", "Rows", "Stream", "stopped"]
 
 PerDim = dict[str, dict[int, float]]
+Rows = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a stream takes into one step: the rows of each global batch (one, or as many as are accumulated).
+
+    `inputs` is the stream's own: token ids in chunks, formed ahead of time, of this process's share of each batch.
+    """
+
+    rows: list[Rows]
+    inputs: Any
+
+    @property
+    def count(self) -> int:
+        """Rows of all the global batches."""
+        return sum(map(len, self.rows))
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one batch of a stream added to a step: losses are global, tokens this process's own."""
+    """What a stream added to a step, as tensors that the host has not waited for.
 
-    loss: float
-    per_dim: PerDim
+    `loss` and `per_dim` are this process's share (the shares of all processes add up to the global losses, in nats for
+    the softmax objectives), `dims` the lengths of each objective's row of `per_dim`; `tokens` are this process's own.
+    `bad` gives the places, among a batch's rows, of vectors that are no finite numbers.
+    """
+
+    loss: Float[Tensor, ""]
+    per_dim: dict[str, Float[Tensor, " k"]]
+    dims: dict[str, tuple[int, ...]]
     tokens: int
     rows: int
+    bad: Callable[[], list[str]] | None = None
+
+    @property
+    def flat(self) -> Float[Tensor, " values"]:
+        """Loss, then every objective's losses: what is summed over the processes."""
+        return torch.cat([self.loss.reshape(1).float(), *(row.float() for row in self.per_dim.values())])
+
+    def table(self, values: Sequence[float]) -> PerDim:
+        """The losses by objective and dim, from `flat` as it was summed, its first entry left out."""
+        rest = iter(values)
+        return {name: {dim: next(rest) for dim in dims} for name, dims in self.dims.items()}
 
 
 class Stream(Protocol):
@@ -30,21 +62,14 @@ class Stream(Protocol):
 
     name: str
 
-    def places(self, rows: Sequence[int]) -> list[str]:
+    def places(self, rows: Rows) -> list[str]:
         """Where the rows of a batch came from."""
 
-    def contribute(self, step: int, rows: Sequence[int]) -> Contribution:
-        """Add the gradient of this process's share of the loss on global batch `rows` to the parameters' own."""
+    def prepare(self, step: int, batches: list[Rows]) -> Prepared:
+        """The step's inputs: a function of recipe, step and rows alone, so that another thread can form it ahead."""
 
-
-def require_finite(
-    total: Tensor, processes: Processes, step: int, places: Sequence[str], bad: Sequence[str] = ()
-) -> float:
-    """The global loss; `TrainingError` before a NaN does harm, naming the rows that are `bad`, or all."""
-    loss = float(processes.summed(total.detach().reshape(1))[0])
-    if math.isfinite(loss):
-        return loss
-    raise TrainingError(stopped(f"the loss is {loss}", step, bad or places))
+    def contribute(self, step: int, prepared: Prepared) -> Contribution:
+        """Add the gradient of this process's share of the loss to the parameters' own, averaged over the batches."""
 
 
 def stopped(what: str, step: int, places: Sequence[str]) -> str:
