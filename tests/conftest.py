@@ -10,6 +10,8 @@ import pytest
 # Before anything imports a Hugging Face library: no test may wait for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Before anything imports a kernel: where no GPU is at hand, Triton's interpreter runs it.
+os.environ.setdefault("TRITON_INTERPRET", "0" if Path("/dev/nvidiactl").exists() else "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two programs with two threads each on two cores wait for one another most of the time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -32,12 +32,14 @@ def _gradient(encoder: MatryoshkaEncoder) -> Tensor:
     return torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None]).clone()
 
 
-def _through_cache(encoder: MatryoshkaEncoder, chunk: int | None, *, cached: bool) -> tuple[Tensor, Tensor]:
+def _through_cache(
+    encoder: MatryoshkaEncoder, chunk: int | None, tokens: int | None = None, *, cached: bool
+) -> tuple[Tensor, Tensor]:
     def embed(part: Chunk) -> Tensor:
         return encoder(dict(part.features))["sentence_embedding"]
 
     encoder.zero_grad()
-    chunks = Tokenizer(encoder.tokenizer, 16).chunks(TEXTS, chunk)
+    chunks = Tokenizer(encoder.tokenizer, 16).chunks(TEXTS, chunk, tokens)
     embedded = EmbeddedTexts(embed, chunks, seed=5, cached=cached)
     leaf = embedded.vectors.clone().requires_grad_()
     _loss(leaf).backward()
@@ -45,14 +47,14 @@ def _through_cache(encoder: MatryoshkaEncoder, chunk: int | None, *, cached: boo
     return embedded.vectors, _gradient(encoder)
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 7, 18])
-def test_without_dropout_it_equals_one_big_pass(tiny_model: Path, chunk: int) -> None:
+@pytest.mark.parametrize(("chunk", "tokens"), [(1, None), (4, None), (7, None), (18, None), (None, 30), (None, 4)])
+def test_without_dropout_it_equals_one_big_pass(tiny_model: Path, chunk: int | None, tokens: int | None) -> None:
     encoder = _encoder(tiny_model, 0.0)
     (whole,) = Tokenizer(encoder.tokenizer, 16).chunks(TEXTS, None)
     vectors = encoder(dict(whole.features))["sentence_embedding"]
     _loss(vectors).backward()
     expected = _gradient(encoder)
-    ours, gradient = _through_cache(encoder, chunk, cached=True)
+    ours, gradient = _through_cache(encoder, chunk, tokens, cached=True)
     torch.testing.assert_close(ours, vectors.detach(), atol=1e-6, rtol=0)
     assert (gradient - expected).norm() <= 2e-6 * expected.norm()
 

@@ -312,7 +312,7 @@ def test_backward_twice_gives_the_same_and_twice_differentiating_is_refused():
         torch.autograd.grad(total, query, create_graph=True)
 
 
-def test_auto_is_chunked(saved_entries):
+def test_auto_is_chunked_on_a_processor(saved_entries):
     query, candidate, target = case(32, 32, 2)
     automatic = saved_entries(lambda: nested_cross_entropy(query, candidate, target, (1, 2)).total)
     assert max(automatic) < 32 * 32
@@ -352,7 +352,7 @@ def test_auto_is_chunked(saved_entries):
             r"query_ids holds torch\.float32; allowed are integers",
         ),
         ({"denominator": 0}, r"denominator is 0\.0 for 5 rows; allowed is a finite number above 0"),
-        ({"backend": "fused"}, r"backend is 'fused'; allowed are 'auto', 'reference', 'chunked'"),
+        ({"backend": "flash"}, r"backend is 'flash'; allowed are 'auto', 'reference', 'chunked', 'fused'"),
         ({"query": torch.zeros(5, 6, device="meta")}, r"candidate is on cpu; .* on meta"),
     ],
 )

@@ -62,6 +62,20 @@ def test_info_nce_is_its_definition(vectors: tuple[Tensor, Tensor]) -> None:
     assert float(loss.total) == pytest.approx(sum(w * x for w, x in zip(WEIGHTS, expected, strict=True)), rel=1e-9)
 
 
+def test_products_in_half_precision_leave_the_gradient_in_the_vectors_own_type(vectors: tuple[Tensor, Tensor]) -> None:
+    student = vectors[0].float().requires_grad_()
+    exact = InfoNCE(temperature=0.1)(GlobalBatch(student, None, 0, 6), NESTING)
+    half = InfoNCE(temperature=0.1)(GlobalBatch(student, None, 0, 6, products=torch.bfloat16), NESTING)
+    assert half.total.dtype == torch.float32
+    rounded = student.detach().bfloat16().float()
+    assert float(half.total) == pytest.approx(
+        float(InfoNCE(temperature=0.1)(GlobalBatch(rounded, None, 0, 6), NESTING).total), rel=1e-6
+    )
+    ours, expected = (torch.autograd.grad(loss.total, student)[0] for loss in (half, exact))
+    assert ours.dtype == torch.float32
+    assert 0 < (ours - expected).norm() < 0.05 * expected.norm()
+
+
 @pytest.mark.parametrize("pair_weight", [0.0, 7.0])
 def test_distill_is_its_definition(vectors: tuple[Tensor, Tensor], pair_weight: float) -> None:
     student, teacher = vectors

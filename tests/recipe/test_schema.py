@@ -229,11 +229,6 @@ def test_each_mistake_is_told_with_place_found_allowed_and_way_out(
         ('batch: {size: "64"}', "batch.size: found '64'; allowed: a whole number of at least 2; "),
         ("batch: {size: true}", "batch.size: found true; allowed: a whole number of at least 2; "),
         (
-            "batch: {gradient_caching: true}",
-            "batch.gradient_caching: found true without batch.chunk or batch.tokens; allowed: true with one of them; "
-            "write `tokens: 4096`",
-        ),
-        (
             "batch: {chunk: 8, tokens: 512}",
             "batch.tokens: found 512 beside batch.chunk 8; allowed: one of the two; leave `chunk` out",
         ),

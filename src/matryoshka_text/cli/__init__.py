@@ -8,6 +8,7 @@ import typer
 
 from matryoshka_text import __version__
 from matryoshka_text.cli.check import check
+from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
 from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
@@ -35,6 +36,7 @@ def _options(
 app.command("check")(check)
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("encode")(encode)
 
 
 def main() -> None:

@@ -39,11 +39,11 @@ def check_dims(dims: Sequence[int], width: int) -> tuple[int, ...]:
     return tuple(operator.index(dim) for dim in found)
 
 
-def check_backend(backend: str) -> bool:
-    """True for the chunked backend, False for the reference; ValueError for a name that is neither."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; allowed are {', '.join(map(repr, BACKENDS))}")
-    return backend != "reference"
+def check_backend(backend: str, allowed: Sequence[str] = BACKENDS) -> str:
+    """`backend`; ValueError for a name that is not among the `allowed` ones."""
+    if backend not in allowed:
+        raise ValueError(f"backend is {backend!r}; allowed are {', '.join(map(repr, allowed))}")
+    return backend
 
 
 def check_shape(name: str, value: Tensor, shape: tuple[int | None, ...], device: torch.device) -> None:
@@ -66,11 +66,19 @@ def check_vectors(name: str, value: Tensor, shape: tuple[int | None, ...], devic
 def check_index(
     name: str, value: Tensor, rows: int, device: torch.device, below: int | None = None
 ) -> Shaped[Tensor, " b"]:
-    """`value` as int64 [rows]; ValueError unless it holds integers, within 0..below-1 where `below` is given."""
+    """`value` as int64 [rows]; ValueError unless it holds integers, within 0..below-1 where `below` is given.
+
+    On a GPU the bounds are asserted on the device, without the host waiting for what it holds.
+    """
     check_shape(name, value, (rows,), device)
     if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         raise ValueError(f"{name} holds {value.dtype}; allowed are integers")
-    if below is not None and rows and not 0 <= int(value.min()) <= int(value.max()) < below:
+    if below is None or not rows:
+        return value.long()
+    if device.type == "cuda":
+        within = ((value >= 0) & (value < below)).all()
+        torch._assert_async(within, f"{name} holds an index outside 0 to {below - 1}")
+    elif not 0 <= int(value.min()) <= int(value.max()) < below:
         raise ValueError(f"{name} spans {int(value.min())} to {int(value.max())}; allowed are 0 to {below - 1}")
     return value.long()
 
@@ -90,13 +98,16 @@ def check_weights(
 
 
 def check_scale(name: str, scale: Number | Tensor, dtype: torch.dtype, device: torch.device) -> Float[Tensor, ""]:
-    """`scale` as a tensor without axes; ValueError unless it is one positive finite number."""
+    """`scale` as a tensor without axes; ValueError unless it is one positive finite number.
+
+    A plain number stays on the host, where reading it costs nothing.
+    """
     given = scale if isinstance(scale, Tensor) else torch.tensor(float(scale), dtype=dtype)
     if given.numel() != 1:
         raise ValueError(f"{name} has shape {list(given.shape)}; allowed is a single number")
     if not 0 < given.item() < math.inf:
         raise ValueError(f"{name} is {given.item()}; allowed is a finite number above 0")
-    return given.reshape(()).to(device=device, dtype=dtype)
+    return given.reshape(()).to(device=device if isinstance(scale, Tensor) else None, dtype=dtype)
 
 
 def check_denominator(denominator: Number | Tensor | None, rows: int) -> float:

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from matryoshka_text.nested.loss import NestedLoss
-from matryoshka_text.nested.prefixes import blocks, inverse_norms
-from matryoshka_text.nested.targets import Softmax, Targets, Tile, taken_out_value
+from matryoshka_text.nested.prefixes import Columns, blocks, inverse_norms
+from matryoshka_text.nested.targets import Targets, Tile, taken_out_value
 
-__all__ = ["Reading", "chunked_loss", "tile_rows"]
+__all__ = ["Reading", "chunked_loss", "panel_columns", "tile_rows"]
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,32 @@ class _Needs:
     bias: bool
 
     @property
-    def vectors(self) -> bool:
-        return self.rows or self.columns
-
-    @property
-    def any(self) -> bool:
-        return self.vectors or self.scale or self.bias
+    def shares(self) -> bool:
+        """Whether the gradients of the logits outlive the dim they belong to."""
+        return self.rows or self.columns or self.bias
 
 
 def tile_rows(columns: int, device: torch.device) -> int:
     """The number of rows visited at once.
 
     A tile of 2^20 logits keeps the passes over it, K + 2 matrices of 4 MiB in float32, near the caches of two cores.
-    Fewer than 64 rows starve the matrix products; from 2^16 columns on, memory decides. On one core of an EPYC (Zen 5),
-    tiles of 64, 128, 256, 512, 1024 rows by 2048 columns took 300, 287, 275, 271, 304 ms (2026-11-21). A GPU has no use
-    for small tiles.
+    Fewer than 64 rows starve the matrix products; from 2^16 columns on, memory decides. In ms of CPU time of one thread
+    of an EPYC (Zen 5, 32 MiB of cache; 2026-11-21): 128, 256, 512 rows by 2048 columns, K = 7, took 282, 274, 276; 32,
+    48, 64, 96, 128 rows by 30,522, K = 6, took 593, 589, 558, 627, 652. A GPU has no use for small tiles.
     """
     if device.type != "cpu":
         return max(1, 2**24 // max(columns, 1))
     return max(2**20 // max(columns, 1), min(64, 2**22 // max(columns, 1)), 1)
+
+
+def panel_columns(rows: int, device: torch.device) -> int | None:
+    """The number of columns of a tile that the gradients are carried through at once; None for all of them.
+
+    Between two dims the carried sum is written once and read three times: in panels of 2^19 entries it stays in the
+    second-level caches of two cores, which saves 15 of 570 ms on 64 rows by 30,522 columns and K = 6 (as above). Panels
+    of fewer than 4096 columns cost more than they save: 2048 by 2048 took 276 ms whole, 293 in panels of 1024.
+    """
+    return max(2**19 // max(rows, 1), 4096) if device.type == "cpu" else None
 
 
 class _Visit:
@@ -76,16 +83,20 @@ class _Visit:
         self.reading, self.needs, self.scale, self.bias = reading, needs, scale, bias
         self.blocks = list(blocks(reading.dims))
         # Raw logits carry the scale in x; for unit-length prefixes it sits in the factor of each row.
-        self.x, self.y = (x if reading.unit or scale == 1 else x * scale), y
+        self.x = x if reading.unit or scale == 1 else x * scale
         self.weights = (weights / reading.denominator)[:, None]
-        count, tile = len(self.blocks), min(tile_rows(len(y), x.device), max(len(x), 1))
-        self.tile_rows = tile
+        count, self.tile_rows = len(self.blocks), _even(len(x), tile_rows(len(y), x.device))
+        self.panel = panel_columns(self.tile_rows, x.device) or max(len(y), 1)
         self.losses = x.new_zeros(count, len(x))
-        self.product, self.work = x.new_empty(tile, len(y)), x.new_empty(tile, len(y))
-        self.shares = x.new_empty(count if needs.vectors else 1, tile, len(y))
+        self.product = x.new_empty(self.tile_rows, len(y))
+        self.work = torch.empty_like(self.product) if reading.unit or needs.scale else self.product
+        # Nothing reads the product after the last dim, unless its logits were not made in another place.
+        spare = self.needs.shares and self.work is self.product
+        self.shares = [torch.empty_like(self.product) for _ in range(count - spare if needs.shares else 1)]
+        self.shares += [self.product] * spare
         self.row_dots = x.new_zeros(count, len(x))
         self.column_dots = x.new_zeros(count, len(y) if reading.unit and needs.columns else 0)
-        self.dx, self.dy = (torch.zeros_like(v) if need else None for v, need in ((x, needs.rows), (y, needs.columns)))
+        self.dx, self.columns = torch.zeros_like(x) if needs.rows else None, Columns(y, self.blocks, needs.columns)
         self.dbias = torch.zeros_like(bias) if needs.bias and bias is not None else None
         self.factor = self.weights.expand(count, len(x))
         if reading.unit:
@@ -98,62 +109,75 @@ class _Visit:
         for start in range(0, len(self.x), self.tile_rows):
             rows = slice(start, min(start + self.tile_rows, len(self.x)))
             tile = self.reading.targets.tile(rows)
+            self._start(rows, tile)
             for k in range(len(self.blocks)):
                 self._climb(k, rows, tile)
-            if self.needs.vectors:
+            if self.needs.shares:
                 self._descend(rows)
         self._finish()
 
+    def _start(self, rows: slice, tile: Tile) -> None:
+        """Nothing; a raw logit's bias goes in before the products, and nothing they add brings back what is gone."""
+        product = self.product[: rows.stop - rows.start]
+        if self.bias is None or self.reading.unit:
+            product.zero_()
+        else:
+            product.copy_(self.bias.expand_as(product))
+        if tile.gone is not None and not self.reading.unit:
+            product.masked_fill_(tile.gone, taken_out_value(product.dtype))
+
     def _climb(self, k: int, rows: slice, tile: Tile) -> None:
         size, block = rows.stop - rows.start, self.blocks[k]
-        self.product[:size].addmm_(self.x[rows, block], self.y[:, block].T, beta=min(k, 1))
-        softmax = Softmax.of(self._logits(k, rows, tile), self.shares[k if self.needs.vectors else 0, :size])
-        self.losses[k, rows] = tile.compare(softmax)
-        if self.dbias is not None:
-            self.dbias.add_(self.weights[k] * softmax.share.sum(0))
-        if self.needs.scale or (self.reading.unit and self.needs.vectors):
-            self._dot(k, rows, softmax.share)
+        self.product[:size].addmm_(self.x[rows, block], self.columns.parts[k])
+        logits = self._unit_logits(k, rows, tile) if self.reading.unit else self.product[:size]
+        share = self.shares[k if self.needs.shares else 0]
+        gradient = logits if share is self.product else share[:size]
+        self.losses[k, rows] = tile.compare(logits, gradient)
+        if self.needs.scale or (self.reading.unit and (self.needs.rows or self.needs.columns)):
+            self._dot(k, rows, gradient)
 
-    def _logits(self, k: int, rows: slice, tile: Tile) -> Float[Tensor, "r n"]:
+    def _unit_logits(self, k: int, rows: slice, tile: Tile) -> Float[Tensor, "r n"]:
         size = rows.stop - rows.start
-        product, work = self.product[:size], self.work[:size]
-        if self.reading.unit:
-            torch.mul(product, self.inverse_y[k], out=work).mul_(self.scaled_inverse_x[k, rows, None])
-            if self.bias is not None:
-                work.add_(self.bias)
-        elif self.bias is not None:
-            torch.add(product, self.bias, out=work)
-        elif tile.gone is not None:
-            work.copy_(product)
-        else:
-            return product
+        work = torch.mul(self.product[:size], self.inverse_y[k], out=self.work[:size])
+        work.mul_(self.scaled_inverse_x[k, rows, None])
+        if self.bias is not None:
+            work.add_(self.bias)
         return work if tile.gone is None else work.masked_fill_(tile.gone, taken_out_value(work.dtype))
 
     def _dot(self, k: int, rows: slice, gradient: Float[Tensor, "r n"]) -> None:
         """Nothing; keeps sum_j and sum_i of (gradient of the logit) * (logit without bias)."""
-        work = self.work[: len(gradient)]
-        if self.reading.unit:
-            work = work if self.bias is None else work.sub_(self.bias)
-            work.mul_(gradient)
-        else:
-            torch.mul(self.product[: len(gradient)], gradient, out=work)
+        size = len(gradient)
+        logits = self.work[:size] if self.reading.unit else self.product[:size]
+        work = self.work[:size]
+        if self.bias is not None:
+            logits = torch.sub(logits, self.bias, out=work)
+        torch.mul(logits, gradient, out=work)
         self.row_dots[k, rows] = work.sum(1)
         if self.column_dots.numel():
             self.column_dots[k] += work.sum(0)
 
     def _descend(self, rows: slice) -> None:
+        for start in range(0, self.product.shape[1], self.panel):
+            self._descend_panel(rows, slice(start, start + self.panel))
+
+    def _descend_panel(self, rows: slice, panel: slice) -> None:
         carried: Tensor | None = None
-        for k, block in reversed(list(enumerate(self.blocks))):
-            own, factor = self.shares[k, : rows.stop - rows.start], self.factor[k, rows, None]
+        for k in reversed(range(len(self.blocks))):
+            own, factor = self.shares[k][: rows.stop - rows.start, panel], self.factor[k, rows, None]
             if self.reading.unit:
-                own.mul_(self.inverse_y[k])
+                if self.dbias is not None:
+                    self.dbias[panel].add_(self.weights[k] * own.sum(0))
+                own.mul_(self.inverse_y[k, panel])
             carried = own.mul_(factor) if carried is None else carried.addcmul_(own, factor)
             if self.dx is not None:
-                torch.mm(carried, self.y[:, block], out=self.dx[rows, block])
-            if self.dy is not None:
-                self.dy[:, block].addmm_(carried.T, self.x[rows, block])
+                self.columns.add_product(carried, k, panel, out=self.dx[rows, self.blocks[k]])
+            if self.columns.gradients:
+                self.columns.gradients[k][:, panel].addmm_(self.x[rows, self.blocks[k]].T, carried)
+        if self.dbias is not None and carried is not None and not self.reading.unit:
+            self.dbias[panel].add_(carried.sum(0))
 
     def _finish(self) -> None:
+        self.dy = self.columns.whole_gradient()
         if not self.reading.unit:
             if self.dx is not None and self.scale != 1:
                 self.dx.mul_(self.scale)
@@ -161,13 +185,18 @@ class _Visit:
         if self.dx is not None:
             self._leave_directions(self.dx, self.x, self.row_dots * self.inverse_x.square())
         if self.dy is not None:
-            self._leave_directions(self.dy, self.y, self.column_dots * self.inverse_y.square())
+            self._leave_directions(self.dy, self.columns.vectors, self.column_dots * self.inverse_y.square())
 
     def _leave_directions(self, gradient: Tensor, vectors: Tensor, along: Float[Tensor, "k b"]) -> None:
         """Nothing; takes from the gradient, at each dim, what would only lengthen the prefix."""
         carried = (along * self.weights).flip(0).cumsum(0).flip(0)
         for part, block in zip(carried, self.blocks, strict=True):
             gradient[:, block].addcmul_(vectors[:, block], part[:, None], value=-1)
+
+
+def _even(rows: int, most: int) -> int:
+    """Rows of a tile, such that the last tile has about as many as the others."""
+    return max(1, -(-rows // max(1, -(-rows // most))))
 
 
 class _Chunked(torch.autograd.Function):
@@ -203,7 +232,10 @@ class _Chunked(torch.autograd.Function):
             )
         # The inputs of the graph may be half precision; what is kept here is float32 until it has met the loss scale.
         needed = zip(ctx.saved_tensors, ctx.needs_input_grad[:5], strict=True)
-        return *(incoming * kept if need else None for kept, need in needed), None, None
+        # A factor of 1 is not worth a copy of what is as large as the vectors; on a GPU to look would be to wait.
+        same = incoming.is_cpu and incoming.item() == 1
+        found = (None if not need else kept if same and kept.ndim == 2 else incoming * kept for kept, need in needed)
+        return *found, None, None
 
 
 def chunked_loss(

@@ -18,6 +18,7 @@ from matryoshka_text.nested.checks import (
     computing_dtype,
 )
 from matryoshka_text.nested.chunked import Reading, chunked_loss
+from matryoshka_text.nested.fused_support import choose_backend, refuse_fused
 from matryoshka_text.nested.loss import Backend, NestedLoss, Number
 from matryoshka_text.nested.reference import reference_cross_entropy
 from matryoshka_text.nested.targets import HardTargets
@@ -59,10 +60,12 @@ def nested_cross_entropy(
       ids are ignored there.
     - denominator: None is b. Under several processes, accumulation or chunking give the global count. 0 rows give 0.
     - backend: "reference" is the loop above, differentiated by autograd. "chunked" has the gradient written by hand,
-      forms it together with the value and keeps no [b, n] matrix; it can be differentiated once. "auto" is "chunked"
-      on every device.
+      forms it together with the value and keeps no [b, n] matrix; it can be differentiated once. "fused" does the same
+      in Triton kernels for NVIDIA GPUs, from compute capability 8.0 on, for float32, bfloat16 and float16. "auto" is
+      "fused" where that runs and "chunked" elsewhere; `choose_backend` says which, and why.
 
-    Half-precision inputs are read as float32 and autocast is off inside; gradients come back in the inputs' types.
+    Half-precision inputs are read as float32, or by "fused" as they are, and always summed in float32; autocast is off
+    inside. Gradients come back in the inputs' types.
     ValueError names the argument, what it holds and what is allowed.
     """
     device, (b, width) = query.device, _check_rows(query, candidate)
@@ -77,13 +80,26 @@ def nested_cross_entropy(
     each = check_weights(weights, len(dims), dtype, device)
     factor = check_scale("scale", (20.0 if normalize else 1.0) if scale is None else scale, dtype, device)
     divisor = check_denominator(denominator, b)
-    chunked = check_backend(backend)
+    chosen = _choose(backend, device, torch.promote_types(query.dtype, candidate.dtype), len(dims))
     with torch.autocast(device.type, enabled=False):
-        x, y = query.to(dtype), candidate.to(dtype)
         offset = None if bias is None else bias.to(dtype)
-        if chunked:
+        if chosen == "fused":
+            # Triton is asked for only where it is used: a machine without it imports and works.
+            from matryoshka_text.nested.fused import fused_loss
+
+            return fused_loss(query, candidate, each, factor, offset, dims, normalize, targets, divisor)
+        x, y = query.to(dtype), candidate.to(dtype)
+        if chosen == "chunked":
             return chunked_loss(x, y, each, factor, offset, Reading(dims, normalize, divisor, targets))
         return reference_cross_entropy(x, y, each, factor, offset, dims, normalize, targets, divisor)
+
+
+def _choose(backend: str, device: torch.device, dtype: torch.dtype, dims: int) -> str:
+    if check_backend(backend) == "auto":
+        return choose_backend(device, dtype, dims).name
+    if backend == "fused":
+        refuse_fused(device, dtype, dims)
+    return backend
 
 
 def _check_rows(query: Tensor, candidate: Tensor) -> tuple[int, int]:

@@ -53,7 +53,8 @@ def nested_distillation(
 
     - self_index: the column that is the row itself, taken out on both sides; None takes nothing out.
     - teacher_temperature: None is `temperature`, without its gradient. No gradient reaches the teacher.
-    - weights, temperature may be tensors with gradient. denominator, backend: as for nested_cross_entropy.
+    - weights, temperature may be tensors with gradient. denominator, backend: as for nested_cross_entropy,
+      but there are no fused kernels here: "auto" is "chunked".
     """
     device, b, n = student_rows.device, len(student_rows), len(student_columns)
     check_vectors("student_rows", student_rows, (None, None), device)
@@ -70,7 +71,7 @@ def nested_distillation(
     else:
         teacher_scale = check_scale("teacher_temperature", teacher_temperature, dtype, device).reciprocal()
     divisor = check_denominator(denominator, b)
-    chunked = check_backend(backend)
+    chunked = check_backend(backend, ("auto", "reference", "chunked")) != "reference"
     with torch.autocast(device.type, enabled=False):
         x, y = student_rows.to(dtype), student_columns.to(dtype)
         with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor
 __all__ = ["BACKENDS", "Backend", "NestedLoss", "Number"]
 
 Number = int | float  # spelled out for the run-time check of annotations, where float leaves out int
-Backend = Literal["auto", "reference", "chunked"]
+Backend = Literal["auto", "reference", "chunked", "fused"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 

@@ -34,7 +34,7 @@ class GlobalBatch:
     `values` is what else is known of each row: the index of its class (int64), or the score of its pair (float).
     `first` to `last` are the rows this process answers for, one of `processes`. An objective gives its own rows' share
     of the global loss, so that the shares of all processes add up to it; `width` is full, and prefixes are cut after
-    gathering.
+    gathering. `products` is the type in which a GPU multiplies large matrices of vectors.
     """
 
     student: Float[Tensor, "columns rows width"]
@@ -43,6 +43,7 @@ class GlobalBatch:
     last: int
     values: Shaped[Tensor, " rows"] | None = None
     processes: int = 1
+    products: torch.dtype = torch.float32
 
 
 class Objective(Protocol):

@@ -22,11 +22,13 @@ class InfoNCE:
 
     def __call__(self, batch: GlobalBatch, nesting: Nesting) -> NestedLoss:
         """This process's share: its own anchors against every candidate. In nats, mean over the global batch."""
-        rows = batch.student.shape[1]
+        rows, vectors = batch.student.shape[1], batch.student
+        # Half precision for the products alone, which are summed in float32.
+        vectors = vectors if batch.products == torch.float32 else vectors.to(batch.products)
         return nested_cross_entropy(
-            batch.student[0, batch.first : batch.last],
+            vectors[0, batch.first : batch.last],
             # Column by column, so that the positive of anchor i is candidate i.
-            batch.student[1:].flatten(0, 1),
+            vectors[1:].flatten(0, 1),
             torch.arange(batch.first, batch.last, device=batch.student.device),
             dims=nesting.dims,
             weights=nesting.weights,

@@ -17,17 +17,18 @@ from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
+from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.nested import choose_backend
 from matryoshka_text.recipe import READS, Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
 from matryoshka_text.training.loop import Loop
 from matryoshka_text.training.plan import batch_size
-from matryoshka_text.training.precision import choose_precision
 from matryoshka_text.training.processes import Processes
 from matryoshka_text.training.run import Run
 from matryoshka_text.training.setup import build_streams
@@ -142,6 +143,8 @@ class _Job:
         inputs, encoder = self.inputs, self.inputs.encoder
         origin = encoder.resolved.origin if encoder.resolved else "?"
         size = sum(p.numel() for p in encoder.parameters())
+        products = Processes(self.accelerator, bf16=self.precision == "bf16").products
+        chosen = choose_backend(self.accelerator.device, products, len(encoder.dims))
         return "\n".join(
             [
                 f"run      {self.folder.path}",
@@ -152,6 +155,7 @@ class _Job:
                 f"steps    {inputs.steps:,}",
                 f"device   {self.accelerator.device}, {self.accelerator.num_processes} process(es), "
                 f"precision {self.precision}",
+                f"loss     {chosen.name}: {chosen.reason}",
             ]
         )
 

@@ -64,7 +64,7 @@ class MaskedStream:
     def contribute(self, step: int, prepared: Prepared) -> Contribution:
         """The step's sequences; the gradient of their masked tokens is added to the parameters' own."""
         chunks: list[MaskedChunk] = prepared.inputs
-        guessed = self.processes.summed(torch.tensor([float(sum(len(c.target) for c in chunks))]))[0]
+        guessed = self._guessed(chunks)
         nesting, added = self._nesting(step)
         total = self.section.weight * added / self.processes.count
         if total.requires_grad:
@@ -73,13 +73,18 @@ class MaskedStream:
         per_dim = torch.zeros(len(nesting.dims), device=self.processes.device)
         for index, chunk in enumerate(chunks):
             # Learned factors make a graph of their own for each chunk.
-            loss = self._loss(chunk.to(self.processes.device), self._nesting(step)[0], step, index)
-            # A mean over the masked tokens of all chunks and processes: a mean of means would be another loss.
-            torch.autograd.backward(self.section.weight / guessed * loss.total)
-            total = total + self.section.weight / guessed * loss.total.detach()
-            per_dim += loss.per_dim.float() / guessed
+            loss = self._loss(chunk.to(self.processes.device), self._nesting(step)[0], step, index, guessed)
+            torch.autograd.backward(self.section.weight * loss.total)
+            total = total + self.section.weight * loss.total.detach()
+            per_dim += loss.per_dim.float()
         tokens = sum(chunk.tokens for chunk in chunks)
         return Contribution(total, {"mlm": per_dim}, {"mlm": nesting.dims}, tokens, prepared.count)
+
+    def _guessed(self, chunks: list[MaskedChunk]) -> float:
+        """The masked tokens of all chunks and processes: a mean of the chunks' means would be another loss."""
+        own = float(sum(len(chunk.target) for chunk in chunks))
+        # One process knows the number without asking a device.
+        return own if self.processes.count == 1 else float(self.processes.summed(torch.tensor([own]))[0])
 
     def places(self, rows: Rows) -> list[str]:
         """Where the first text of each sequence came from."""
@@ -88,8 +93,8 @@ class MaskedStream:
     def _nesting(self, step: int) -> tuple[Nesting, Tensor]:
         return self.nestings.at(step, "mlm", self.processes.device)
 
-    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int) -> NestedLoss:
-        """The losses of a chunk, summed over its masked tokens."""
+    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int, guessed: float) -> NestedLoss:
+        """The share of a chunk's tokens in the mean over all `guessed` ones."""
         seed = seed_of(self.recipe.seed, step, self.processes.index, self.place)
         torch.manual_seed(chunk_seed(seed, index))
         backbone = backbone_of(self.encoder)
@@ -99,12 +104,12 @@ class MaskedStream:
         with self.processes.autocast():
             rows = self.head.rows(masked_hidden(backbone, chunk.features, chunk.rows))
         return nested_cross_entropy(
-            rows.float(),
-            matrix,
+            rows.to(self.processes.products),
+            matrix.to(self.processes.products),
             chunk.target,
             nesting.dims,
             weights=nesting.weights,
             normalize=False,
             bias=self.head.bias,
-            denominator=1,
+            denominator=guessed,
         )

@@ -33,6 +33,11 @@ class Processes:
         self.accelerator, self._bf16 = accelerator, bf16
         self.count, self.index, self.device = accelerator.num_processes, accelerator.process_index, accelerator.device
 
+    @property
+    def products(self) -> torch.dtype:
+        """The type of the large products of a loss: bf16 on a GPU that runs the passes in it, as autocast would."""
+        return torch.bfloat16 if self._bf16 and self.device.type == "cuda" else torch.float32
+
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16)

@@ -1,21 +1,40 @@
-"""Which arithmetic the encoder runs in: measured on this machine, not assumed from its name."""
+"""Which arithmetic an encoder runs in: measured on this machine, not assumed from its name."""
 
 import time
-from typing import Literal
+from functools import cache
+from typing import Literal, get_args
 
 import torch
 
-__all__ = ["choose_precision", "speed_of_bf16"]
+__all__ = ["Precision", "checked_precision", "choose_precision", "speed_of_bf16"]
+
+Precision = Literal["float32", "bf16", "auto"]
 
 # Below this the casts and the lost digits are not paid for.
 WORTH_IT = 1.3
 
 
-def choose_precision(asked: Literal["auto", "float32", "bf16"], device: torch.device) -> Literal["float32", "bf16"]:
+def checked_precision(asked: object) -> Precision:
+    """`asked` itself; ValueError where it is none of the words."""
+    for word in get_args(Precision):
+        if asked == word:
+            found: Precision = word
+            return found
+    raise ValueError(f"dtype is {asked!r}; allowed: {', '.join(get_args(Precision))}")
+
+
+def choose_precision(asked: Precision, device: torch.device) -> Literal["float32", "bf16"]:
     """What `asked` means on `device`: auto is bf16 where a bf16 product runs at least 1.3 x as fast as float32."""
     if asked != "auto":
         return asked
-    return "bf16" if speed_of_bf16(device) >= WORTH_IT else "float32"
+    return "bf16" if _measured(device) >= WORTH_IT else "float32"
+
+
+@cache
+def _measured(device: torch.device) -> float:
+    # Once a process: an encoder that is asked for one text at a time must not measure each time.
+    with torch.inference_mode(False):
+        return speed_of_bf16(device)
 
 
 def speed_of_bf16(device: torch.device, *, rounds: int = 5) -> float:
@@ -38,7 +57,7 @@ def _seconds(inputs: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> 
         return time.perf_counter()
 
     start = wait()
-    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+    with torch.enable_grad(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
         out = torch.nn.functional.linear(inputs, weight)
-    torch.autograd.grad(out.sum(), (inputs, weight))
+        torch.autograd.grad(out.sum(), (inputs, weight))
     return wait() - start

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from matryoshka_text.training import precision
+from matryoshka_text.encoder import precision
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """What was measured for one test is not believed in the next."""
+    precision._measured.cache_clear()
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
@@ -14,6 +20,14 @@ def test_what_is_asked_for_is_not_measured(asked: str, monkeypatch: pytest.Monke
 def test_auto_follows_the_measurement(speed: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "speed_of_bf16", lambda _: speed)
     assert precision.choose_precision("auto", torch.device("cpu")) == chosen
+
+
+def test_it_is_measured_once_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[torch.device] = []
+    monkeypatch.setattr(precision, "speed_of_bf16", lambda device: calls.append(device) or 2.0)
+    for _ in range(3):
+        precision.choose_precision("auto", torch.device("cpu"))
+    assert len(calls) == 1
 
 
 def test_the_measurement_is_a_ratio() -> None:

@@ -1,0 +1,109 @@
+"""What the vectors in a folder are: model, texts, arithmetic, division into parts. It decides whether a run goes on."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from matryoshka_text.errors import RunError
+from matryoshka_text.files import write_whole
+
+__all__ = ["FILE", "JOINED", "InputRecord", "Manifest", "Stored", "read_manifest", "require_same", "write_manifest"]
+
+FILE = "encoding.json"
+JOINED = "vectors.npy"
+Stored = Literal["float32", "float16", "int8", "ubinary"]
+_Bounds = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+
+
+class InputRecord(BaseModel):
+    """One input file; `sha256` and `rows` are null for standard input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    file: str
+    sha256: str | None
+    rows: int | None
+
+
+class Manifest(BaseModel):
+    """encoding.json: everything that tells these vectors from others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="as it was named")
+    weights: str = Field(description="sha256 over the model's weights and configuration")
+    width: int = Field(gt=0, description="full width of the model's vectors")
+    dim: int = Field(gt=0, description="coordinates of each vector; unit length before they are stored")
+    layers: int | None = Field(description="only the first so many layers were run; null: all")
+    dtype: Literal["float32", "bf16"] = Field(description="arithmetic of the products")
+    precision: Stored = Field(description="how a coordinate is stored; ubinary: one bit, eight in a byte")
+    ranges: tuple[_Bounds, _Bounds] | None = Field(description="int8: least and greatest value of each coordinate")
+    calibrated_on: int | None = Field(description="int8: the ranges are those of the first so many texts")
+    prompt: str | None = Field(description="put before every text")
+    column: str
+    inputs: tuple[InputRecord, ...]
+    rows: int | None = Field(description="texts in all; null until standard input has ended")
+    rows_per_part: int = Field(gt=0)
+    batch_tokens: int = Field(gt=0, description="padded tokens of a forward pass; changes last bits only")
+    versions: dict[str, str]
+    started: AwareDatetime
+    finished: AwareDatetime | None = None
+
+    @property
+    def columns(self) -> int:
+        """Stored numbers of each vector."""
+        return -(-self.dim // 8) if self.precision == "ubinary" else self.dim
+
+    @property
+    def parts(self) -> int | None:
+        """How many part files there will be; None until the number of texts is known."""
+        return None if self.rows is None else -(-self.rows // self.rows_per_part)
+
+    def rows_of(self, part: int) -> int:
+        """Vectors in this part; all parts but the last are full."""
+        assert self.rows is not None
+        return min(self.rows_per_part, self.rows - part * self.rows_per_part)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Put encoding.json in place, whole."""
+    write_whole(folder / FILE, manifest.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The folder's encoding.json; `RunError` where there is none that can be read."""
+    path = folder / FILE
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        what = str(error).splitlines()[0]
+        raise RunError(
+            f"{path}: cannot be read as the record of `mtext encode` ({what}); "
+            "give a folder that it has written, or remove the folder and encode again"
+        ) from error
+
+
+# Not the file names, which may change where the bytes do not; not what changes last bits alone.
+_IDENTITY = ("weights", "dim", "layers", "dtype", "precision", "calibrated_on", "prompt", "rows_per_part")
+
+
+def require_same(folder: Path, stored: Manifest, asked: Manifest) -> None:
+    """`RunError` naming what differs where `folder` holds the vectors of another model, dim, input or division."""
+    ours, theirs = _identity(asked), _identity(stored)
+    lines = [
+        f"{key}: {theirs.get(key)!r} there, {ours[key]!r} asked for" for key in ours if ours[key] != theirs.get(key)
+    ]
+    if lines:
+        raise RunError(
+            f"{folder}: holds vectors of another encoding ({'; '.join(lines)}); "
+            "run it with the same arguments to go on, or write elsewhere with --out"
+        )
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    found: dict[str, Any] = {key: getattr(manifest, key) for key in _IDENTITY}
+    found["weights"] = f"sha256 {manifest.weights[:12]}"
+    found["inputs"] = [f"sha256 {(i.sha256 or 'unknown')[:12]}, {i.rows} rows" for i in manifest.inputs]
+    plain = all(i.file.endswith((".txt", ".txt.gz")) or i.sha256 is None for i in manifest.inputs)
+    return found if plain else found | {"column": manifest.column}

@@ -1,0 +1,114 @@
+"""The vectors that `mtext encode` has written, read as one array without being in memory."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from matryoshka_text.encoding.manifest import FILE, Manifest, read_manifest
+from matryoshka_text.encoding.stored import STORED_TYPES, part_path, read_part, restored
+from matryoshka_text.errors import DataError
+from matryoshka_text.files import require_space, sync_folder
+
+__all__ = ["Vectors", "open_vectors"]
+
+
+def open_vectors(folder: str | Path) -> "Vectors":
+    """The vectors in `folder`; `DataError` where parts are missing or damaged, `RunError` for another folder."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    way_out = "run the same `mtext encode` again: it does only what is missing"
+    if manifest.parts is None:
+        raise DataError(f"{folder}: its {FILE} has no number of rows: standard input broke off; encode it again")
+    missing = [part for part in range(manifest.parts) if read_part(folder, part, manifest) is None]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {manifest.parts} parts are missing or damaged "
+            f"({part_path(folder, missing[0]).name}{', …' if len(missing) > 1 else ''}); {way_out}"
+        )
+    return Vectors(folder, manifest)
+
+
+class Vectors:
+    """Rows [n, columns] over many part files, each mapped from disk when it is read.
+
+    `vectors[7]` is a row, `vectors[7:9]` and `vectors[[7, 2]]` are rows in memory; `len(vectors)` counts them. They
+    come as they are stored; `floats` gives float32 back.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        assert manifest.rows is not None
+        self.folder, self.manifest = folder, manifest
+        self.shape = (manifest.rows, manifest.columns)
+        self.dtype = STORED_TYPES[manifest.precision]
+        self._mapped: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: int | slice | np.ndarray | list[int]) -> Shaped[np.ndarray, "..."]:
+        if isinstance(key, slice):
+            return self._rows(np.arange(*key.indices(len(self))))
+        rows = np.asarray(key)
+        if rows.dtype == bool or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+            raise TypeError(f"rows are {key!r}; allowed: a whole number, a slice, or whole numbers")
+        rows = rows.astype(np.int64)
+        if rows.size and (rows.min() < -len(self) or rows.max() >= len(self)):
+            raise IndexError(f"rows are {key!r}; allowed: -{len(self)} to {len(self) - 1}")
+        found = self._rows(np.atleast_1d(np.where(rows < 0, rows + len(self), rows)))
+        return found if rows.ndim else found[0]
+
+    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("the vectors lie in several files, so they cannot be had as one array without a copy")
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def parts(self) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
+        """The rows part by part, in order, mapped from disk."""
+        assert self.manifest.parts is not None
+        for part in range(self.manifest.parts):
+            yield self._part(part)
+
+    def floats(self, key: int | slice | np.ndarray | list[int]) -> Float32[np.ndarray, "..."]:
+        """Rows as float32: those of int8 from the manifest's ranges, a bit as 1 or -1."""
+        rows, m = self[key], self.manifest
+        found = restored(np.atleast_2d(rows), m.precision, m.ranges, m.dim)
+        return found if rows.ndim == 2 else found[0]
+
+    def join(self, path: str | Path) -> Path:
+        """One .npy file [n, columns] at `path`, written part by part, whole or not at all."""
+        path = Path(path)
+        require_space(path, self.shape[0] * self.shape[1] * self.dtype.itemsize, what="one file of all vectors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as made:
+            beside = Path(made) / "joined.npy"
+            with beside.open("wb") as out:
+                head = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
+                np.lib.format.write_array_header_1_0(out, head)
+                for rows in self.parts():
+                    out.write(np.ascontiguousarray(rows).data)
+                out.flush()
+                os.fsync(out.fileno())
+            beside.replace(path)
+        sync_folder(path.parent)
+        return path
+
+    def _part(self, part: int) -> np.ndarray:
+        if part not in self._mapped:
+            rows = read_part(self.folder, part, self.manifest)
+            if rows is None:
+                raise DataError(f"{part_path(self.folder, part)}: is missing or damaged since it was opened")
+            self._mapped[part] = rows
+        return self._mapped[part]
+
+    def _rows(self, rows: np.ndarray) -> np.ndarray:
+        found = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        parts = rows // self.manifest.rows_per_part
+        for part in np.unique(parts):
+            here = parts == part
+            found[here] = self._part(int(part))[rows[here] - part * self.manifest.rows_per_part]
+        return found

@@ -1,0 +1,174 @@
+"""The fused way: Triton kernels that read x and y once for all dims and keep no [b, n] matrix."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import e, log, log2
+from typing import Any, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from matryoshka_text.nested.fused_backward import Visited, Wanted, gradients
+from matryoshka_text.nested.fused_packing import unpack
+from matryoshka_text.nested.fused_plan import Operands, Plan, Route, on_device, operands_of, plan_of
+from matryoshka_text.nested.kernels import forward_kernel, pair_kernel
+from matryoshka_text.nested.loss import NestedLoss
+from matryoshka_text.nested.targets import HardTargets
+
+__all__ = ["Route", "fused_loss", "using_route"]
+
+DEFAULT_ROUTE: Route = "products"
+"""Backward by matrix products of C_k in chunks; better by counts for an H100, not measured.
+
+For a logit at d = 768, K = 7 in half precision: "products" writes C_k once and reads it twice, 42 bytes, and leaves 2/5
+of the work of the loss to the vendor's matrix product. "atomic" moves no C_k and adds 48 bytes of float32 gradients (8
+bytes * d / 128), which the cache reads and writes, and its kernel holds two sums and two products in registers. The
+products are also the same in every run.
+"""
+BOUNDED_SCALE = 40.0
+"""Up to this scale, exp(-2 * scale) is a normal float32: the largest cosine logit need not be searched."""
+PROGRAMS_A_PROCESSOR = 4
+PAIRS = 32
+
+
+@contextmanager
+def using_route(route: Route) -> Iterator[None]:
+    """A context whose losses take `route` backward, wherever their backward is called; for measuring.
+
+    "products": C_k, the summed gradients of the logits of the prefixes that contain block k, is written for a chunk of
+    rows and columns and multiplied by torch.mm. "atomic": one kernel adds the products of each tile to the gradients.
+    ValueError for another name.
+    """
+    global DEFAULT_ROUTE
+    if route not in get_args(Route):
+        raise ValueError(f"route is {route!r}; allowed are {', '.join(map(repr, get_args(Route)))}")
+    before, DEFAULT_ROUTE = DEFAULT_ROUTE, route
+    try:
+        yield
+    finally:
+        DEFAULT_ROUTE = before
+
+
+class _Losses(NamedTuple):
+    losses: Float[Tensor, "k b"]
+    visited: Visited
+
+
+def _losses(operands: Operands, plan: Plan) -> _Losses:
+    """The loss of every row at every dim in nats, and what the way back needs of it."""
+    pairs = operands.x.new_empty(len(plan.layout.dims), len(operands.x), dtype=torch.float32)
+    if not pairs.numel():
+        return _Losses(pairs, Visited(pairs, pairs, pairs))
+    arguments = operands.arguments(plan)
+    needed = ("x", "y", "stops", "inverse_x", "inverse_y", "target", "b", "n", "width", "count", "DEPTH")
+    with on_device(operands.x):
+        pair_kernel[(-(-len(operands.x) // PAIRS),)](
+            pairs=pairs, ROWS=PAIRS, **{name: arguments[name] for name in needed}
+        )
+        tops, sums = _log_sums(operands, plan, arguments)
+    match = pairs * arguments["scale2"]
+    if operands.bias is not None:
+        match += operands.bias[operands.target] * log2(e)
+    top = tops.amax(0)
+    total = (sums * torch.exp2(tops - top.masked_fill(top.isinf(), 0.0))).sum(0)
+    # The target apart from the others: where they are far below it, softplus keeps the digits of a loss near 0.
+    losses = F.softplus((top - match) * log(2) + total.log())
+    return _Losses(losses, Visited(match + losses * log2(e), torch.expm1(-losses), pairs))
+
+
+def _log_sums(operands: Operands, plan: Plan, arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """2^tops * sums, one for each split of the columns: [splits, count, b]."""
+    count, b = len(plan.layout.dims), len(operands.x)
+    row_tiles, column_tiles = -(-b // plan.tiles.rows), -(-len(operands.y) // plan.tiles.columns)
+    tiles_a_split = -(-column_tiles // _splits(row_tiles, column_tiles, operands.x.device))
+    splits = -(-column_tiles // tiles_a_split)
+    tops, sums = operands.x.new_empty(2, splits, count, b, dtype=torch.float32)
+    forward_kernel[(row_tiles, splits)](
+        **arguments,
+        tops=tops,
+        sums=sums,
+        tiles_a_split=tiles_a_split,
+        BOUNDED=plan.unit and operands.bias is None and plan.scale <= BOUNDED_SCALE,
+        COUNT=1 << (count - 1).bit_length(),
+    )
+    return tops, sums
+
+
+def _splits(row_tiles: int, column_tiles: int, device: torch.device) -> int:
+    """The number of parts of the columns, so that few rows keep every processor of a GPU busy all the same."""
+    processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+    return max(1, min(column_tiles, PROGRAMS_A_PROCESSOR * processors // row_tiles))
+
+
+class _Fused(torch.autograd.Function):
+    """The loss as a function of vectors, weights, scale and bias; its gradient is formed when it is asked for."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        candidate: Tensor,
+        weights: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        targets: HardTargets,
+        plan: Plan,
+    ) -> tuple[Tensor, Tensor]:
+        operands = operands_of(query, candidate, bias, targets, plan)
+        losses, visited = _losses(operands, plan)
+        per_dim = losses.sum(1) / plan.denominator
+        ctx.plan, ctx.kinds = plan, tuple((vectors.shape[1], vectors.dtype) for vectors in (query, candidate))
+        ctx.save_for_backward(*operands, *visited, weights, per_dim)
+        ctx.mark_non_differentiable(per_dim)
+        return (weights * per_dim).sum(), per_dim
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a nested loss of the fused backend can be differentiated once, and backward was called with "
+                "create_graph=True; use backend='reference' for second derivatives"
+            )
+        *read, log_sums, gaps, pairs, weights, per_dim = ctx.saved_tensors
+        operands, plan = Operands(*read), ctx.plan
+        rows, columns, of_weights, of_scale, of_bias = ctx.needs_input_grad[:5]
+        with torch.autocast(operands.x.device.type, enabled=False):
+            wanted = Wanted(rows, columns, of_scale, of_bias)
+            found = gradients(operands, Visited(log_sums, gaps, pairs), weights, plan, wanted)
+            whole = incoming / plan.denominator
+            factor = whole * (plan.scale * found.unit)
+            (width_x, kind_x), (width_y, kind_y) = ctx.kinds
+            return (
+                None if found.dx is None else unpack(found.dx, operands.packed_x, plan.layout, factor, width_x, kind_x),
+                None if found.dy is None else unpack(found.dy, operands.packed_y, plan.layout, factor, width_y, kind_y),
+                incoming * per_dim if of_weights else None,
+                None if found.row_dots is None or not of_scale else whole * (weights @ found.row_dots.sum(1)),
+                None if found.dbias is None else whole * found.dbias,
+                None,
+                None,
+            )
+
+
+def fused_loss(
+    query: Float[Tensor, "b d"],
+    candidate: Float[Tensor, "n d"],
+    weights: Float[Tensor, " k"],
+    scale: Float[Tensor, ""],
+    bias: Float[Tensor, " n"] | None,
+    dims: tuple[int, ...],
+    unit: bool,
+    targets: HardTargets,
+    denominator: float,
+    route: Route | None = None,
+) -> NestedLoss:
+    """The loss of nested_cross_entropy from the fused kernels, once differentiable; see there for the formula.
+
+    Query and candidate are read in the type that theirs promote to: float32, bfloat16 or float16. `weights`, `scale`
+    and `bias` are float32. `route` is the way back, "products" or "atomic" (see `using_route`); None is the default.
+    """
+    dtype = torch.promote_types(query.dtype, candidate.dtype)
+    plan = plan_of(dims, dtype, len(query), len(candidate), unit, scale.item(), denominator, route or DEFAULT_ROUTE)
+    total, per_dim = _Fused.apply(query, candidate, weights, scale, bias, targets, plan)  # type: ignore[no-untyped-call]
+    return NestedLoss(total, per_dim)
