@@ -10,8 +10,8 @@ plans. First, in float32 and without dropout, both train for some steps from the
 compared step by step; a difference above 1e-4 ends the program. Then segments of N steps are timed, ours and theirs in
 turns, each in a process of its own, with dropout. What a step needs counts (batches, tokenizing, padding, forward,
 backward, update, the log of each side as it is by default); start-up, reading data and saving do not, nor do the first
-steps of a segment. `ours, token budget` cuts the same batches into passes of like length (batch.tokens), and `bucketed`
-also fills batches from sorted rows (batch.bucket): choices of a recipe that SentenceTransformerTrainer does not have.
+steps of a segment. Ours cuts a batch into passes of like length by itself; `padded together` is the same batch in one
+pass (batch.tokens), and `bucketed` also fills batches from sorted rows (batch.bucket).
 """
 
 import argparse
@@ -47,15 +47,17 @@ from matryoshka_text.data.batches import like_lengths
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import resolve_model
 from matryoshka_text.training.plan import StreamPlan
+from matryoshka_text.training.sentences import pass_tokens
 
 DATA = Path(__file__).parents[1] / "recipes" / "data" / "pairs" / "nli.jsonl.gz"
 SCALE = 20.0
 THEIRS = "SentenceTransformerTrainer"
 VARIANTS: dict[str, dict[str, bool]] = {
     "ours": {},
-    "ours, token budget": {"tokens": True},
-    "ours, token budget, bucketed": {"tokens": True, "bucket": True},
+    "ours, padded together": {"together": True},
+    "ours, bucketed": {"bucket": True},
 }
+TOGETHER = 10**9
 BARS = {"theirs": "bar: >= 1.0", "bf16": "bar: >= 1.4 on CPUs with AVX512-BF16"}
 
 
@@ -71,7 +73,7 @@ def recipe_of(options: argparse.Namespace, folder: Path, precision: str, variant
     """The recipe of a variant, written into `folder`."""
     choice = VARIANTS.get(variant, {})
     batch: dict[str, Any] = {"size": options.batch, "max_length": options.max_length}
-    batch |= {"tokens": options.tokens} if choice.get("tokens") else {}
+    batch |= {"tokens": TOGETHER} if choice.get("together") else {}
     batch |= {"bucket": options.bucket} if choice.get("bucket") else {}
     data = {"name": "nli", "file": str(options.data.resolve()), "kind": "pairs"}
     recipe = {
@@ -239,7 +241,8 @@ def padding(options: argparse.Namespace) -> dict[str, float]:
         padded = real = 0
         with tempfile.TemporaryDirectory() as name:
             columns, walk = planned(recipe_of(options, Path(name), "float32", variant, options.steps))
-        tokens = options.tokens if VARIANTS.get(variant, {}).get("tokens") else None
+        together = variant == THEIRS or VARIANTS[variant].get("together")
+        tokens = TOGETHER if together else pass_tokens(torch.device(options.device))
         for rows in itertools.islice(walk, options.steps):
             texts = [[column[row] for row in rows] for column in columns]
             # Their trainer pads each column for itself.
@@ -311,7 +314,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--warm", type=int, default=5, help="first steps of a segment, which are not counted")
     parser.add_argument("--segments", type=int, default=3, help="of each variant and precision")
     parser.add_argument("--check-steps", type=int, default=10)
-    parser.add_argument("--tokens", type=int, default=1024, help="batch.tokens of the variants that have it")
     parser.add_argument("--bucket", type=int, default=16, help="batch.bucket of the variant that has it")
     parser.add_argument("--precision", choices=("float32", "bf16", "both"), default="both")
     parser.add_argument("--device", default="cpu")

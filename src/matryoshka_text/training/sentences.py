@@ -21,7 +21,7 @@ from matryoshka_text.training.nesting import LayerPlan, Nestings
 from matryoshka_text.training.processes import Processes, seed_of
 from matryoshka_text.training.streams import Contribution, Prepared, Rows
 
-__all__ = ["SentenceStream"]
+__all__ = ["SentenceStream", "pass_tokens"]
 
 # Divides the cosines where a layer learns the in-batch similarities of the last, as in distillation.
 _LAYER_TEMPERATURE = 0.05
@@ -29,7 +29,8 @@ _LAYER_TEMPERATURE = 0.05
 # Padded tokens of a pass where the recipe leaves it open. On a CPU small passes stay in the caches and hold texts of
 # one length: a batch of 64 of the quickstart's pairs has 1.35 padded tokens for a real one, and 2.84 in one pass
 # (2026-11-21). The GPU's number has not been measured.
-_TOKENS = {"cpu": 1024, "cuda": 16384}
+_TOKENS = {"cpu": 1024}
+_TOKENS_ELSEWHERE = 16384
 
 
 class SentenceStream:
@@ -75,7 +76,7 @@ class SentenceStream:
 
     def _tokenized(self, rows: Rows) -> "_Inputs":
         mine, batch = rows[self.processes.share(len(rows))], self.recipe.batch
-        tokens = batch.tokens or (None if batch.chunk else _TOKENS.get(self.processes.device.type, _TOKENS["cuda"]))
+        tokens = batch.tokens or (None if batch.chunk else pass_tokens(self.processes.device))
         texts = [column[row] for column in self.examples.columns for row in mine]
         tokenizers = (self._tokenizer, self._teacher_tokenizer)
         student, teacher = (
@@ -202,6 +203,11 @@ def _together(parts: list[Contribution]) -> Contribution:
         rows=sum(part.rows for part in parts),
         bad=lambda: [place for part in parts if part.bad is not None for place in part.bad()],
     )
+
+
+def pass_tokens(device: torch.device) -> int:
+    """Padded tokens of one forward pass where the recipe leaves it open."""
+    return _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
 
 
 def _tokenizer(encoder: MatryoshkaEncoder, max_length: int) -> Tokenizer:
