@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -361,3 +362,59 @@ def test_bad_arguments_are_refused_by_name(change, message):
     given = {"query": query, "candidate": candidate, "target": target, "dims": (2, 6), **change}
     with pytest.raises(ValueError, match=message):
         nested_cross_entropy(**given)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_bias_of_minus_infinity_takes_a_candidate_out(normalize: bool) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 6), torch.randn(7, 6)
+    bias = torch.randn(7)
+    bias[6] = -math.inf
+    scale = torch.tensor(3.0)
+    found = {}
+    for backend in ("reference", "chunked"):
+        leaves = [v.clone().requires_grad_() for v in (x, y, scale)]
+        loss = nested_cross_entropy(
+            leaves[0],
+            leaves[1],
+            torch.arange(5),
+            (2, 6),
+            scale=leaves[2],
+            normalize=normalize,
+            bias=bias,
+            backend=backend,
+        )
+        found[backend] = [loss.total.detach(), *torch.autograd.grad(loss.total, leaves)]
+    for ours, expected in zip(found["chunked"], found["reference"], strict=True):
+        assert ours.isfinite().all()
+        torch.testing.assert_close(ours, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_learned_scale_keeps_its_digits_beside_a_large_bias(normalize: bool) -> None:
+    torch.manual_seed(0)
+    x, y, bias = torch.randn(64, 8), torch.randn(300, 8), 30 * torch.randn(300)
+    gradients = {}
+    for dtype in (torch.float64, torch.float32):
+        scale = torch.tensor(0.01, dtype=dtype, requires_grad=True)
+        loss = nested_cross_entropy(
+            x.to(dtype),
+            y.to(dtype),
+            torch.randint(0, 300, (64,), generator=torch.Generator().manual_seed(1)),
+            (2, 8),
+            scale=scale,
+            normalize=normalize,
+            bias=bias.to(dtype),
+            backend="chunked" if dtype == torch.float32 else "reference",
+        )
+        gradients[dtype] = float(torch.autograd.grad(loss.total, scale)[0])
+    assert gradients[torch.float32] == pytest.approx(gradients[torch.float64], rel=2e-6)
+
+
+def test_a_unit_prefix_of_one_coordinate_has_no_gradient() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(9, 4, requires_grad=True), torch.randn(11, 4, requires_grad=True)
+    loss = nested_cross_entropy(x, y, torch.arange(9), (1,), backend="chunked")
+    assert float(loss.total.detach()) > 0
+    for gradient in torch.autograd.grad(loss.total, (x, y)):
+        assert not gradient.any()

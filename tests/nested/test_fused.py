@@ -326,6 +326,19 @@ def test_float16_gradients_survive_through_the_loss_scale(route, normalize):
     near(scaled, [g.double() for g in whole], 2e-3)
 
 
+@every_dtype
+def test_negative_learned_weights_are_no_larger_than_others(route, dtype):
+    query, candidate, target = case(b=20, n=33, d=24, dtype=dtype)
+    weights = torch.tensor([-5.0, 0.001], device=DEVICE, requires_grad=True)
+    against_float64(TOLERANCE[dtype], query, candidate, target, (8, 24), learned=(weights,), weights=weights)
+
+
+def test_a_unit_prefix_of_one_coordinate_has_no_gradient(route):
+    query, candidate, target = case(b=9, n=33, d=4)
+    for gradient in torch.autograd.grad(ours(query, candidate, target, (1,)).total, (query, candidate)):
+        assert not gradient.any()
+
+
 def test_weights_of_zero_give_zero(route):
     query, candidate, target = case()
     loss = ours(query, candidate, target, (2, 6), weights=(0.0, 0.0))

@@ -94,7 +94,7 @@ def check_weights(
         raise ValueError(f"weights has shape {list(given.shape)}; allowed is one weight for each of the {count} dims")
     if not isinstance(weights, Tensor) and not all(0 <= weight < math.inf for weight in given.tolist()):
         raise ValueError(f"weights are {given.tolist()}; allowed are finite numbers of at least 0")
-    return given.to(device=device, dtype=dtype)
+    return given.to(device=device, dtype=dtype, non_blocking=True)
 
 
 def check_scale(name: str, scale: Number | Tensor, dtype: torch.dtype, device: torch.device) -> Float[Tensor, ""]:

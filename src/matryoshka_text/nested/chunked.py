@@ -90,6 +90,8 @@ class _Visit:
         self.losses = x.new_zeros(count, len(x))
         self.product = x.new_empty(self.tile_rows, len(y))
         self.work = torch.empty_like(self.product) if reading.unit or needs.scale else self.product
+        # Where the logits without the bias are wanted too, taking a large one out again would cost their digits.
+        self.bias_first = bias is not None and self.work is self.product
         # Nothing reads the product after the last dim, unless its logits were not made in another place.
         spare = self.needs.shares and self.work is self.product
         self.shares = [torch.empty_like(self.product) for _ in range(count - spare if needs.shares else 1)]
@@ -102,7 +104,10 @@ class _Visit:
         if reading.unit:
             self.inverse_x, self.inverse_y = inverse_norms(x, reading.dims), inverse_norms(y, reading.dims)
             self.scaled_inverse_x = self.inverse_x * scale
-            self.factor = self.scaled_inverse_x * self.weights
+            self.pulls = self.weights.clone()
+            if reading.dims[0] == 1:
+                self.pulls[0] = 0  # a unit prefix of one coordinate is a sign: only rounding would be left of its pull
+            self.factor = self.scaled_inverse_x * self.pulls
 
     def run(self) -> None:
         """Nothing; fills the losses and the gradients."""
@@ -119,27 +124,35 @@ class _Visit:
     def _start(self, rows: slice, tile: Tile) -> None:
         """Nothing; a raw logit's bias goes in before the products, and nothing they add brings back what is gone."""
         product = self.product[: rows.stop - rows.start]
-        if self.bias is None or self.reading.unit:
-            product.zero_()
-        else:
+        if self.bias is not None and self.bias_first:
             product.copy_(self.bias.expand_as(product))
+        else:
+            product.zero_()
         if tile.gone is not None and not self.reading.unit:
             product.masked_fill_(tile.gone, taken_out_value(product.dtype))
 
     def _climb(self, k: int, rows: slice, tile: Tile) -> None:
         size, block = rows.stop - rows.start, self.blocks[k]
         self.product[:size].addmm_(self.x[rows, block], self.columns.parts[k])
-        logits = self._unit_logits(k, rows, tile) if self.reading.unit else self.product[:size]
+        logits = self._unit_logits(k, rows, tile) if self.reading.unit else self._raw_logits(size)
         share = self.shares[k if self.needs.shares else 0]
         gradient = logits if share is self.product else share[:size]
         self.losses[k, rows] = tile.compare(logits, gradient)
         if self.needs.scale or (self.reading.unit and (self.needs.rows or self.needs.columns)):
             self._dot(k, rows, gradient)
 
-    def _unit_logits(self, k: int, rows: slice, tile: Tile) -> Float[Tensor, "r n"]:
+    def _raw_logits(self, size: int) -> Float[Tensor, "r n"]:
+        if self.bias is None or self.bias_first:
+            return self.product[:size]
+        return torch.add(self.product[:size], self.bias, out=self.work[:size])
+
+    def _scaled_cosines(self, k: int, rows: slice) -> Float[Tensor, "r n"]:
         size = rows.stop - rows.start
         work = torch.mul(self.product[:size], self.inverse_y[k], out=self.work[:size])
-        work.mul_(self.scaled_inverse_x[k, rows, None])
+        return work.mul_(self.scaled_inverse_x[k, rows, None])
+
+    def _unit_logits(self, k: int, rows: slice, tile: Tile) -> Float[Tensor, "r n"]:
+        work = self._scaled_cosines(k, rows)
         if self.bias is not None:
             work.add_(self.bias)
         return work if tile.gone is None else work.masked_fill_(tile.gone, taken_out_value(work.dtype))
@@ -147,11 +160,13 @@ class _Visit:
     def _dot(self, k: int, rows: slice, gradient: Float[Tensor, "r n"]) -> None:
         """Nothing; keeps sum_j and sum_i of (gradient of the logit) * (logit without bias)."""
         size = len(gradient)
-        logits = self.work[:size] if self.reading.unit else self.product[:size]
         work = self.work[:size]
-        if self.bias is not None:
-            logits = torch.sub(logits, self.bias, out=work)
-        torch.mul(logits, gradient, out=work)
+        if not self.reading.unit:
+            torch.mul(self.product[:size], gradient, out=work)
+        elif self.bias is None:
+            work.mul_(gradient)
+        else:
+            self._scaled_cosines(k, rows).mul_(gradient)
         self.row_dots[k, rows] = work.sum(1)
         if self.column_dots.numel():
             self.column_dots[k] += work.sum(0)
@@ -189,7 +204,7 @@ class _Visit:
 
     def _leave_directions(self, gradient: Tensor, vectors: Tensor, along: Float[Tensor, "k b"]) -> None:
         """Nothing; takes from the gradient, at each dim, what would only lengthen the prefix."""
-        carried = (along * self.weights).flip(0).cumsum(0).flip(0)
+        carried = (along * self.pulls).flip(0).cumsum(0).flip(0)
         for part, block in zip(carried, self.blocks, strict=True):
             gradient[:, block].addcmul_(vectors[:, block], part[:, None], value=-1)
 

@@ -14,6 +14,8 @@ from matryoshka_text.nested.kernels_backward import accumulate_kernel, share_ker
 
 __all__ = ["Gradients", "Visited", "Wanted", "gradients"]
 
+MOST_TILES = 65535
+"""CUDA's limit of a launch along its second axis."""
 SHARE_BYTES = 2**28
 """The most memory that C_k of one chunk of rows and columns takes, for all dims together; a tile at the least.
 
@@ -68,11 +70,13 @@ def gradients(
     Relative weights go into the kernels, the largest one stays out in `unit`: half-precision values are then of one
     size whatever the weights are, as they are without the scale and the denominator.
     """
-    largest = weights.amax()
+    largest = weights.abs().amax()
     largest = torch.where(largest > 0, largest, 1.0)
     found = _empty(operands, plan, wanted, largest)
     if any(wanted) and len(operands.x):
         relative = (weights / largest).contiguous()
+        if plan.unit and plan.layout.dims[0] == 1 and found.dbias is None:
+            relative[0] = 0  # a unit prefix of one coordinate is a sign: only rounding would be left of its pull
         visit = _by_products if plan.route == "products" else _by_atomics
         with on_device(operands.x):
             visit(operands, visited, relative, plan, found)
@@ -180,7 +184,7 @@ def _chunk(b: int, n: int, plan: Plan) -> tuple[int, int]:
         return min(max(size // tile, 1) * tile, limit)
 
     rows = whole(isqrt(most), plan.tiles.rows, b)
-    columns = whole(most // rows, plan.tiles.columns, n)
+    columns = min(whole(most // rows, plan.tiles.columns, n), MOST_TILES * plan.tiles.columns)
     return (whole(most // n, plan.tiles.rows, b), n) if columns == n else (rows, columns)
 
 

@@ -63,7 +63,7 @@ def _scores(trained: Trained, held: HeldOutRows, dims: Sequence[int], masking: M
             packing=masking.packing,
         )
         return list(scores.accuracy)
-    vectors = trained.encoder.encode([*held.first, *held.second], batch_size=64, show_progress_bar=False)
+    vectors = trained.encoder.encode([*held.first, *held.second], show_progress_bar=False)
     first, second = vectors[: len(held.first)], vectors[len(held.first) :]
     if held.kind == "labelled":
         return _accuracy(trained, first, held.labels or [], dims)

@@ -140,7 +140,9 @@ class Loop:
         self.trained.train()
         parts = [self.streams[name].contribute(step, inputs) for name, inputs in prepared.items()]
         tokens = torch.tensor([float(sum(part.tokens for part in parts))])
-        summed = self.processes.summed(torch.cat([tokens.to(parts[0].loss.device), *(part.flat for part in parts)]))
+        summed = self.processes.summed(
+            torch.cat([tokens.to(parts[0].loss.device, non_blocking=True), *(part.flat for part in parts)])
+        )
         self.processes.add_up_gradients(self.trainable)
         norm = torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.optimizer.max_grad_norm)
         values = torch.cat([norm.detach().reshape(1).to(summed), summed])

@@ -39,14 +39,15 @@ class Nestings:
         added = torch.zeros(())
         if self.learned is not None:
             learned, plus = self.learned.of(objective, places)
-            added = (factors.to(plus.device) * plus).sum()
-            factors = factors.to(learned.device) * learned
-        return Nesting(tuple(self.dims[i] for i in places), factors.to(device)), added.to(device)
+            added = (factors.to(plus.device, non_blocking=True) * plus).sum()
+            factors = factors.to(learned.device, non_blocking=True) * learned
+        dims = tuple(self.dims[i] for i in places)
+        return Nesting(dims, factors.to(device, non_blocking=True)), added.to(device, non_blocking=True)
 
     def unweighted(self, step: int, device: torch.device, within: Sequence[int] | None = None) -> Nesting:
         """The prefixes of `step`, their factors making up for the draw alone."""
         places, boosts = self._drawn(step, [i for i, dim in enumerate(self.dims) if within is None or dim in within])
-        return Nesting(tuple(self.dims[i] for i in places), torch.tensor(boosts, device=device))
+        return Nesting(tuple(self.dims[i] for i in places), torch.tensor(boosts).to(device, non_blocking=True))
 
     def _drawn(self, step: int, allowed: list[int]) -> tuple[list[int], list[float]]:
         count = len(allowed)

@@ -53,7 +53,7 @@ class Processes:
 
     def summed(self, tensor: Tensor) -> Tensor:
         """The sum over all processes."""
-        result: Tensor = self.accelerator.reduce(tensor.to(self.device), reduction="sum")
+        result: Tensor = self.accelerator.reduce(tensor.to(self.device, non_blocking=True), reduction="sum")
         return result
 
     def gathered(self, tensor: Float[Tensor, "rows ..."]) -> Float[Tensor, "processes rows ..."]:

@@ -133,13 +133,17 @@ class SentenceStream:
 
     def _batch(self, student: Tensor, teacher: list[Chunk], rows: Rows, seed: int) -> GlobalBatch:
         """The batch as the last layer gives it."""
-        mine, values = self.processes.share(len(rows)), self.examples.values
+        mine, values = self.processes.share(len(rows)), None
+        if self.examples.values is not None:
+            values = torch.from_numpy(self.examples.values[list(rows)]).to(student.device, non_blocking=True)
         return GlobalBatch(
             student[-1],
             self._taught(teacher, rows, seed),
             mine.start,
             mine.stop,
-            values=None if values is None else torch.from_numpy(values[list(rows)]).to(student.device),
+            values=None
+            if values is None
+            else torch.from_numpy(values[list(rows)]).to(student.device, non_blocking=True),
             processes=self.processes.count,
             products=self.processes.products,
         )
@@ -148,7 +152,7 @@ class SentenceStream:
         """The teacher's vectors: stored ones, or those of the teacher model; None without a teacher."""
         if self.from_file and self.examples.vectors is not None:
             stored = np.stack([column[list(rows)] for column in self.examples.vectors])
-            return torch.from_numpy(stored).to(self.processes.device)
+            return torch.from_numpy(stored).to(self.processes.device, non_blocking=True)
         if self.teacher is None:
             return None
         # No graph either way: the teacher's vectors are only looked at.
