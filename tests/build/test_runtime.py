@@ -28,8 +28,29 @@ def test_another_attention_gives_the_same_vectors_and_is_not_saved(tiny_model: P
 
 def test_an_attention_that_is_not_there_is_told(tiny_model: Path) -> None:
     encoder = MatryoshkaEncoder(tiny_model, device="cpu")
-    with pytest.raises(RecipeError, match=r"--attention: found 'nonsense', which BertModel cannot use.*allowed: sdpa"):
+    expected = r"--attention: found 'nonsense', which BertModel cannot use.*allowed: what it has"
+    with pytest.raises(RecipeError, match=expected):
         Runtime(attention="nonsense").apply(encoder)
+
+
+def test_an_attention_that_the_model_would_not_take_up_is_told(family: Any) -> None:
+    encoder = MatryoshkaEncoder(family("mpnet"), device="cpu")
+    with pytest.raises(RecipeError, match=r"--attention: found 'flash_attention_2', but MPNetModel has '\w+' alone"):
+        Runtime(attention="flash_attention_2").apply(encoder)
+
+
+def test_an_attention_that_cannot_train_is_told_before_the_first_step(tiny_model: Path) -> None:
+    encoder = MatryoshkaEncoder(tiny_model, device="cpu")
+    runtime = Runtime(attention="flex_attention")
+    runtime.apply(encoder)
+    state = torch.get_rng_state()
+    with pytest.raises(RecipeError, match=r"'flex_attention', with which BertModel cannot be trained in float32"):
+        runtime.require_works(encoder, bf16=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    sdpa = Runtime(attention="sdpa")
+    sdpa.apply(encoder)
+    sdpa.require_works(encoder, bf16=False)
+    assert all(parameter.grad is None for parameter in encoder.parameters())
 
 
 @pytest.mark.slow

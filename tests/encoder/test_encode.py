@@ -299,3 +299,26 @@ def test_minilm_identical_in_float32_and_near_at_every_dim_in_bf16(minilm: Path,
     for dim in (12, 24, 48, 96, 192, 384):
         a, b = (v[:, :dim] / np.linalg.norm(v[:, :dim], axis=1, keepdims=True) for v in (full, half))
         assert (a * b).sum(1).min() >= 0.999
+
+
+def test_what_the_tokenizer_returned_is_not_kept(ours: MatryoshkaEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    import weakref
+
+    class Piece(dict[str, Any]):
+        """A dictionary that can be watched."""
+
+    expected = ours.encode(TEXTS)
+    watched: list[weakref.ref[Piece]] = []
+    tokenized = tokens._tokenized
+
+    def noted(*given: Any) -> Piece:
+        assert not any(ref() for ref in watched), "an earlier piece is still alive"
+        piece = Piece(tokenized(*given))
+        watched.append(weakref.ref(piece))
+        return piece
+
+    monkeypatch.setattr(tokens, "_tokenized", noted)
+    monkeypatch.setattr(tokens, "_LETTERS_AT_ONCE", 300)
+    np.testing.assert_allclose(ours.encode(TEXTS), expected, atol=1e-6)
+    # Cut by letters as well as by texts: long texts come a few at a time.
+    assert len(watched) >= sum(map(len, TEXTS)) // 500

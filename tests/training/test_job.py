@@ -216,6 +216,25 @@ def test_patience_stops_a_run_that_gets_no_better(
     assert _metrics(run.folder)[-1]["step"] < 40
 
 
+def test_a_run_that_had_stopped_takes_no_step_more_when_its_model_was_not_written(
+    write_recipe: Write, tmp_path: Path, scored_file: Path, rows_file: Path
+) -> None:
+    import shutil
+
+    recipe = write_recipe(
+        evaluation=_evaluation(scored_file, rows_file, every=1),
+        stopping={"steps": 40, "patience": 1},
+        optimizer={"learning_rate": 1e-9},
+    )
+    run = train(recipe, out=tmp_path / "run")
+    lines, weights = (run.folder / "metrics.jsonl").read_text(), _weights(run.folder)
+    shutil.rmtree(run.model)
+    again = train(recipe, out=tmp_path / "run", resume=True)
+    assert "stopped early: 1 evaluations" in again.summary
+    assert (run.folder / "metrics.jsonl").read_text() == lines
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in _weights(again.folder).items())
+
+
 def test_a_tracker_gets_the_losses(write_recipe: Write, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the extra 'quickstart' brings tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

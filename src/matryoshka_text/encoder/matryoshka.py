@@ -174,7 +174,8 @@ class MatryoshkaEncoder(SentenceTransformer):
 
         `dim` is any whole number from 1 to the width, trained or not (None: the full width); anything else is a
         `ValueError`. `layers` is any whole number from 1 to the depth: only that many are run (None: all), through the
-        same pooling. `truncate_dim` is sentence-transformers' own (no unit length by itself) and excludes `dim`.
+        same pooling; not from several threads, as the others are gone meanwhile.
+        `truncate_dim` is sentence-transformers' own (no unit length by itself) and excludes `dim`.
         `dtype` is the arithmetic of the products: "bf16" is 2.5 x as fast on a CPU with AVX512-BF16 at cosines of
         0.999 and more to the "float32" vectors, "auto" takes it where this machine is faster with it. A forward pass
         takes `batch_tokens` padded tokens (None: what suits the device), or `batch_size` texts where that is given.

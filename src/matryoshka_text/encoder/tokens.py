@@ -19,6 +19,7 @@ __all__ = ["TokenIds", "can_tokenize_once"]
 
 # Texts a call of the tokenizer: its Python lists take some 40 bytes a token until they are packed.
 _AT_ONCE = 1024
+_LETTERS_AT_ONCE = 2**20
 _PADDED = {"input_ids", "token_type_ids", "attention_mask"}
 # What a caller may set for the tokenizer without changing how texts become rows.
 _LENGTH = {"max_length", "truncation"}
@@ -58,13 +59,23 @@ class TokenIds:
         }
         self._left = module.processor.padding_side == "left"
         self._unpadded = unpadded(encoder)
-        pieces = [_tokenized(module, texts[i : i + _AT_ONCE], prompt, settings) for i in range(0, len(texts), _AT_ONCE)]
-        names = [name for name in pieces[0] if name in _PADDED]
-        # What is no token id (the modality, the prompt's length) is the same for every pass.
-        self._common = {name: value for name, value in pieces[0].items() if name not in names}
-        self.lengths = np.concatenate([[len(row) for row in piece["input_ids"]] for piece in pieces])
+        lengths: list[int] = []
+        packed: dict[str, list[np.ndarray]] = {}
+        self._common: dict[str, Any] = {}
+        for part in _pieces(texts):
+            # Packed at once: what a tokenizer returns also holds the tokens that it has cut off.
+            piece = _tokenized(module, part, prompt, settings)
+            lengths += map(len, piece["input_ids"])
+            for name, value in piece.items():
+                if name in _PADDED:
+                    packed.setdefault(name, []).append(_packed(value))
+                else:
+                    # What is no token id (the modality, the prompt's length) is the same for every pass.
+                    self._common[name] = value
+            del piece, value  # before the next is made
+        self.lengths = np.asarray(lengths)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        self._flat = {name: np.concatenate([_packed(piece[name]) for piece in pieces]) for name in names}
+        self._flat = {name: np.concatenate(parts) for name, parts in packed.items()}
 
     def features(self, rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
         """The input of one pass over these texts, padded to the longest of them; unpadded where the backbone can."""
@@ -83,6 +94,16 @@ class TokenIds:
     def _row(self, row: int) -> dict[str, list[int]]:
         start, stop = self._starts[row], self._starts[row + 1]
         return {name: flat[start:stop].tolist() for name, flat in self._flat.items()}
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts of each call of the tokenizer, in order."""
+    start = letters = 0
+    for place, text in enumerate(texts):
+        letters += len(text)
+        if letters >= _LETTERS_AT_ONCE or place + 1 - start == _AT_ONCE or place + 1 == len(texts):
+            yield texts[start : place + 1]
+            start, letters = place + 1, 0
 
 
 def _tokenized(module: Any, texts: Sequence[str], prompt: str | None, settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -76,7 +76,7 @@ def encode_file(
 
     Texts are read as a stream: one part's are in memory. The words are those of `MatryoshkaEncoder.encode`; `precision`
     is how coordinates are stored (int8: in 255 steps between the least and the greatest value among the first
-    `calibrate` texts). The same call again does only the parts that are missing or damaged; one that asks for other
+    `calibrate` texts). The same call again does only the parts that are missing or short; one that asks for other
     vectors is a `RunError`. Under `accelerate launch` every process calls this, and process r of P does parts
     r, r + P, …; P may differ from call to call, and on a CPU with the same number of threads the parts come out bit for
     bit the same. `join` adds one file, vectors.npy. Errors are `MtextError`s; those of rows name file:line and come
@@ -142,6 +142,8 @@ def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> Non
         )
     require_same(folder, there, wanted)
     sweep(folder)
+    if there.batch_tokens != wanted.batch_tokens:  # smaller passes, say, after memory ran out: only last bits differ
+        write_manifest(folder, there.model_copy(update={"batch_tokens": wanted.batch_tokens}))
 
 
 def _calibrated(wanted: Manifest, encoder: Opened, texts: Texts) -> Manifest:

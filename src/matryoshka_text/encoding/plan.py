@@ -67,8 +67,12 @@ def opened(name: str | Path, asked: Asked, device: str) -> Opened:
     folder = Path(name).expanduser()
     is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
     model = MatryoshkaEncoder(folder / "model" if is_run else name, device=device).eval()
-    for word, value, most in (("dim", asked.dim, model.width), ("layers", asked.layers, None)):
-        if value is not None and not 1 <= value <= (most := model.depth if most is None else most):
+    for word, value in (("dim", asked.dim), ("layers", asked.layers)):
+        if value is None:
+            continue
+        # Not every model has a depth that can be told: asked only where it is needed.
+        most = model.width if word == "dim" else model.depth
+        if not 1 <= value <= most:
             raise ModelError(f"--{word}: found {value}, but {name} has {most}; allowed: 1 to {most}")
     assert model.resolved is not None
     return Opened(model, str(name), weights_hash(model.resolved.path), _prompt(model, asked))
@@ -87,7 +91,7 @@ def _prompt(model: MatryoshkaEncoder, asked: Asked) -> str | None:
 def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None) -> Manifest:
     """The record of the encoding, once its inputs have been read through: `DataError` for rows without a text.
 
-    `there` is the record of a run that has begun it: what "auto" meant then it means now.
+    `there` is the record of a run that has begun it: what was left open then is now as it was.
     """
     inputs = [] if texts.from_stdin else texts.survey()
     rows = sum(one.rows or 0 for one in inputs)
@@ -112,7 +116,7 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
         inputs=records or (InputRecord(file=STDIN, sha256=None, rows=None),),
         rows=None if texts.from_stdin else rows,
         rows_per_part=asked.rows_per_part,
-        batch_tokens=asked.batch_tokens or default_tokens(device),
+        batch_tokens=asked.batch_tokens or (there.batch_tokens if there is not None else default_tokens(device)),
         versions={"matryoshka-text": __version__, **{name: v for name in _PACKAGES if (v := _version(name))}},
         started=datetime.now(UTC),
     )

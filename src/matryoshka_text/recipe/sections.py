@@ -59,12 +59,13 @@ class Batch(Section):
         ge=1,
         description="tokens in one forward pass, padding included, in place of `chunk`: short texts share a pass with "
         "many others, long ones with few, so that every pass is of about one size (null: 1024 on a CPU, 16384 on a "
-        "GPU; packed plain text, which needs no padding, in one pass)",
+        "GPU; plain text in one pass)",
     )
     accumulate: Whole = Field(
         default=1,
         ge=1,
-        description="global batches whose gradients are averaged before an update; each has its own in-batch negatives",
+        description="global batches whose gradients are averaged before an update; each has its own in-batch "
+        "negatives (plain text: one mean over the masked tokens of all)",
     )
     gradient_caching: Flag = Field(
         default=False,

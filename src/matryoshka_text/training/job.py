@@ -228,7 +228,9 @@ def _prepare(recipe: Recipe, folder: RunFolder, how: _How) -> _Job:
                 f"allowed: multiples of {accelerator.num_processes}"
             )
     inputs = read_inputs(recipe, folder, accelerator, store=not how.dry_run, runtime=how.runtime)
-    return _Job(recipe, folder, accelerator, _precision(recipe, folder, accelerator), inputs, how.runtime)
+    precision = _precision(recipe, folder, accelerator)
+    how.runtime.require_works(inputs.encoder, bf16=precision == "bf16")
+    return _Job(recipe, folder, accelerator, precision, inputs, how.runtime)
 
 
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:

@@ -84,7 +84,7 @@ class LaunchedStep:
             loss += rest[at]
             per_dim |= part.table(rest[at + 1 : at + size])
             at += size
-        self._require_finite(loss, norm)
+        self._require_finite(loss, norm, per_dim)
         rows = sum(part.rows for part in self.parts)
         weights = self._weights(rest[at:])
         return StepRecord(self.step + 1, loss, per_dim, self.learning_rate, norm, int(tokens), rows, seconds(), weights)
@@ -95,10 +95,13 @@ class LaunchedStep:
             found[name] = {dim: next(rest) for dim in self.lengths}
         return found
 
-    def _require_finite(self, loss: float, norm: float) -> None:
-        for value, what in ((loss, f"the loss is {loss}"), (norm, f"the gradient's norm is {norm}")):
+    def _require_finite(self, loss: float, norm: float, per_dim: PerDim) -> None:
+        looked_at = [(loss, "the loss"), (norm, "the gradient's norm")]
+        looked_at += [(v, f"{name} at {dim} dims") for name, row in per_dim.items() for dim, v in row.items()]
+        for value, name in looked_at:
             if abs(value) < float("inf"):
                 continue
+            what = f"{name} is {value}"
             bad = [place for part in self.parts if part.bad is not None for place in part.bad()]
             raise TrainingError(stopped(what, self.step, bad or self.places()))
 

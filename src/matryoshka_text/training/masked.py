@@ -51,8 +51,10 @@ class MaskedStream:
 
         What is masked depends on the seed, the step and the sequence alone.
         """
-        rows = [row for batch in batches for row in batch[self.processes.share(len(batch))]]
-        keys = [(self.recipe.seed, step, row) for row in rows]
+        found = [(row, i) for i, batch in enumerate(batches) for row in batch[self.processes.share(len(batch))]]
+        rows = [row for row, _ in found]
+        # Accumulated batches may meet at the end of an epoch and hold a sequence twice: it is masked in two ways.
+        keys = [(self.recipe.seed, step, row, *([i] if i else [])) for row, i in found]
         words = [self.packed.words_of(row) for row in rows]
         masked = self._masker.mask([self.packed.ids(row) for row in rows], keys=keys, words=words)
         size = self.recipe.batch

@@ -118,8 +118,10 @@ class Run:
         ) as bar:
             if self.progress.step == 0:
                 self._evaluate(0)
-            with Ahead(batches, self.loop.streams) as work:
-                self._walk(work, bar)
+            # A run that had stopped early, and was cut off before its model was written, takes no step more.
+            if not self.progress.stopped:
+                with Ahead(batches, self.loop.streams) as work:
+                    self._walk(work, bar)
 
     def _walk(self, work: Ahead, bar: "tqdm[Any]") -> None:
         launched: deque[LaunchedStep] = deque()

@@ -56,7 +56,10 @@ class SentenceStream:
         distill = recipe.objective("distill")
         self.from_file = distill is not None and distill.vectors
         self._tokenizer = _tokenizer(encoder, recipe.batch.max_length)
-        self._teacher_tokenizer = _tokenizer(teacher, recipe.batch.max_length) if teacher is not None else None
+        # A teacher that is a copy of the base reads the very tokens of the student.
+        self._one_tokenizer = distill is not None and distill.teacher is None
+        other = teacher is not None and not self._one_tokenizer
+        self._teacher_tokenizer = _tokenizer(teacher, recipe.batch.max_length) if teacher and other else None
 
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
         """The texts of this process's share of each batch, as the chunks of student and teacher."""
@@ -82,7 +85,8 @@ class SentenceStream:
         student, teacher = (
             [] if one is None else self.processes.ready(one.chunks(texts, batch.chunk, tokens)) for one in tokenizers
         )
-        return _Inputs(len(texts), student, teacher)
+        shared = self.teacher is not None and self._one_tokenizer
+        return _Inputs(len(texts), student, student if shared else teacher)
 
     def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", share: float) -> Contribution:
         """One batch's, `place` among those of the step, its losses and gradients times `share`."""
