@@ -10,6 +10,7 @@ from matryoshka_text.training.environment import differences, environment, requi
 def _now(**changes: object) -> dict[str, object]:
     made = environment(
         heads={},
+        runtime={"compile": False, "attention": None},
         device=torch.device("cpu"),
         processes=1,
         precision="float32",

@@ -145,9 +145,7 @@ class SentenceStream:
             self._taught(teacher, rows, seed),
             mine.start,
             mine.stop,
-            values=None
-            if values is None
-            else torch.from_numpy(values[list(rows)]).to(student.device, non_blocking=True),
+            values=values,
             processes=self.processes.count,
             products=self.processes.products,
         )
