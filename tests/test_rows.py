@@ -39,7 +39,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     append_rows(path, [row(), row(dim=24, bytes_per_vector=96)])
     append_rows(path, [row(score=70.0)])
     assert read_rows(path) == [row(), row(dim=24, bytes_per_vector=96), row(score=70.0)]
-    assert [one.name for one in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert {one.name for one in tmp_path.iterdir()} == {"rows.jsonl", ".rows.jsonl.lock"}
 
 
 def test_the_latest_row_of_a_key_counts() -> None:

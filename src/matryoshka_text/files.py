@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matryoshka_text.errors import RunError
 
-__all__ = ["added_to_folder", "require_space", "sha256_of", "sync_folder", "whole_folder", "write_whole"]
+__all__ = ["added_to_folder", "locked", "require_space", "sha256_of", "sync_folder", "whole_folder", "write_whole"]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -89,6 +89,23 @@ def sync_folder(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The file `path` held against other programs that lock it too, which wait; a kill lets go of it by itself.
+
+    The lock is the file `.<name>.lock` beside it, because `path` itself is replaced by renaming.
+    """
+    import fcntl  # no such module on Windows; everything but this works there
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.parent / f".{path.name}.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(handle)
 

@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from matryoshka_text.errors import DataError
-from matryoshka_text.files import write_whole
+from matryoshka_text.files import locked, write_whole
 
-__all__ = ["Row", "append_rows", "latest_rows", "read_rows"]
+__all__ = ["Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
+
+Method = Literal["first", "random", "pca", "svd", "projection"]
+Precision = Literal["float32", "int8", "binary"]
 
 
 class Row(BaseModel):
@@ -30,24 +33,39 @@ class Row(BaseModel):
         gt=0,
         description="full width (MaskedText: of the vocabulary matrix); dim == width is the untruncated score",
     )
-    bytes_per_vector: int = Field(gt=0, description="float32: 4 * dim")
+    method: Method = Field(
+        default="first",
+        description="how the dims come out of the full width: its first coordinates, coordinates drawn at random, "
+        "principal components (pca: of centred vectors, svd: of vectors as they are), a Gaussian projection",
+    )
+    seed: int | None = Field(default=None, ge=0, description="random and projection: of the draw; else null")
+    precision: Precision = Field(default="float32", description="of the vectors that are compared")
+    bytes_per_vector: int = Field(gt=0, description="float32: 4 * dim, int8: dim, binary: dim / 8 rounded up")
     score: float = Field(allow_inf_nan=False, description="main score x 100")
+    interval: tuple[float, float] | None = Field(
+        default=None, description="95% bootstrap interval of the score over the task's items; null: none is known"
+    )
     further: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict,
         description="MaskedText: perplexity, loss (nats a masked token), masked_tokens; else empty",
     )
     normalize: bool = Field(description="prefixes were brought back to length 1 before scoring")
-    versions: dict[str, str]
-    data: str = Field(
-        description="sha256 over the local data folder (MaskedText: file and masking), or <hub id>@<revision>"
+    sample: str | None = Field(
+        default=None, description="pca, svd, int8: sha256 over the texts the components or ranges were taken from"
     )
+    settings: str = Field(
+        default="", description="digest of all else that a score depends on: device, prompts, versions of libraries"
+    )
+    versions: dict[str, str]
+    data: str = Field(description="sha256 over the local data (MaskedText: file and masking), or <hub id>@<revision>")
     date: AwareDatetime
 
     @property
     def key(self) -> tuple[object, ...]:
         """What the row is about: a later row of the same key replaces an earlier one."""
         what = (self.task, self.split, self.metric, self.data)
-        return (self.model, self.weights, *what, self.dim, self.layers, self.normalize)
+        how = (self.dim, self.method, self.seed, self.precision, self.sample, self.layers, self.normalize)
+        return (self.model, self.weights, *what, *how)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -75,9 +93,13 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows at the end of the file, which is replaced as a whole: a kill leaves the old file or the new one."""
-    every = [*read_rows(path), *rows]
-    write_whole(path, "".join(row.model_dump_json() + "\n" for row in every))
+    """Add rows at the end of the file, which is replaced as a whole: a kill leaves the old file or the new one.
+
+    Two programs may add to one file at once: one waits for the other.
+    """
+    with locked(path):
+        every = [*read_rows(path), *rows]
+        write_whole(path, "".join(row.model_dump_json() + "\n" for row in every))
 
 
 def latest_rows(rows: Sequence[Row]) -> list[Row]:

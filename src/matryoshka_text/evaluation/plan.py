@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matryoshka_text.errors import DataError, ModelError, RecipeError
 from matryoshka_text.evaluation.place import DATA_ROOT, data_roots, find_text
 from matryoshka_text.evaluation.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.subject import Subject, open_subjects
 from matryoshka_text.evaluation.twins import open_twins
+from matryoshka_text.evaluation.view import View
 from matryoshka_text.extras import optional
 from matryoshka_text.recipe.presets import log_dims
+from matryoshka_text.rows import Method, Precision, Row
 from matryoshka_text.suite import Suite, TaskEntry, load_suite
 
 __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
@@ -19,33 +22,73 @@ __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
 
 @dataclass(frozen=True)
 class Column:
-    """What stands in one column of a table: a model at every dim, or (FF) at each dim the model trained at it alone."""
+    """What stands in one column of a table: a model seen in one way at every dim, or (FF) at each dim the model that
+    was trained at it alone.
+    """
 
     label: str
     members: tuple[Subject, ...]
+    method: Method = "first"
+    precision: Precision = "float32"
+
+    def holds(self, row: Row) -> bool:
+        """Whether the row is one of this column's; of a method that draws there is one for each seed."""
+        return (row.method, row.precision) == (self.method, self.precision) and any(
+            (row.weights, row.layers) == (one.weights, one.layers) and one.only in (None, row.dim)
+            for one in self.members
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything an evaluation needs to know; `subjects[0]` is the model, the others are what it is compared with."""
+    """Everything an evaluation needs to know; `subjects[0]` is the model, the others are what it is compared with.
+
+    `reduced`: the models whose vectors are also reduced by the suite's baselines.
+    """
 
     suite: Suite
     tasks: tuple[PlannedTask | PlannedText, ...]
     subjects: tuple[Subject, ...]
     dims: tuple[int, ...]
+    reduced: tuple[Subject, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The model, then each model that it is compared with; those trained at one dim alone make one column, FF."""
+        """The model, then what it is compared with: its other layers, other models, FF, precisions and baselines."""
         alone = tuple(one for one in self.subjects if one.only is not None)
-        whole = [Column(one.label, (one,)) for one in self.subjects if one.only is None]
-        return (*whole, *([Column("FF", alone)] if alone else []))
+        whole = [one for one in self.subjects if one.only is None]
+        found = [Column(one.label, (one,)) for one in whole] + ([Column("FF", alone)] if alone else [])
+        for one in whole:
+            others = [precision for precision in self.suite.precisions if precision != "float32"]
+            found += [Column(f"{one.label} {precision}", (one,), precision=precision) for precision in others]
+            if one in self.reduced:
+                found += [Column(f"{one.label} {method}", (one,), method) for method in self.suite.baselines]
+        return tuple(found)
 
     def dims_of(self, subject: Subject) -> tuple[int, ...]:
         """The dims at which that model is scored: the plan's up to its width, and its full width; an FF's own alone."""
         if subject.only is not None:
             return (subject.only,)
         return tuple(sorted({dim for dim in self.dims if dim <= subject.width} | {subject.width}))
+
+    def views_of(self, subject: Subject) -> tuple[View, ...]:
+        """All that is scored of that model's vectors, full width first: it is what the shares are shares of."""
+        dims = self.dims_of(subject)[::-1]
+        found = [View(dim) for dim in dims]
+        if subject.only is None:
+            found += [View(dim, precision=one) for one in self.suite.precisions if one != "float32" for dim in dims]
+        if subject in self.reduced:
+            found += [
+                view for method in self.suite.baselines for dim in dims for view in self._reduced(method, dim, subject)
+            ]
+        return tuple(found)
+
+    def _reduced(self, method: Method, dim: int, subject: Subject) -> list[View]:
+        if method == "random" and dim == subject.width:
+            return []  # all coordinates, in another order
+        view = View(dim, method)
+        seeds = range(self.suite.seed, self.suite.seed + self.suite.draws)
+        return [View(dim, method, seed) for seed in seeds] if view.drawn else [view]
 
 
 def plan(
@@ -56,22 +99,56 @@ def plan(
     data_root: str | Path | None = None,
     against: Sequence[str | Path] = (),
     twins: bool = False,
-    layers: int | None = None,
+    layers: int | Sequence[int] | None = None,
+    precisions: Sequence[Precision] | None = None,
+    baselines: Sequence[Method] | None = None,
+    sample: str | Path | None = None,
+    raw_prefix: bool = False,
 ) -> Plan:
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
     or layers that cannot be used, twins that are not there. Without a model only suite and data are checked.
+
+    What is given beside the suite takes the place of what the suite says. Baselines are made of the models `against`,
+    or, where there is none, of the model itself.
     """
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    suite = _with_settings(suite, layers, precisions, baselines, sample, raw_prefix)
     tasks = _tasks(suite, data_root)
-    subjects = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
-    if layers is not None:
-        subjects = tuple(one.with_layers(layers) for one in subjects)
-    chosen = _dims(dims, suite, subjects[0]) if subjects else tuple(dims or suite.dims or ())
+    opened = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
+    chosen = _dims(dims, suite, opened[0]) if opened else tuple(dims or suite.dims or ())
     if twins and model is None:
         raise ModelError("--twins: no model given; name the run whose twins are meant")
-    beside = open_twins(subjects[0]) if twins else ()
+    # The most layers first: it is what the others are compared with.
+    depths = sorted(suite.layers or (), reverse=True)
+    subjects = [one.with_layers(depth) for one in opened for depth in depths] if depths else list(opened)
+    whole = subjects[:: len(depths) or 1]
     # A twin trained at a dim that is not asked for has no place in the tables.
-    return Plan(suite, tasks, (*subjects, *(one for one in beside if one.only in (None, *chosen))), chosen)
+    beside = [one for one in (open_twins(subjects[0]) if twins else ()) if one.only in (None, *chosen)]
+    reduced = (whole[1:] or whole[:1]) if suite.baselines else []
+    return Plan(suite, tasks, (*subjects, *beside), chosen, tuple(reduced))
+
+
+def _with_settings(
+    suite: Suite,
+    layers: int | Sequence[int] | None,
+    precisions: Sequence[Precision] | None,
+    baselines: Sequence[Method] | None,
+    sample: str | Path | None,
+    raw_prefix: bool,
+) -> Suite:
+    """The suite with what is given beside it."""
+    changes: dict[str, Any] = {}
+    if layers is not None:
+        changes["layers"] = (layers,) if isinstance(layers, int) else tuple(layers)
+    if precisions is not None:
+        changes["precisions"] = tuple(precisions)
+    if baselines is not None:
+        changes["baselines"] = tuple(baselines)
+    if sample is not None:
+        changes["sample"] = str(Path(sample).expanduser().resolve())
+    if raw_prefix:
+        changes["normalize"] = False
+    return suite.model_copy(update=changes)
 
 
 def _dims(asked: Sequence[int] | None, suite: Suite, subject: Subject) -> tuple[int, ...]:

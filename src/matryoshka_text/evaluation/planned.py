@@ -15,7 +15,11 @@ MASKED_TEXT, MASKED_ACCURACY = "MaskedText", "masked_accuracy"
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task of mteb, or a BEIR folder: `folder` is None for the hub, `data` identifies the data."""
+    """A task of mteb, or an own set as one: `folder` is None for the hub, `data` identifies the data.
+
+    `official`: the data are, byte for byte, those of the revision that mteb declares (the hub, or a fetched folder).
+    `subsets`: of the task's languages or parts those that are scored; None: all.
+    """
 
     name: str
     type: str
@@ -24,6 +28,8 @@ class PlannedTask:
     folder: Path | None
     data: str
     task_class: Any
+    official: bool = False
+    subsets: tuple[str, ...] | None = None
 
     @property
     def fingerprint(self) -> str | None:

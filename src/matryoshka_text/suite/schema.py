@@ -2,8 +2,11 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from matryoshka_text.rows import Method, Precision
 
 __all__ = ["Suite", "TaskEntry"]
 
@@ -74,10 +77,29 @@ class Suite(_Section):
     normalize: bool = Field(
         default=True, description="bring each prefix back to length 1 before scoring, as servers do"
     )
+    layers: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(
+        default=None, description="the first so many layers are run, once for each number; null: all layers"
+    )
+    precisions: tuple[Precision, ...] = Field(
+        default=("float32",), description="of the stored vectors: float32, int8 (calibrated on the sample), binary"
+    )
+    baselines: tuple[Method, ...] = Field(
+        default=(), description="other ways to m coordinates: random, pca, svd (fitted on the sample), projection"
+    )
+    draws: int = Field(default=3, ge=1, description="random and projection: how many seeds, from `seed` upwards")
+    sample: str | None = Field(
+        default=None,
+        description="a .txt or .txt.gz file of texts for pca, svd and int8; null: texts bundled for training",
+    )
+    prompts: dict[str, str] = Field(
+        default_factory=dict,
+        description="put before texts, by task, task type, query or document; over the model's own",
+    )
+    seed: int = Field(default=0, ge=0, description="decides draws, the sample and bootstrap intervals")
     tasks: tuple[TaskEntry, ...]
     folder: Path = Field(default=Path(), exclude=True, description="where relative paths start; set by load_suite")
 
-    @field_validator("dims", "tasks", mode="before")
+    @field_validator("dims", "tasks", "layers", "precisions", "baselines", mode="before")
     @classmethod
     def _yaml_lists(cls, value: object) -> object:
         # YAML has lists only, and strict mode takes no list for a tuple.
