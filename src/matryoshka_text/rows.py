@@ -57,7 +57,10 @@ class Row(BaseModel):
         default="", description="digest of all else that a score depends on: device, prompts, versions of libraries"
     )
     versions: dict[str, str]
-    data: str = Field(description="sha256 over the local data (MaskedText: file and masking), or <hub id>@<revision>")
+    data: str = Field(
+        description="sha256 over the local data (MaskedText: file and masking), or <hub id>@<revision>; behind a # the "
+        "subsets, or an own set's columns and positive label, where they are not the usual"
+    )
     date: AwareDatetime
 
     @property

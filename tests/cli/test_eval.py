@@ -68,9 +68,10 @@ def test_table_files_and_seconds(folder: Path, tiny_model: Path) -> None:
     assert f"STSBenchmark: {label} (cosine_spearman x 100, test split)" in done.stdout
     assert "share of" in done.stdout and "full width" in done.stdout
     assert f"STSBenchmark · {label}: load " in done.stderr and "(40 texts, 0 from the store), score " in done.stderr
-    written = {one.name for one in (folder / "out").iterdir()}
-    assert written == {"curve.png", "results", "results.md", "rows.jsonl", "table.txt", "vectors"}
-    assert [json.loads(line)["dim"] for line in (folder / "out/rows.jsonl").read_text().splitlines()] == [8, 16, 32]
+    written = {one.name for one in (folder / "out").iterdir() if one.name[0] != "."}
+    files = {"curve.png", "curve.svg", "report.html", "results.md", "rows.jsonl", "table.txt"}
+    assert written == files | {"items", "results", "vectors"}
+    assert [json.loads(line)["dim"] for line in (folder / "out/rows.jsonl").read_text().splitlines()] == [32, 16, 8]
 
 
 def test_dry_run_shows_everything_and_writes_nothing(
@@ -98,7 +99,7 @@ def test_masked_text_through_the_command(
     assert status == 0, err
     assert "few: run-1 (masked_accuracy x 100, 15% masked: " in out
     assert "few, perplexity: run-1 (perplexity, less is better)" in out
-    assert out.endswith("written to out: results.md, table.txt, curve.png, rows.jsonl\n")
+    assert out.endswith("written to out: report.html, results.md, table.txt, curve.png, curve.svg, rows.jsonl\n")
     assert err.count("\n") == 3 and "few · FF-8: load " in err
 
 

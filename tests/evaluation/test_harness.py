@@ -37,9 +37,45 @@ def test_each_text_is_encoded_once_for_all_dims_and_never_again(
     encoded.clear()
     second = run(tiny_model, small_data, tmp_path / "out")
     assert encoded == []
-    assert [stage.found for stage in second.stages] == [60, 96, 33]
-    assert [one.score for one in second.rows] == [one.score for one in first.rows]
-    assert len(read_rows(tmp_path / "out/rows.jsonl")) == 2 * len(first.rows) == 24
+    assert [stage.note for stage in second.stages] == ["scored before"] * 3
+    assert second.rows == first.rows
+    assert read_rows(tmp_path / "out/rows.jsonl") == sorted(first.rows, key=lambda row: row.date)
+    (tmp_path / "out/rows.jsonl").unlink()
+    third = run(tiny_model, small_data, tmp_path / "out")
+    assert encoded == []
+    assert [stage.found for stage in third.stages] == [60, 96, 33]
+    assert [one.score for one in third.rows] == [one.score for one in first.rows]
+
+
+def test_another_dim_scores_that_dim_alone(
+    small_data: Path, tiny_model: Path, tmp_path: Path, encoded: list[str]
+) -> None:
+    run(tiny_model, small_data, tmp_path / "out")
+    encoded.clear()
+    more = evaluate(tiny_model, SUITE, data_root=small_data, out=tmp_path / "out", device="cpu", dims=(4, 5))
+    assert encoded == []
+    assert [stage.note for stage in more.stages] == ["2 of 3 scored before"] * 3
+    assert len(read_rows(tmp_path / "out/rows.jsonl")) == 12 + 3
+
+
+def test_other_data_prompts_or_a_lost_result_are_scored_anew(
+    small_data: Path, tiny_model: Path, tmp_path: Path, encoded: list[str]
+) -> None:
+    def notes(suite: Suite = SUITE) -> list[str]:
+        encoded.clear()
+        found = evaluate(tiny_model, suite, data_root=small_data, out=tmp_path / "out", device="cpu", dims=DIMS)
+        return [stage.note for stage in found.stages]
+
+    notes()
+    next((tmp_path / "out/results").glob("*/*/STSBenchmark.json")).unlink()
+    assert notes() == ["3 of 4 scored before", "scored before", "scored before"]
+    with (small_data / "mteb/mteb__banking77/train.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "one more", "label": 1, "label_text": "dog"}) + "\n")
+    assert notes() == ["scored before", "", "scored before"]
+    assert set(encoded) <= {"one more"}
+    prompted = SUITE.model_copy(update={"prompts": {"query": "ask: "}})
+    assert notes(prompted) == ["", "", ""]
+    assert len(encoded) == 8  # the queries; documents and sentences have no prompt
 
 
 def test_a_store_of_its_own_serves_another_out(
@@ -103,8 +139,8 @@ def test_the_layout_is_mtebs(small_data: Path, tiny_model: Path, tmp_path: Path)
     found = run(tiny_model, small_data, tmp_path / "out")
     results = ResultCache(tmp_path / "out").load_results(load_experiments="match_name").model_results
     by_dim = {one.experiment_name: {r.task_name: 100 * r.get_score() for r in one.task_results} for one in results}
-    assert set(by_dim) == {None, "embed_dim_4", "embed_dim_8", "embed_dim_16"}
-    for dim, name in ((32, None), (8, "embed_dim_8")):
+    assert set(by_dim) == {None, *(f"embed_dim_{dim}__normalize_True" for dim in (4, 8, 16))}
+    for dim, name in ((32, None), (8, "embed_dim_8__normalize_True")):
         for task in SUITE.tasks:
             assert by_dim[name][task.name] == pytest.approx(found.score(task.name, dim), abs=1e-3)
     one = json.loads(next((tmp_path / "out/results").glob("*/*/STSBenchmark.json")).read_text())
@@ -113,10 +149,12 @@ def test_the_layout_is_mtebs(small_data: Path, tiny_model: Path, tmp_path: Path)
 
 def test_the_files_of_an_evaluation(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
     found = run(tiny_model, small_data, tmp_path / "out")
-    names = {"curve.png", "results", "results.md", "rows.jsonl", "table.txt", "vectors"}
+    names = {"curve.png", "curve.svg", "items", "report.html", "results", "results.md", "rows.jsonl", "table.txt"}
+    names |= {"vectors"}
     assert {one.name for one in (tmp_path / "out").iterdir() if one.name[0] != "."} == names
-    row = read_rows(tmp_path / "out/rows.jsonl")[0]
+    row = read_rows(tmp_path / "out/rows.jsonl")[3]
     assert (row.dim, row.bytes_per_vector, row.normalize, row.width) == (4, 16, True, 32)
+    assert row.interval is not None and row.interval[0] < row.score < row.interval[1]
     assert {"mteb", "torch", "sentence-transformers", "matryoshka-text"} <= set(row.versions)
     assert [table.title for table in found.tables()] == ["STSBenchmark", "Banking77Classification", "pets", "Mean"]
 

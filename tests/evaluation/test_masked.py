@@ -51,7 +51,7 @@ def test_rows_tables_and_files(
     assert accuracy.note == "masked_accuracy x 100, 30% masked: 1,500 tokens"
     assert (perplexity.title, perplexity.note) == ("words, perplexity", "perplexity, less is better")
     assert perplexity.scores == ({8: 2**3.75, 16: 2**3.5, 32: 8},)
-    names = {"curve.png", "results.md", "rows.jsonl", "table.txt"}
+    names = {"curve.png", "curve.svg", "report.html", "results.md", "rows.jsonl", "table.txt"}
     assert {one.name for one in (tmp_path / "out").iterdir() if one.name[0] != "."} == names
     page = (tmp_path / "out/results.md").read_text()
     assert "| dim | bytes a vector | perplexity |\n| ---: | ---: | ---: |\n| 8 | 32 | 13.45 |" in page

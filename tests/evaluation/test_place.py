@@ -6,7 +6,7 @@ import pytest
 
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.place import data_roots, find_beir, find_hub_layout
+from matryoshka_text.evaluation.place import data_roots, find_beir, find_hub_layout, find_own
 from matryoshka_text.suite import Suite, TaskEntry
 
 
@@ -54,3 +54,23 @@ def test_beir_below_the_root_or_its_extra_or_by_path(small_data: Path) -> None:
     assert "lacks qrels/dev.tsv" in str(find_beir([small_data], "pets", "dev", Path()).problem)
     assert "no such folder" in str(find_beir([small_data], "birds", "test", Path()).problem)
     assert "needs a data root" in str(find_beir([], "birds", "test", Path()).problem)
+
+
+def test_own_sets_are_a_folder_of_splits_or_one_file(tmp_path: Path) -> None:
+    folder = tmp_path / "extra/moods"
+    folder.mkdir(parents=True)
+    for name in ("train.jsonl.gz", "test.csv", "README.md", ".hidden.csv"):
+        (folder / name).write_text("x")
+    file = tmp_path / "extra/pairs.jsonl.gz"
+    file.write_text("x")
+    found = find_own([tmp_path], "moods", Path())
+    assert found.folder == folder
+    assert found.files == {"test": folder / "test.csv", "train": folder / "train.jsonl.gz"}
+    for name in ("pairs", "pairs.jsonl.gz", str(file), str(file).removesuffix(".jsonl.gz")):
+        found = find_own([tmp_path], name, Path())
+        assert (found.folder, dict(found.files)) == (file, {"": file})
+    assert find_own([], "./extra/pairs", tmp_path).folder == file
+    assert "no such folder, and no file of that name" in str(find_own([tmp_path], "birds", Path()).problem)
+    assert "an own set needs a data root" in str(find_own([], "birds", Path()).problem)
+    (tmp_path / "extra/empty").mkdir()
+    assert "holds no file <split>.jsonl" in str(find_own([tmp_path], "empty", Path()).problem)

@@ -66,12 +66,12 @@ def test_unknown_tasks_get_the_closest_names(small_data: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         plan(None, suite(TaskEntry(task="STSBenchmrk"), TaskEntry(task="Banking77Clasification")), data_root=small_data)
     first, second = str(caught.value).splitlines()
-    assert "tasks.0.task: mteb has no task 'STSBenchmrk'; did you mean" in first and "STSBenchmark" in first
+    assert "suite x: tasks[0].task: mteb has no task 'STSBenchmrk'; did you mean" in first and "STSBenchmark" in first
     assert "Banking77Classification" in second
 
 
 def test_a_task_about_pictures_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"tasks\.0\.task: CIFAR10 is about image; allowed: single tasks about text"):
+    with pytest.raises(RecipeError, match=r"tasks\[0\]\.task: CIFAR10 is about image; allowed: tasks about text"):
         plan(None, suite(TaskEntry(task="CIFAR10")))
 
 

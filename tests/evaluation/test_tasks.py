@@ -1,7 +1,10 @@
 """mteb's own classes over local folders: the same class, other data, fresh per dim."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mteb
 import pytest
@@ -80,3 +83,47 @@ def test_the_usual_cache_is_back_afterwards(tmp_path: Path) -> None:
         assert str(datasets.config.HF_DATASETS_CACHE).endswith("matryoshka-text/" + "a" * 32)
         raise RuntimeError
     assert before == datasets.config.HF_DATASETS_CACHE
+
+
+def test_nothing_keeps_the_data_of_a_task_that_is_done(small_data: Path) -> None:
+    loaded = load("Banking77Classification", small_data / "mteb/mteb__banking77")
+    kept = weakref.ref(loaded.data["test"])
+    loaded.fresh()
+    del loaded
+    gc.collect()
+    assert kept() is None
+
+
+def test_data_in_mtebs_first_format_are_converted_once(small_data: Path) -> None:
+    folder = small_data / "extra/pets"
+    converted: list[Any] = []
+
+    class Old(beir_class("pets", folder, "f" * 64, "test")):  # type: ignore[misc]
+        def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
+            self.queries = {"test": {"q0": "cat"}}
+            self.corpus = {"test": {"d0": {"title": "", "text": "red"}}}
+            self.relevant_docs = {"test": {"q0": {"d0": 1}}}
+            self.data_loaded = True
+
+        def convert_v1_dataset_format_to_v2(self, num_proc: int | None) -> None:
+            if hasattr(self, "queries"):
+                converted.append(self)
+            super().convert_v1_dataset_format_to_v2(num_proc)
+
+    loaded = LoadedTask(Old)
+    for _ in range(3):
+        task = loaded.fresh()
+        task.convert_v1_dataset_format_to_v2(None)
+        assert task.dataset["default"]["test"]["queries"]["text"][:] == ["cat"]
+    assert len(converted) == 1
+
+
+def test_the_hub_is_out_of_reach_for_local_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with own_data_cache("a" * 64):
+        assert huggingface_hub.is_offline_mode()
+    assert not huggingface_hub.is_offline_mode()
+    with own_data_cache(None):
+        assert not huggingface_hub.is_offline_mode()

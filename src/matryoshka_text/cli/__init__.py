@@ -8,6 +8,7 @@ import typer
 
 from matryoshka_text import __version__
 from matryoshka_text.cli.check import check
+from matryoshka_text.cli.data import data
 from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
 from matryoshka_text.cli.train import train
@@ -37,6 +38,7 @@ app.command("check")(check)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("encode")(encode)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

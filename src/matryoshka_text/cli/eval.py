@@ -1,7 +1,8 @@
 """`mtext eval`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,19 +13,42 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+Word = TypeVar("Word", bound=str)
+
 
 def evaluate(
     model: Annotated[
         str | None, typer.Argument(help="A run, a saved model's folder, or a hub id.", show_default=False)
     ] = None,
-    suite: Annotated[str, typer.Option(help="A bundled suite's name, or a .yaml file.")] = "quick",
+    suite: Annotated[
+        str | None, typer.Option(help="A bundled suite's name, a .yaml file, or a benchmark of mteb. Default: quick.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="A task of mteb, or an own set as clustering:NAME; repeatable.")
+    ] = None,
     dims: Annotated[
-        str | None, typer.Option(help="Prefix lengths: 12,24,384. Default: the suite's, the model's.")
+        str | None, typer.Option(help="Prefix lengths, trained or not: 12,24,100. Default: the suite's, the model's.")
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Holds mteb/ and extra/. Default: $MTEXT_DATA_ROOT.")] = None,
-    against: Annotated[list[str] | None, typer.Option(help="Another model, truncated alike; may be repeated.")] = None,
+    against: Annotated[list[str] | None, typer.Option(help="Another model, truncated alike; repeatable.")] = None,
     twins: Annotated[bool, typer.Option("--twins", help="Also score the run's own twins, plain and FF.")] = False,
-    layers: Annotated[int | None, typer.Option(help="Run the first so many layers alone. Default: all.")] = None,
+    baselines: Annotated[
+        str | None, typer.Option(help="Other reductions, of the models against: random,pca,svd,projection.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Of the stored vectors: float32,int8,binary.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Run the first so many layers alone: 2,4,6. Default: all.")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help="Texts (.txt, one a line) for pca, svd, int8. Default: bundled.")
+    ] = None,
+    raw_prefix: Annotated[
+        bool, typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does; default: length 1 again.")
+    ] = False,
+    submission: Annotated[
+        Path | None, typer.Option(help="Also lay out and check a leaderboard submission here; implies --raw-prefix.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(help="For --submission: org/name@commit, where the model's folder is on the hub.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: eval-<model>.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show tasks, data, models and dims; run nothing.")] = False,
 ) -> None:
@@ -34,32 +58,63 @@ def evaluate(
     from rich.console import Console
 
     from matryoshka_text.evaluation.harness import run_plan
+    from matryoshka_text.evaluation.named import open_suite, suite_of
     from matryoshka_text.evaluation.plan import plan
     from matryoshka_text.evaluation.planned import MASKED_TEXT
     from matryoshka_text.evaluation.report import print_tables
+    from matryoshka_text.evaluation.task_plan import with_tasks
+    from matryoshka_text.evaluation.view import BASELINES, PRECISIONS
 
+    alone = task and suite is None
     planned = plan(
-        model, suite, dims=_numbers(dims), data_root=data_root, against=against or (), twins=twins, layers=layers
+        model,
+        suite_of(task or ()) if alone else with_tasks(open_suite(suite or "quick"), task or ()),
+        dims=_numbers(dims, "--dims"),
+        data_root=data_root,
+        against=against or (),
+        twins=twins,
+        layers=_numbers(layers, "--layers"),
+        precisions=_words(precision, "--precision", PRECISIONS),
+        baselines=_words(baselines, "--baselines", BASELINES),
+        sample=sample,
+        raw_prefix=raw_prefix or submission is not None,
     )
+    if submission is not None:
+        from matryoshka_text.evaluation.submission import require_submittable, write_submission
+
+        require_submittable(planned, submission, published=published)
     if dry_run:
         _show(planned)
         return
-    evaluation = run_plan(planned, out=out, progress=True)
+    evaluation = run_plan(planned, out=out, measure_search=True, progress=True)
     print_tables(evaluation.tables(), Console())
     if evaluation.rows:
-        files = "results.md, table.txt, curve.png, rows.jsonl"
+        files = "report.html, results.md, table.txt, curve.png, curve.svg, rows.jsonl"
         of_mteb = ", results/ (mteb's layout)" if any(row.type != MASKED_TEXT for row in evaluation.rows) else ""
         typer.echo(f"written to {evaluation.out}: {files}{of_mteb}")
     evaluation.require_success()
+    if submission is not None:
+        typer.echo(
+            write_submission(submission, out=evaluation.out, plan=planned, rows=evaluation.rows, published=published)
+        )
 
 
-def _numbers(dims: str | None) -> tuple[int, ...] | None:
-    if dims is None:
+def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Word, ...] | None:
+    if given is None:
+        return None
+    found = [next((word for word in allowed if word == part.strip()), None) for part in given.split(",")]
+    if None in found:
+        raise RecipeError(f"{option}: found {given!r}; allowed: {', '.join(allowed)}, with commas between them")
+    return tuple(dict.fromkeys(word for word in found if word is not None))
+
+
+def _numbers(given: str | None, option: str) -> tuple[int, ...] | None:
+    if given is None:
         return None
     try:
-        return tuple(int(part) for part in dims.split(","))
+        return tuple(int(part) for part in given.split(","))
     except ValueError:
-        raise RecipeError(f"--dims: found {dims!r}; allowed: whole numbers and commas, such as 12,24,384") from None
+        raise RecipeError(f"{option}: found {given!r}; allowed: whole numbers and commas, such as 12,24,384") from None
 
 
 def _show(planned: "Plan") -> None:

@@ -18,7 +18,10 @@ from matryoshka_text.rows import Row
 if TYPE_CHECKING:
     from matryoshka_text.heads.masked_lm import MaskedScores, MatryoshkaMaskedLM
 
-__all__ = ["open_masked_lm", "score_masked"]
+__all__ = ["open_masked_lm", "score_masked", "within_decoder"]
+
+# Sequences in one pass: packed full, so that they need no sorting.
+BATCH = 32
 
 
 def open_masked_lm(subject: Subject, device: str | None) -> "MatryoshkaMaskedLM":
@@ -49,7 +52,7 @@ def score_masked(
     texts = read_texts(planned.file)
     loading = time.perf_counter() - started
     width = model.head.width
-    asked = _within(dims, width, subject)
+    asked = within_decoder(dims, width, subject)
     if not asked:
         note = f"no dim of {', '.join(map(str, dims))} is within its decoder's {width}"
         return [], Stage(subject.label, planned.name, loading, 0.0, 0.0, 0, 0, note)
@@ -60,21 +63,21 @@ def score_masked(
             max_length=planned.max_length,
             share=planned.share,
             seed=planned.seed,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size or BATCH,
             on_progress=on_progress,
         )
-    rows = [_row(planned, subject, width, scores, place) for place in range(len(asked))]
+    rows = [_row(planned, subject, width, scores, place, settings.digest()) for place in range(len(asked))]
     note = f"dims up to {width}, the width of its decoder" if width < subject.width else ""
     total = time.perf_counter() - started
     return rows, Stage(subject.label, planned.name, loading, total - loading, 0.0, len(texts), 0, note)
 
 
-def _within(dims: Sequence[int], width: int, subject: Subject) -> list[int]:
+def within_decoder(dims: Sequence[int], width: int, subject: Subject) -> list[int]:
     """The dims that the decoder has, and its own width unless the model counts at one dim alone."""
     return sorted({dim for dim in dims if dim <= width} | ({width} if subject.only is None else set()))
 
 
-def _row(planned: PlannedText, subject: Subject, width: int, scores: "MaskedScores", place: int) -> Row:
+def _row(planned: PlannedText, subject: Subject, width: int, scores: "MaskedScores", place: int, settings: str) -> Row:
     dim, loss = scores.dims[place], scores.loss[place]
     if not math.isfinite(loss):
         raise EvaluationError(f"{planned.name}: the loss at {dim} dims is {loss}; the model's weights are damaged")
@@ -94,6 +97,7 @@ def _row(planned: PlannedText, subject: Subject, width: int, scores: "MaskedScor
         score=float(scores.accuracy[place]),
         further={name: float(value) for name, value in further.items() if math.isfinite(value)},
         normalize=False,
+        settings=settings,
         versions=versions(),
         data=planned.data,
         date=datetime.now(UTC),

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from pydantic import Field
 
+from matryoshka_text.evaluation.baseline_page import render_baselines
 from matryoshka_text.evaluation.records import Record, Weights, read_record
 from matryoshka_text.evaluation.study_page import render_study
 from matryoshka_text.files import write_whole
@@ -21,6 +22,7 @@ _START, _END = "<!-- table:quickstart -->", "<!-- /table:quickstart -->"
 class About(Record):
     """about.yaml: one recipe's models of several seeds, and what they are compared with."""
 
+    recipe: str
     seeds: dict[int, Weights] = Field(description="the trained models' weight hashes by seed")
     baseline: str = Field(description="what the baseline is called")
     baseline_weights: Weights
@@ -118,7 +120,8 @@ def _pages(root: Path) -> dict[Path, str]:
         for about in sorted(results.glob("*/about.yaml"))
     ]
     studies = [render_study(place.parent) for place in sorted(results.glob("*/study.yaml"))]
-    pages = {root / "eval" / "README.md": "\n".join([render_page(folders), *studies])}
+    baselines = [render_baselines(place.parent) for place in sorted(results.glob("*/baselines.yaml"))]
+    pages = {root / "eval" / "README.md": "\n".join([render_page(folders), *baselines, *studies])}
     front = root / "README.md"
     before, _, rest = front.read_text().partition(_START)
     _, found, after = rest.partition(_END)

@@ -6,16 +6,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from matryoshka_text.errors import DataError, ModelError, RecipeError
-from matryoshka_text.evaluation.place import DATA_ROOT, data_roots, find_text
+from matryoshka_text.errors import ModelError, RecipeError
+from matryoshka_text.evaluation.named import open_suite
 from matryoshka_text.evaluation.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.subject import Subject, open_subjects
+from matryoshka_text.evaluation.task_plan import planned_tasks
 from matryoshka_text.evaluation.twins import open_twins
 from matryoshka_text.evaluation.view import View
-from matryoshka_text.extras import optional
 from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.rows import Method, Precision, Row
-from matryoshka_text.suite import Suite, TaskEntry, load_suite
+from matryoshka_text.suite import Suite
 
 __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
 
@@ -111,9 +111,9 @@ def plan(
     What is given beside the suite takes the place of what the suite says. Baselines are made of the models `against`,
     or, where there is none, of the model itself.
     """
-    suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    suite = suite if isinstance(suite, Suite) else open_suite(suite)
     suite = _with_settings(suite, layers, precisions, baselines, sample, raw_prefix)
-    tasks = _tasks(suite, data_root)
+    planned = planned_tasks(suite, data_root)
     opened = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
     chosen = _dims(dims, suite, opened[0]) if opened else tuple(dims or suite.dims or ())
     if twins and model is None:
@@ -125,7 +125,31 @@ def plan(
     # A twin trained at a dim that is not asked for has no place in the tables.
     beside = [one for one in (open_twins(subjects[0]) if twins else ()) if one.only in (None, *chosen)]
     reduced = (whole[1:] or whole[:1]) if suite.baselines else []
-    return Plan(suite, tasks, (*subjects, *beside), chosen, tuple(reduced))
+    _require_meant_for_each_other(suite, planned, opened)
+    return Plan(suite, planned, (*subjects, *beside), chosen, tuple(reduced))
+
+
+def _require_meant_for_each_other(
+    suite: Suite, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]
+) -> None:
+    """`ModelError` for tasks in languages that a model is not declared for, `RecipeError` for prompts of no task."""
+    of_mteb = [task for task in tasks if isinstance(task, PlannedTask)]
+    if not of_mteb:
+        return
+    from matryoshka_text.evaluation.adapter import require_prompts
+    from matryoshka_text.evaluation.languages import declared_languages, language_problem
+
+    require_prompts(suite.prompts, [task.name for task in of_mteb])
+    problems = []
+    for subject in subjects:
+        declared = declared_languages(subject.path, subject.name)
+        # Own sets are taken to be English where nobody says what they are: no ground to refuse them.
+        for task in (one for one in of_mteb if one.task_class.__module__.startswith("mteb.")):
+            metadata = task.task_class.metadata
+            problems.append(language_problem(metadata, declared, model=subject.label, subsets=task.subsets))
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise ModelError("\n".join(found))
 
 
 def _with_settings(
@@ -163,46 +187,3 @@ def _dims(asked: Sequence[int] | None, suite: Suite, subject: Subject) -> tuple[
             f"use dims of at most {subject.width}"
         )
     return tuple(sorted({*dims, subject.width}))
-
-
-def _tasks(suite: Suite, data_root: str | Path | None) -> tuple[PlannedTask | PlannedText, ...]:
-    roots = data_roots(suite, data_root)
-    with_mteb = _mteb_tasks(suite, roots)
-    found = [
-        with_mteb[place] if entry.masked_text is None else _planned_text(entry, suite, roots)
-        for place, entry in enumerate(suite.tasks)
-    ]
-    planned = tuple(one for one in found if not isinstance(one, str))
-    problems = [one for one in found if isinstance(one, str)]
-    if problems:
-        raise DataError(
-            f"suite {suite.name}: {len(problems)} of {len(suite.tasks)} tasks have no data, so nothing was run.\n  "
-            + "\n  ".join(problems)
-            + f"\nWay out: give the folder that holds {_layout(suite)} with --data-root or {DATA_ROOT}"
-            + ("; or give neither, and tasks of mteb are loaded from the hub" if roots and suite.data is None else "")
-        )
-    return planned
-
-
-def _layout(suite: Suite) -> str:
-    """What a data root has to hold for the suite."""
-    texts = [entry.masked_text for entry in suite.tasks if entry.masked_text is not None]
-    of_mteb = ["mteb/<org>__<name>/", "extra/<name>/"] if len(texts) < len(suite.tasks) else []
-    return " and ".join([*of_mteb, *texts])
-
-
-def _mteb_tasks(suite: Suite, roots: list[Path]) -> dict[int, PlannedTask | str]:
-    """The tasks that need mteb, by place in the suite; mteb is asked for only where there is one."""
-    wanted = {place: entry for place, entry in enumerate(suite.tasks) if entry.masked_text is None}
-    if not wanted:
-        return {}
-    optional("mteb", extra="eval", purpose="an evaluation")
-    from matryoshka_text.evaluation.mteb_plan import classes_of, planned_task
-
-    classes = classes_of(suite)
-    return {place: planned_task(entry, suite, roots, classes) for place, entry in wanted.items()}
-
-
-def _planned_text(entry: TaskEntry, suite: Suite, roots: list[Path]) -> PlannedText | str:
-    found = find_text(roots, str(entry.masked_text), suite.folder)
-    return f"{entry.name}: {found}" if isinstance(found, str) else PlannedText.of(entry, found)

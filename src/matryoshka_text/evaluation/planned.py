@@ -15,10 +15,11 @@ MASKED_TEXT, MASKED_ACCURACY = "MaskedText", "masked_accuracy"
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task of mteb, or an own set as one: `folder` is None for the hub, `data` identifies the data.
+    """A task of mteb, or an own set as one: `folder` is its folder or file (None: the hub), `data` identifies the data.
 
     `official`: the data are, byte for byte, those of the revision that mteb declares (the hub, or a fetched folder).
-    `subsets`: of the task's languages or parts those that are scored; None: all.
+    `subsets`: of the task's languages or parts those that are scored; None: all. They are part of `data`, as
+    <data>#en,de: the mean over other subsets is another score.
     """
 
     name: str
@@ -33,12 +34,16 @@ class PlannedTask:
 
     @property
     def fingerprint(self) -> str | None:
-        """sha256 over the local folder; None for the hub."""
-        return self.data if self.folder else None
+        """What tells these local data from others, 64 hex digits; None for the hub."""
+        if self.folder is None:
+            return None
+        data = self.data.partition("#")[0]
+        return hashlib.sha256(data.encode()).hexdigest() if self.official else data
 
     def make(self) -> Any:
         """A new task object, data not loaded."""
-        return self.task_class().filter_eval_splits([self.split] if self.split else None)
+        task = self.task_class().filter_eval_splits([self.split] if self.split else None)
+        return task if self.subsets is None else task.filter_languages(None, hf_subsets=list(self.subsets))
 
     def about(self, split: str) -> str:
         """What the numbers in its table are."""

@@ -1,8 +1,8 @@
 """Results in mteb's own layout, written by mteb's own classes, each file whole or not at all.
 
 results/<org>__<name>/<revision>/<Task>.json for full width, and for prefixes, since mteb 2.11,
-results/<org>__<name>/<revision>/experiments/embed_dim_<d>/<Task>.json. The revision is the model's weights hash: two
-models never share a file.
+results/<org>__<name>/<revision>/experiments/embed_dim_<d>/<Task>.json (raw prefixes, as mteb's own runs give them) or
+.../embed_dim_<d>__normalize_True/<Task>.json. The revision is the model's weights hash: two models never share a file.
 """
 
 import inspect
@@ -17,29 +17,39 @@ from mteb.models import ModelMeta
 from mteb.models.model_meta import ScoringFunction
 
 from matryoshka_text.evaluation.subject import Subject
-from matryoshka_text.files import write_whole
+from matryoshka_text.evaluation.view import View
+from matryoshka_text.files import locked, write_whole
 
-__all__ = ["model_meta", "save_result"]
+__all__ = ["experiment_of", "model_meta", "result_path", "save_result"]
 
 log = logging.getLogger(__name__)
 
 
-def model_meta(subject: Subject, encoder: Any, *, dim: int, normalize: bool) -> ModelMeta:
-    """Mteb's record of the model at one dim.
+def experiment_of(subject: Subject, view: View, *, normalize: bool) -> dict[str, Any] | None:
+    """What mteb calls `experiment_kwargs`, of the view; None for the model as it is.
 
-    Unit-length prefixes are the default and recorded under loader_kwargs, so that their folder is mteb's own
-    `embed_dim_<d>`; raw ones (`normalize=False`) and those of the first layers alone are experiments of their own, full
-    width included.
+    Normalising is none of it where it changes nothing: at full width, of a model that gives unit length.
     """
-    experiment: dict[str, Any] = {} if dim == subject.width else {"embed_dim": dim}
-    if not normalize:
-        experiment["normalize"] = False
-    if subject.layers is not None:
-        experiment["layers"] = subject.layers
+    same = subject.unit and view.dim == subject.width and view.method == "first"
+    return view.experiment(subject.width, normalize=normalize and not same, layers=subject.layers)
+
+
+def result_path(out: Path, subject: Subject, view: View, task: str, *, normalize: bool) -> Path:
+    """The file below out/results that holds the task's result for that view."""
+    identity = {
+        "name": subject.name,
+        "revision": subject.weights,
+        "experiment_kwargs": experiment_of(subject, view, normalize=normalize),
+    }
+    return Path(ResultCache(out).get_task_result_path(task, ModelMeta.create_empty().model_copy(update=identity)))
+
+
+def model_meta(subject: Subject, encoder: Any, view: View, *, normalize: bool) -> ModelMeta:
+    """Mteb's record of the model as the view shows it."""
     dot = getattr(encoder, "similarity_fn_name", None) == "dot" and not normalize
     return ModelMeta(
         loader=None,
-        loader_kwargs={"normalize": normalize, "origin": subject.origin},
+        loader_kwargs={"origin": subject.origin},
         name=subject.name,
         revision=subject.weights,
         release_date=None,
@@ -47,7 +57,7 @@ def model_meta(subject: Subject, encoder: Any, *, dim: int, normalize: bool) -> 
         n_parameters=sum(parameter.numel() for parameter in encoder.parameters()),
         memory_usage_mb=None,
         max_tokens=encoder.max_seq_length,
-        embed_dim=dim,
+        embed_dim=view.dim,
         license=None,
         open_weights=None,
         public_training_code=None,
@@ -56,14 +66,15 @@ def model_meta(subject: Subject, encoder: Any, *, dim: int, normalize: bool) -> 
         similarity_fn_name=ScoringFunction.DOT_PRODUCT if dot else ScoringFunction.COSINE,
         use_instructions=any((encoder.prompts or {}).values()),
         training_datasets=None,
-        experiment_kwargs=experiment or None,
+        experiment_kwargs=experiment_of(subject, view, normalize=normalize),
     )
 
 
 def save_result(out: Path, result: TaskResult, meta: ModelMeta, *, encode_kwargs: dict[str, Any]) -> Path:
     """The file the result was written to, below out/results. Scores of other splits of the same data are kept."""
     final = ResultCache(out).get_task_result_path(result.task_name, meta)
-    with tempfile.TemporaryDirectory() as stage:
+    # Another program may be adding another split.
+    with locked(out / "results"), tempfile.TemporaryDirectory() as stage:
         staged = ResultCache(stage)
         path = staged.get_task_result_path(result.task_name, meta)
         path.parent.mkdir(parents=True)

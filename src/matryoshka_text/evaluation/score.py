@@ -1,10 +1,11 @@
-"""One model on one task: load, encode once, score every dim from the stored vectors."""
+"""One model on one task: encode once, score every view from the stored vectors."""
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,136 +14,178 @@ from threadpoolctl import threadpool_limits
 
 from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.adapter import StoredEncoder, mteb_prompts
+from matryoshka_text.evaluation.bootstrap import interval
 from matryoshka_text.evaluation.check import require_readable
+from matryoshka_text.evaluation.collect import items_of, with_items
+from matryoshka_text.evaluation.cut import Fitted, cut_of
+from matryoshka_text.evaluation.items import Items, items_path, write_items
+from matryoshka_text.evaluation.languages import require_vocabulary
 from matryoshka_text.evaluation.planned import PlannedTask
 from matryoshka_text.evaluation.quiet import quiet
 from matryoshka_text.evaluation.reader import TextReader
 from matryoshka_text.evaluation.results import model_meta, save_result
-from matryoshka_text.evaluation.stage import Settings, Stage, versions
+from matryoshka_text.evaluation.sample import Sample, texts_within
+from matryoshka_text.evaluation.stage import Settings, versions
 from matryoshka_text.evaluation.store import VectorStore
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks import LoadedTask, own_data_cache
+from matryoshka_text.evaluation.view import View, bytes_per_vector
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
 
-__all__ = ["load_task", "score_task"]
+__all__ = ["Scorer", "load_task"]
 
 
 def load_task(planned: PlannedTask) -> LoadedTask:
-    """The task with its data in memory, its splits and columns checked."""
+    """The task with its data in memory, its splits and columns checked; its objects keep what they score by item."""
+    collecting = replace(planned, task_class=with_items(planned.task_class))
     with quiet(), own_data_cache(planned.fingerprint):
-        loaded = LoadedTask(planned.make)
+        loaded = LoadedTask(collecting.make)
         require_readable(loaded, str(planned.folder or planned.data))
     return loaded
 
 
-def score_task(
-    planned: PlannedTask,
-    subject: Subject,
-    encoder: Any,
-    dims: Sequence[int],
-    settings: Settings,
-    on_progress: Callable[[int, int], None],
-) -> tuple[list[Row], Stage]:
-    """A row for each dim and split, and what they cost. The result files are written dim by dim."""
-    started = time.perf_counter()
-    loaded = load_task(planned)
-    loading = time.perf_counter() - started
-    store = VectorStore(_store_folder(settings, subject, encoder, planned.name), subject.width)
-    reader = TextReader(encoder, store, batch_size=settings.batch_size, layers=subject.layers, on_progress=on_progress)
-    rows: list[Row] = []
-    # Full width first: it is what the shares are shares of.
-    for dim in sorted(dims, reverse=True):
-        result = _score_dim(loaded, reader, subject, dim, settings)
-        rows += _rows(result, loaded, planned, subject, dim, settings.normalize)
-    total = time.perf_counter() - started
-    counts = reader.counts
-    stage = Stage(
-        subject.label,
-        planned.name,
-        loading,
-        counts.seconds,
-        total - loading - counts.seconds,
-        counts.encoded,
-        counts.found,
-    )
-    return sorted(rows, key=lambda row: row.dim), stage
+class Scorer:
+    """One opened model on one loaded task; its vectors are read from disk, and what is missing there is encoded.
 
+    `sample`: the texts that components and ranges are taken from; called where a view needs them.
+    """
 
-def _score_dim(loaded: LoadedTask, reader: TextReader, subject: Subject, dim: int, settings: Settings) -> Any:
-    """The TaskResult of mteb for a fresh task object at one dim, saved."""
-    meta = model_meta(subject, reader.encoder, dim=dim, normalize=settings.normalize)
-    prompts = mteb_prompts(reader.encoder.prompts)
-    adapter = StoredEncoder(reader, meta, dim=dim, normalize=settings.normalize, prompts=prompts)
-    encode_kwargs = {"batch_size": settings.batch_size, "show_progress_bar": False}
-    # The threads of numpy's BLAS fight over matrices as small as these: Banking77 at 6 dims took 59 s on two busy cores
-    # and 4 s with one thread, scores equal (2026). torch, which encodes and searches, keeps its own threads.
-    with quiet(), threadpool_limits(limits=1, user_api="blas"):
-        result = mteb.evaluate(
-            adapter,
-            loaded.fresh(),
-            cache=None,
-            co2_tracker=False,
-            encode_kwargs=dict(encode_kwargs),
-            show_progress_bar=False,
-        ).task_results[0]
-    save_result(settings.out, result, meta, encode_kwargs={**encode_kwargs, "normalize": settings.normalize})
-    return result
+    def __init__(
+        self,
+        planned: PlannedTask,
+        loaded: LoadedTask,
+        subject: Subject,
+        encoder: Any,
+        settings: Settings,
+        sample: Callable[[], Sample],
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self.planned, self.loaded, self.subject, self.encoder = planned, loaded, subject, encoder
+        self.settings, self._read_sample, self.on_progress = settings, sample, on_progress
+        self.reader = self._reader(planned.name)
+        self._fits: dict[str, Fitted] = {}
 
+    def rows(self, view: View) -> list[Row]:
+        """A row for each split; mteb's result file is written before they are given."""
+        task = self.loaded.fresh()
+        result = self._result(view, task)
+        return [self._row(result, view, split, items_of(task, result, split)) for split in self.loaded.splits]
 
-def _rows(
-    result: Any,
-    loaded: LoadedTask,
-    planned: PlannedTask,
-    subject: Subject,
-    dim: int,
-    normalize: bool,
-) -> list[Row]:
-    rows = []
-    for split in loaded.splits:
+    def _fitted(self, view: View) -> tuple[Fitted, Sample]:
+        """The sample's vectors: all of them for ranges; for components, none of a text that the task's data have."""
+        sample = self._read_sample()
+        if view.method != "first":
+            sample = sample.without(self._own_texts)
+        if sample.digest not in self._fits:
+            # One place for all tasks: the vectors are those of the whole sample.
+            reader = self._reader(f"sample-{self._read_sample().digest[:16]}")
+            self._fits[sample.digest] = Fitted(reader.read(sample.texts, dim=self.subject.width))
+            self.reader.counts.seconds += reader.counts.seconds
+            self.reader.counts.encoded += reader.counts.encoded
+        return self._fits[sample.digest], sample
+
+    @cached_property
+    def _own_texts(self) -> set[str]:
+        return set(self._read_sample().texts).intersection(texts_within(self.loaded.data))
+
+    def _reader(self, place: str) -> TextReader:
+        store = VectorStore(self._encodings / place.replace("/", "__"), self.subject.width)
+        return TextReader(
+            self.encoder,
+            store,
+            batch_size=self.settings.batch_size,
+            layers=self.subject.layers,
+            on_progress=self.on_progress,
+            before=self._require_vocabulary,
+        )
+
+    def _require_vocabulary(self, texts: Sequence[str]) -> None:
+        require_vocabulary(self.encoder.tokenizer, texts, task=self.planned.name, model=self.subject.label)
+
+    @cached_property
+    def _encodings(self) -> Path:
+        """One folder per model and way of encoding; what the way was stands in encoding.json."""
+        encoding = {
+            "weights": self.subject.weights,
+            "modules": [str(module) for module in self.encoder if not hasattr(module, "auto_model")],
+            "max_seq_length": self.encoder.max_seq_length,
+            "dtype": str(self.encoder.dtype),
+            "device": self.encoder.device.type,
+            "versions": {
+                name: number for name, number in versions().items() if name not in ("mteb", "matryoshka-text")
+            },
+        }
+        if self.subject.layers is not None:
+            encoding["layers"] = self.subject.layers
+        text = json.dumps(encoding, indent=2, sort_keys=True) + "\n"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        name = f"{self.subject.weights[:12]}-{digest}"
+        folder = self.settings.vectors / self.subject.name.replace("/", "__") / name
+        if not (folder / "encoding.json").exists():
+            write_whole(folder / "encoding.json", text)
+        return folder
+
+    def _result(self, view: View, task: Any) -> Any:
+        """The TaskResult of mteb for a fresh task object, saved."""
+        subject, settings = self.subject, self.settings
+        cut = cut_of(
+            view,
+            width=subject.width,
+            unit=subject.unit,
+            normalize=settings.normalize,
+            fitted=lambda: self._fitted(view)[0],
+        )
+        meta = model_meta(subject, self.encoder, view, normalize=settings.normalize)
+        prompts = mteb_prompts(self.encoder.prompts, settings.prompts)
+        adapter = StoredEncoder(self.reader, meta, cut=cut, prompts=prompts)
+        # The threads of numpy's BLAS fight over matrices as small as these: Banking77 at 6 dims took 59 s on two busy
+        # cores and 4 s with one thread, scores equal (2026). torch, which encodes and searches, keeps its own threads.
+        with quiet(), threadpool_limits(limits=1, user_api="blas"):
+            result = mteb.evaluate(
+                adapter,
+                task,
+                cache=None,
+                co2_tracker=False,
+                encode_kwargs={"show_progress_bar": False},
+                show_progress_bar=False,
+            ).task_results[0]
+        save_result(settings.out, result, meta, encode_kwargs={"show_progress_bar": False})
+        return result
+
+    def _row(self, result: Any, view: View, split: str, items: Items | None) -> Row:
+        """The split's row; the task's items are written before it is given."""
+        planned, subject = self.planned, self.subject
         score = 100 * float(result.get_score(splits=[split]))
         if score != score:
             raise EvaluationError(
-                f"{planned.name}, {split}: the score at {dim} dims is no number; all vectors, or all labels, are equal"
+                f"{planned.name}, {split}: the score at {view.dim} dims is no number; "
+                "all vectors, or all labels, are equal"
             )
-        rows.append(
-            Row(
-                model=subject.name,
-                weights=subject.weights,
-                origin=subject.origin,
-                task=planned.name,
-                type=planned.type,
-                split=split,
-                metric=planned.metric,
-                dim=dim,
-                layers=subject.layers,
-                width=subject.width,
-                bytes_per_vector=4 * dim,
-                score=score,
-                normalize=normalize,
-                versions=versions(),
-                data=planned.data,
-                date=datetime.now(UTC),
-            )
+        row = Row(
+            model=subject.name,
+            weights=subject.weights,
+            origin=subject.origin,
+            task=planned.name,
+            type=planned.type,
+            split=split,
+            metric=planned.metric,
+            dim=view.dim,
+            layers=subject.layers,
+            width=subject.width,
+            method=view.method,
+            seed=view.seed,
+            precision=view.precision,
+            bytes_per_vector=bytes_per_vector(view.dim, view.precision),
+            score=score,
+            interval=interval(items, seed=self.settings.seed) if items is not None else None,
+            normalize=self.settings.normalize,
+            sample=self._fitted(view)[1].digest if view.needs_sample else None,
+            settings=self.settings.digest(self._read_sample if view.needs_sample else None),
+            versions=versions(),
+            data=planned.data,
+            date=datetime.now(UTC),
         )
-    return rows
-
-
-def _store_folder(settings: Settings, subject: Subject, encoder: Any, task: str) -> Path:
-    """One folder per model, way of encoding and task; what the way was stands beside, in encoding.json."""
-    encoding = {
-        "weights": subject.weights,
-        "modules": [str(module) for module in encoder if not hasattr(module, "auto_model")],
-        "max_seq_length": encoder.max_seq_length,
-        "dtype": str(encoder.dtype),
-        "device": encoder.device.type,
-        "versions": {name: number for name, number in versions().items() if name not in ("mteb", "matryoshka-text")},
-    }
-    if subject.layers is not None:
-        encoding["layers"] = subject.layers
-    text = json.dumps(encoding, indent=2, sort_keys=True) + "\n"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    folder = settings.vectors / subject.name.replace("/", "__") / f"{subject.weights[:12]}-{digest}"
-    if not (folder / "encoding.json").exists():
-        write_whole(folder / "encoding.json", text)
-    return folder / task.replace("/", "__")
+        if items is not None:
+            write_items(items_path(self.settings.out, row), items)
+        return row

@@ -1,8 +1,15 @@
 """Where an evaluation puts things, what each stage of it cost, and which versions it ran on."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from sentence_transformers.util import get_device_name
 
 __all__ = ["Settings", "Stage", "versions"]
 
@@ -11,13 +18,29 @@ _PACKAGES = ("mteb", "torch", "transformers", "sentence-transformers", "matryosh
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things go and how texts are encoded."""
+    """Where things go and how texts are encoded: `batch_size` texts a pass (None: by padded tokens)."""
 
     out: Path
     vectors: Path
     normalize: bool
-    batch_size: int
-    device: str | None
+    batch_size: int | None = None
+    device: str | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    def digest(self, sample: Callable[[], Any] | None = None) -> str:
+        """16 hex digits over all that a score depends on and that model, task, data and view do not tell.
+
+        `sample`: gives what components or ranges are taken from, where they are.
+        """
+        known: dict[str, Any] = {
+            "device": self.device or get_device_name(),
+            "prompts": dict(self.prompts),
+            "versions": {name: number for name, number in versions().items() if name != "matryoshka-text"},
+        }
+        if sample is not None:
+            known["sample"] = sample().digest
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,7 @@ class Stage:
         )
 
 
+@cache
 def versions() -> dict[str, str]:
     """The installed versions that a score depends on; mteb is left out where it is not installed."""
     found = {}

@@ -1,14 +1,15 @@
 """Full-width vectors on disk, one folder per model, encoding and task, so that no text is encoded twice."""
 
 import hashlib
+import json
 import logging
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from jaxtyping import Float32, Int64
+from safetensors.numpy import save
 
 from matryoshka_text.files import write_whole
 
@@ -24,17 +25,19 @@ def text_key(role: str, prompt: str | None, text: str) -> bytes:
 
 
 class VectorStore:
-    """Vectors by key, in memory for one task and in `folder` as shards that are written whole or not at all.
+    """Vectors by key, in `folder` as shards that are written whole or not at all and read where they lie.
 
     A shard holds `keys` (uint8 [n, 32]) and `vectors` (float32 [n, width]). One that cannot be read, or is of another
-    width, is removed and its texts count as missing.
+    width, is removed and its texts count as missing. Several programs may add to one folder at once: at worst two
+    encode the same text. In memory are the keys alone; vectors are mapped, so the system may drop them at any time.
     """
 
     def __init__(self, folder: Path, width: int) -> None:
         self.folder = folder
         self.width = width
         self._place: dict[bytes, int] = {}
-        self._pieces: list[np.ndarray] = [np.empty((0, width), dtype=np.float32)]
+        self._shards: list[np.ndarray] = []
+        self._starts: list[int] = [0]
         for shard in sorted(folder.glob("*.safetensors")):
             self._read(shard)
 
@@ -45,33 +48,60 @@ class VectorStore:
         return key in self._place
 
     def add(self, keys: Sequence[bytes], vectors: Float32[np.ndarray, "n width"]) -> None:
-        """Keep the vectors, on disk before in memory."""
+        """Keep the vectors. OSError where the disk is full; the store is then as before."""
         names = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         shard = self.folder / f"{hashlib.sha256(names.tobytes()).hexdigest()[:24]}.safetensors"
         write_whole(shard, save({"keys": names, "vectors": vectors}))
-        self._remember(names, vectors)
+        self._read(shard)
 
     def prefixes(self, keys: Sequence[bytes], dim: int) -> Float32[np.ndarray, "n dim"]:
         """The first `dim` coordinates of each key's vector, in the order of `keys`; KeyError for a key not kept."""
-        if len(self._pieces) > 1:
-            self._pieces = [np.concatenate(self._pieces)]
         rows = np.fromiter((self._place[key] for key in keys), dtype=np.int64, count=len(keys))
-        return np.ascontiguousarray(self._pieces[0][:, :dim][rows])
+        found = np.empty((len(keys), dim), dtype=np.float32)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        ends = np.searchsorted(shards[order], np.arange(len(self._shards)), side="right")
+        for number, places in enumerate(np.split(order, ends)[: len(self._shards)]):
+            self._copy(number, rows[places], places, found)
+        return found
+
+    def _copy(
+        self, number: int, rows: Int64[np.ndarray, " k"], places: Int64[np.ndarray, " k"], into: np.ndarray
+    ) -> None:
+        if len(rows):
+            into[places] = self._shards[number][rows - self._starts[number], : into.shape[1]]
 
     def _read(self, shard: Path) -> None:
         try:
-            tensors = load_file(shard)
-            keys, vectors = tensors["keys"], tensors["vectors"]
+            keys, vectors = _mapped(shard)
             if vectors.shape != (len(keys), self.width) or keys.shape[1:] != (32,):
                 raise ValueError(f"holds {keys.shape} keys and {vectors.shape} vectors, expected width {self.width}")
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, struct.error) as error:
             log.warning("%s: unreadable (%s); removed, its texts are encoded again", shard, error)
             shard.unlink(missing_ok=True)
             return
-        self._remember(keys, vectors)
+        start = self._starts[-1]
+        # A text that two programs encoded keeps the vector that was read first.
+        for row, key in enumerate(keys):
+            self._place.setdefault(key.tobytes(), start + row)
+        self._shards.append(vectors)
+        self._starts.append(start + len(keys))
 
-    def _remember(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        start = sum(map(len, self._pieces))
-        self._place.update((key.tobytes(), start + row) for row, key in enumerate(keys))
-        self._pieces.append(vectors)
+
+def _mapped(shard: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keys (read) and vectors (mapped) of a safetensors file: 8 bytes of length, a JSON header, the tensors' bytes."""
+    size = shard.stat().st_size
+    with shard.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        if length > size - 8:
+            raise ValueError("is cut short")
+        header = json.loads(handle.read(length))
+    arrays = []
+    for name, kind, dtype in (("keys", "U8", np.uint8), ("vectors", "F32", np.float32)):
+        one, (begin, end) = header[name], header[name]["data_offsets"]
+        rows, columns = one["shape"]
+        if one["dtype"] != kind or end - begin != rows * columns * np.dtype(dtype).itemsize or 8 + length + end > size:
+            raise ValueError(f"{name} are {one['dtype']} {one['shape']} in {end - begin} bytes of a file of {size}")
+        arrays.append(np.memmap(shard, dtype, "r", 8 + length + begin, (rows, columns)))
+    return np.array(arrays[0]), arrays[1]

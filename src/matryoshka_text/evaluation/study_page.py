@@ -15,6 +15,7 @@ __all__ = ["Study", "render_study"]
 class Study(Record):
     """study.yaml: nested models, and those trained at one dim alone."""
 
+    recipe: str
     nested: dict[str, Weights] = Field(min_length=1, description="the nested models' weight hashes by name")
     ff: dict[int, Weights] = Field(description="the weight hash of the model trained at each dim alone")
 

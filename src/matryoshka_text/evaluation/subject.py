@@ -22,7 +22,7 @@ class Subject:
     """A model found on this machine; its weights are opened only when something has to be encoded.
 
     `only`: the one dim that it was trained for and is scored at (a fixed-feature twin, FF); None: every dim.
-    `layers`: how many of its transformer layers are run; None: all.
+    `layers`: how many of its transformer layers are run; None: all. `unit`: its vectors have length 1.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Subject:
     dims: tuple[int, ...] | None
     only: int | None = None
     layers: int | None = None
+    unit: bool = False
 
     def with_layers(self, layers: int) -> "Subject":
         """The model with its first `layers` layers alone, called so; `ModelError` where it has no such number."""
@@ -45,10 +46,13 @@ class Subject:
         return replace(self, layers=layers, label=f"{self.label}-layers-{layers}")
 
     def encoder(self, device: str | None) -> MatryoshkaEncoder:
-        """The opened model, giving full width whatever its configuration cuts by default."""
+        """The opened model, giving full width whatever its configuration cuts by default, and lengths as they are."""
         with without_reports():
             encoder = MatryoshkaEncoder(str(self.path), device=device)
         encoder.truncate_dim = None
+        if not self.unit:
+            # Ours always end in Normalize; mteb and its users get what the model itself gives.
+            del encoder[-1]
         return encoder.eval()
 
 
@@ -98,6 +102,7 @@ def open_subject(name: str) -> Subject:
         weights=weights_hash(resolved.path),
         width=width,
         dims=_trained_dims(resolved.path, width),
+        unit=_ends_in_normalize(resolved.path),
     )
 
 
@@ -125,6 +130,13 @@ def _depth(path: Path) -> int | None:
     """The number of transformer layers; None where the configuration does not say, and encoding will."""
     depth = _config(path).get("num_hidden_layers") or _config(path).get("n_layers")
     return depth if isinstance(depth, int) else None
+
+
+def _ends_in_normalize(path: Path) -> bool:
+    """Whether the last of its modules is sentence-transformers' Normalize."""
+    modules = path / "modules.json"
+    listed = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
+    return bool(listed) and str(listed[-1].get("type", "")).rpartition(".")[2] == "Normalize"
 
 
 def _trained_dims(path: Path, width: int) -> tuple[int, ...] | None:

@@ -1,12 +1,13 @@
 """mteb's own task classes over local folders, one fresh object per dim."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub.constants
 from mteb.abstasks import AbsTaskClassification, AbsTaskMultilabelClassification, AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
@@ -16,15 +17,15 @@ from matryoshka_text.evaluation.labels import with_array_labels
 __all__ = ["LoadedTask", "beir_class", "local_class", "own_data_cache"]
 
 
-def local_class(task_class: Any, folder: Path | None, fingerprint: str) -> Any:
+def local_class(task_class: Any, folder: Path | None, revision: str) -> Any:
     """The task class itself, but for where its data are: a subclass whose metadata name `folder` (None: the hub's).
 
-    Its dataset revision is the folder's fingerprint, because the folder is not the hub's revision, byte for byte.
+    `revision` is that of its metadata: the hub's where the folder holds its very bytes, else the folder's fingerprint.
     """
     body: dict[str, Any] = {"__module__": task_class.__module__, "__doc__": task_class.__doc__}
     if folder is not None:
         metadata = task_class.metadata
-        data = {**metadata.dataset, "path": str(folder), "revision": fingerprint}
+        data = {**metadata.dataset, "path": str(folder), "revision": revision}
         body["metadata"] = metadata.model_copy(update={"dataset": data})
     found = type(task_class.__name__, (task_class,), body)
     # Several labels a text make no array.
@@ -32,8 +33,8 @@ def local_class(task_class: Any, folder: Path | None, fingerprint: str) -> Any:
     return with_array_labels(found) if one_label else found
 
 
-def beir_class(name: str, folder: Path, fingerprint: str, split: str) -> Any:
-    """A retrieval task of mteb over a folder in BEIR layout, scored by nDCG@10. The text is taken to be English."""
+def beir_class(name: str, folder: Path, fingerprint: str, split: str, languages: Sequence[str] = ("eng-Latn",)) -> Any:
+    """A retrieval task of mteb over a folder in BEIR layout, scored by nDCG@10."""
 
     def load_data(self: Any, num_proc: int | None = None, **kwargs: Any) -> None:
         if not self.data_loaded:
@@ -47,7 +48,7 @@ def beir_class(name: str, folder: Path, fingerprint: str, split: str) -> Any:
         type="Retrieval",
         category="t2t",
         eval_splits=[split],
-        eval_langs=["eng-Latn"],
+        eval_langs=list(languages),
         main_score="ndcg_at_10",
     )
     return type("BeirFolder", (AbsTaskRetrieval,), {"metadata": metadata, "load_data": load_data})
@@ -60,7 +61,10 @@ class LoadedTask:
         self._make = make
         self._loaded = make()
         self._loaded.load_data()
-        # Some task classes have old-style data (queries, corpus, relevant_docs) on the object.
+        if isinstance(self._loaded, AbsTaskRetrieval):
+            # Data in mteb's first format would be converted anew at each dim.
+            self._loaded.convert_v1_dataset_format_to_v2(num_proc=None)
+        # Some task classes keep more on the object than the data.
         self._state = dict(self._loaded.__dict__)
 
     @property
@@ -98,14 +102,28 @@ def _containers(data: Any) -> Any:
 
 @contextmanager
 def own_data_cache(fingerprint: str | None) -> Iterator[None]:
-    """`datasets` with a cache of its own for this fingerprint (None: the usual one).
+    """`datasets` with a cache of its own for this fingerprint, and without the hub (None: as usual).
 
     It files a local folder under the folder's NAME: another folder of that name would silently give the old rows.
+    And a task class that ignores its metadata's path would load the hub's data in the name of the local ones.
     """
-    before = datasets.config.HF_DATASETS_CACHE
-    if fingerprint is not None:
-        datasets.config.HF_DATASETS_CACHE = Path(before) / "matryoshka-text" / fingerprint[:32]
+    if fingerprint is None:
+        yield
+        return
+    settings = (
+        (
+            datasets.config,
+            "HF_DATASETS_CACHE",
+            Path(datasets.config.HF_DATASETS_CACHE) / "matryoshka-text" / fingerprint[:32],
+        ),
+        (datasets.config, "HF_HUB_OFFLINE", True),
+        (huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+    )
+    before = [getattr(module, name) for module, name, _ in settings]
+    for module, name, value in settings:
+        setattr(module, name, value)
     try:
         yield
     finally:
-        datasets.config.HF_DATASETS_CACHE = before
+        for (module, name, _), value in zip(settings, before, strict=True):
+            setattr(module, name, value)

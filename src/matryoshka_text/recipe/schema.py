@@ -25,7 +25,7 @@ from matryoshka_text.recipe.sections import (
     StreamShares,
 )
 from matryoshka_text.recipe.sources import Source
-from matryoshka_text.recipe.yaml_text import dump_yaml
+from matryoshka_text.yaml_lines import dump_yaml
 
 __all__ = ["Recipe"]
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Strict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from matryoshka_text.yaml_lines import Loc
+
 __all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "value_of"]
 
 # Without Strict, pydantic takes "64" and true for the number 64 and 1.
@@ -13,7 +15,6 @@ Whole = Annotated[int, Strict()]
 Real = Annotated[float, Strict()]
 Flag = Annotated[bool, Strict()]
 
-Loc = tuple[int | str, ...]
 Fault = tuple[Loc, str]
 OWN = "mtext"  # the pydantic error type of the faults that are worded here
 

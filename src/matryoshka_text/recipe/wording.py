@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from matryoshka_text.recipe.describe import Spot, allowed, branches, locate, may_be_empty
 from matryoshka_text.recipe.section import OWN, Loc, Section
+from matryoshka_text.yaml_lines import dotted
 
 __all__ = ["as_yaml", "dotted", "faults_of", "loc_of", "shown"]
 
@@ -22,11 +23,6 @@ def faults_of(error: ValidationError, schema: type[Section]) -> Iterator[tuple[L
             continue  # pydantic counts the items that are right; those that are wrong have their own lines
         spot = locate(schema, detail["loc"])
         yield spot.path, _wording(detail, spot)
-
-
-def dotted(loc: Loc) -> str:
-    """`loc` as a user writes it: data[0].columns.anchor."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def loc_of(text: str) -> Loc:

@@ -1,20 +1,23 @@
-"""A suite read from a bundled name or a YAML file."""
+"""A suite read from a bundled name or a YAML file, with the file, line and key of every fault."""
 
 import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import RecipeError
-from matryoshka_text.suite.schema import Suite, TaskEntry
+from matryoshka_text.suite.entry import TaskEntry
+from matryoshka_text.suite.schema import Suite
+from matryoshka_text.yaml_lines import Document, dotted, parse_yaml
 
 __all__ = ["load_suite", "suite_names"]
 
-_KEYS = ", ".join(key for key in Suite.model_fields if key != "folder")
-_ENTRY_KEYS = ", ".join(field.alias or key for key, field in TaskEntry.model_fields.items())
+# Keys that load_suite sets and nobody writes.
+_OWN = ("folder", "given", "places")
+_KEYS = [key for key in Suite.model_fields if key not in _OWN]
+_ENTRY_KEYS = [field.alias or key for key, field in TaskEntry.model_fields.items()]
 
 
 def suite_names() -> list[str]:
@@ -23,15 +26,33 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
-    """The suite of that bundled name, or in that YAML file; `RecipeError` with all its errors where it is not one."""
+    """The suite of that bundled name, or in that YAML file; `RecipeError` with a line for each of its faults."""
     path = _path_of(str(name_or_path))
-    content = _content_of(path)
-    if "folder" in content:
-        raise RecipeError(f"{path}: folder: unknown key; allowed: {_KEYS}")
-    try:
-        return Suite.model_validate({**content, "folder": path.parent})
-    except ValidationError as error:
-        raise RecipeError("\n".join(_line(path, one) for one in error.errors())) from error
+    document = _document_of(path)
+    faults = [(line, f"{path}:{line}: {text}") for line, text in document.faults]
+    suite = None
+    if isinstance(document.value, dict):
+        own = {"folder": path.parent, "given": str(name_or_path), "places": _places(path, document)}
+        for key in set(own) & set(document.value):
+            line = document.line_of((key,))
+            faults.append((line, f"{path}:{line}: {key}: unknown key; allowed: {', '.join(_KEYS)}; remove it"))
+        try:
+            suite = Suite.model_validate({**document.value, **own})
+        except ValidationError as error:
+            faults += [_fault(path, document, one) for one in error.errors()]
+    elif not faults:
+        what = "nothing" if document.value is None else type(document.value).__name__
+        faults.append((1, f"{path}: holds {what}; allowed: a mapping with name and tasks"))
+    if suite is None or faults:
+        raise RecipeError("\n".join(text for _, text in sorted(faults, key=lambda fault: fault[0])))
+    return suite
+
+
+def _places(path: Path, document: Document) -> tuple[str, ...]:
+    """File and line of each task."""
+    tasks = document.value.get("tasks")
+    count = len(tasks) if isinstance(tasks, list) else 0
+    return tuple(f"{path}:{document.line_of(('tasks', index))}" for index in range(count))
 
 
 def _path_of(wanted: str) -> Path:
@@ -49,43 +70,31 @@ def _path_of(wanted: str) -> Path:
     return bundled("suites") / f"{wanted}.yaml"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, to which a key that occurs twice is an error."""
-
-
-def _no_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} occurs twice", key.start_mark)
-        seen.add(key.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_doubles)
-
-
-def _content_of(path: Path) -> dict[str, Any]:
+def _document_of(path: Path) -> Document:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
-        raise RecipeError(f"{path}: is no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: holds {type(content).__name__}; allowed: a mapping with name and tasks")
-    return content
+        return parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{path}: found bytes that are not UTF-8 (at byte {error.start}); save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _line(path: Path, error: Any) -> str:
-    place = ".".join(map(str, error["loc"]))
-    message = error["msg"].removeprefix("Value error, ")
+def _fault(path: Path, document: Document, error: Any) -> tuple[int, str]:
+    loc = error["loc"]
+    line = document.line_of(loc)
+    place = f"{path}:{line}: {dotted(loc)}".removesuffix(": ")
+    return line, f"{place}: {_wording(error)}"
+
+
+def _wording(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = f"unknown key (found {error['input']!r}); allowed here: {_allowed(error['loc'])}"
-    elif error["type"] not in ("value_error", "missing"):
-        message += f", found {error['input']!r}"
-    return f"{path}: {place + ': ' if place else ''}{message}"
-
-
-def _allowed(place: tuple[int | str, ...]) -> str:
-    if place[0] == "tasks" and len(place) > 1:
-        return _ENTRY_KEYS
-    return _KEYS
+        keys = _ENTRY_KEYS if error["loc"][0] == "tasks" and len(error["loc"]) > 1 else _KEYS
+        near = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1, cutoff=0.6)
+        way_out = f"did you mean {near[0]!r}?" if near else "remove it"
+        return f"unknown key (found {error['input']!r}); allowed here: {', '.join(keys)}; {way_out}"
+    if error["type"] == "missing":
+        return "found nothing; it has to be given"
+    return message if error["type"] == "value_error" else f"{message}, found {error['input']!r}"

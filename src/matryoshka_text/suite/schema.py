@@ -2,67 +2,17 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from matryoshka_text.rows import Method, Precision
+from matryoshka_text.suite.entry import Section, TaskEntry
 
 __all__ = ["Suite", "TaskEntry"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class TaskEntry(_Section):
-    """One task: a task of mteb, a retrieval folder in BEIR layout or a text to mask; exactly one of the three."""
-
-    task: str | None = Field(default=None, min_length=1, description="a task of mteb")
-    retrieval: str | None = Field(default=None, min_length=1, description="a folder in BEIR layout")
-    masked_text: str | None = Field(default=None, description="a .txt or .txt.gz file, UTF-8, one text a line")
-    split: str | None = Field(default=None, min_length=1, description="null: the split(s) mteb scores; test for BEIR")
-    called: str | None = Field(default=None, min_length=1, alias="name", description="null: the file's name")
-    share: float = Field(default=0.15, gt=0, lt=1, description="of the tokens that are masked and have to be found")
-    max_length: int = Field(default=128, ge=3, description="tokens of a sequence; the texts are packed into such")
-    seed: int = Field(default=0, ge=0, description="decides which tokens are masked")
-
-    @field_validator("masked_text")
-    @classmethod
-    def _text_file(cls, name: str | None) -> str | None:
-        if name is not None and not name.endswith((".txt", ".txt.gz")):
-            raise ValueError(f"found {name!r}; allowed: a file that ends in .txt or .txt.gz")
-        return name
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "TaskEntry":
-        if [self.task, self.retrieval, self.masked_text].count(None) != 2:
-            raise ValueError(
-                "give exactly one of `task` (a task of mteb), `retrieval` (a folder in BEIR layout) "
-                "and `masked_text` (a .txt or .txt.gz file, one text a line)"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _options_of_its_kind(self) -> "TaskEntry":
-        of_text = ("called", "share", "max_length", "seed")
-        foreign = ("split",) if self.masked_text is not None else of_text
-        found = ["name" if field == "called" else field for field in foreign if field in self.model_fields_set]
-        if found and self.masked_text is not None:
-            raise ValueError("found split; allowed beside masked_text: name, share, max_length, seed")
-        if found:
-            raise ValueError(f"found {', '.join(found)}, for masked_text alone; allowed here: task, retrieval, split")
-        return self
-
-    @property
-    def name(self) -> str:
-        """What the results call it: mteb's own name, the folder's, or the text's."""
-        if self.masked_text is not None:
-            return self.called or Path(self.masked_text).name.removesuffix(".gz").removesuffix(".txt")
-        return self.task or Path(str(self.retrieval)).name
-
-
-class Suite(_Section):
+class Suite(Section):
     """A list of tasks, with where their data are and how vectors are cut."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -98,6 +48,8 @@ class Suite(_Section):
     seed: int = Field(default=0, ge=0, description="decides draws, the sample and bootstrap intervals")
     tasks: tuple[TaskEntry, ...]
     folder: Path = Field(default=Path(), exclude=True, description="where relative paths start; set by load_suite")
+    given: str | None = Field(default=None, exclude=True, description="what names it on the command line")
+    places: tuple[str, ...] = Field(default=(), exclude=True, description="file and line of each task; of load_suite")
 
     @field_validator("dims", "tasks", "layers", "precisions", "baselines", mode="before")
     @classmethod
@@ -112,6 +64,38 @@ class Suite(_Section):
             raise ValueError(f"found {list(dims)}; allowed: strictly increasing prefix lengths, the first at least 1")
         return dims
 
+    @field_validator("layers")
+    @classmethod
+    def _distinct_layers(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if layers is not None and (not layers or any(b <= a for a, b in pairwise(layers))):
+            raise ValueError(
+                f"found {list(layers)}; allowed: strictly increasing counts of layers; null for all layers"
+            )
+        return layers
+
+    @field_validator("precisions")
+    @classmethod
+    def _with_float32(cls, precisions: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        if "float32" not in precisions or len(set(precisions)) < len(precisions):
+            allowed = f"different ones of {', '.join(get_args(Precision))}, float32 among them"
+            raise ValueError(f"found {list(precisions)}; allowed: {allowed}: it is what the others are compared with")
+        return precisions
+
+    @field_validator("baselines")
+    @classmethod
+    def _distinct_baselines(cls, baselines: tuple[Method, ...]) -> tuple[Method, ...]:
+        if "first" in baselines or len(set(baselines)) < len(baselines):
+            others = ", ".join(method for method in get_args(Method) if method != "first")
+            raise ValueError(f"found {list(baselines)}; allowed: different ones of {others}; `first` is always scored")
+        return baselines
+
+    @field_validator("sample")
+    @classmethod
+    def _text_file(cls, name: str | None) -> str | None:
+        if name is not None and not name.endswith((".txt", ".txt.gz")):
+            raise ValueError(f"found {name!r}; allowed: a file that ends in .txt or .txt.gz, one text a line")
+        return name
+
     @field_validator("tasks")
     @classmethod
     def _some_and_distinct(cls, tasks: tuple[TaskEntry, ...]) -> tuple[TaskEntry, ...]:
@@ -122,3 +106,7 @@ class Suite(_Section):
         if doubled:
             raise ValueError(f"{', '.join(doubled)} occurs twice; name each task and split once")
         return tasks
+
+    def place(self, index: int) -> str:
+        """Where the task of that number stands: suites/x.yaml:12: tasks[3], for a message."""
+        return f"{self.places[index] if index < len(self.places) else f'suite {self.name}'}: tasks[{index}]"

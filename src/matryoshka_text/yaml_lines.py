@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from matryoshka_text.recipe.section import Loc
+__all__ = ["Document", "Loc", "dotted", "dump_yaml", "parse_yaml"]
 
-__all__ = ["Document", "dump_yaml", "parse_yaml"]
+Loc = tuple[int | str, ...]
 
 _CORE = {
     "null": re.compile(r"^(?:~|null|Null|NULL|)$"),
@@ -62,6 +62,11 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
+def dotted(loc: Loc) -> str:
+    """`loc` as a user writes it: data[0].columns.anchor."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
 def dump_yaml(values: dict[str, Any]) -> str:
     """`values` as YAML in their own order, innermost lists and mappings on one line."""
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
@@ -82,7 +87,7 @@ def parse_yaml(text: str) -> Document:
         found.faults.append((1, f"found broken YAML ({str(error).splitlines()[0]}); allowed: one YAML document"))
         return found
     except RecursionError:
-        found.faults.append((1, "found YAML nested too deeply; allowed: a recipe's few levels"))
+        found.faults.append((1, "found YAML nested too deeply; allowed: a few levels"))
         return found
     if node is not None:
         found.value = _plain(node, (), found, ())

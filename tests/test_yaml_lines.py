@@ -2,7 +2,7 @@
 
 import pytest
 
-from matryoshka_text.recipe.yaml_text import dump_yaml, parse_yaml
+from matryoshka_text.yaml_lines import dump_yaml, parse_yaml
 
 
 @pytest.mark.parametrize(

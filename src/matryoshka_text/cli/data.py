@@ -1,0 +1,52 @@
+"""`mtext data fetch`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matryoshka_text.errors import DataError
+
+__all__ = ["data"]
+
+data = typer.Typer(no_args_is_help=True, add_completion=False, help="Data for evaluations.")
+
+
+@data.callback()
+def _data() -> None:
+    """Data for evaluations."""
+
+
+@data.command("fetch")
+def fetch(
+    suite: Annotated[
+        str, typer.Argument(help="A bundled suite, a .yaml file, or a benchmark or task of mteb.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The data root: data sets go to DIR/mteb/.", show_default=False)],
+) -> None:
+    """Download what the tasks of SUITE read from the hub, for `mtext eval --suite SUITE --data-root DIR` anywhere.
+
+    The same command goes on where it was stopped, and leaves alone what is there and unchanged.
+    """
+    import sys
+
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from matryoshka_text.evaluation.fetch import fetch as fetch_all
+    from matryoshka_text.evaluation.named import open_suite
+    from matryoshka_text.evaluation.wanted import datasets_of
+
+    wanted = datasets_of(open_suite(suite))
+    if not wanted:
+        typer.echo(f"suite {suite}: no task reads a data set of the hub; nothing to fetch")
+        return
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    done = fetch_all(wanted, out, on_line=typer.echo)
+    failed = [one for one in done if one.problem]
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(done)} data sets were not to be had; the others are in {out}. Failed:\n  "
+            + "\n  ".join(f"{one.wanted} ({', '.join(one.wanted.tasks)}): {one.problem}" for one in failed)
+        )
+    typer.echo(f"all {len(done)} data sets are in {out / 'mteb'}; use them with --data-root {out}")
