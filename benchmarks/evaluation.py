@@ -70,7 +70,7 @@ def with_mteb(asked: argparse.Namespace) -> dict[str, float]:
     from sentence_transformers import SentenceTransformer
 
     from matryoshka_text.encoder import resolve_model
-    from matryoshka_text.evaluation.tasks import own_data_cache
+    from matryoshka_text.evaluation.tasks.loaded import own_data_cache
 
     dim = asked.dims[0]
     cut = {} if dim == asked.width else {"truncate_dim": dim}

@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from matryoshka_text.cli.data import data
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation import fetch as fetching
-from matryoshka_text.evaluation.fetch import Fetched
-from matryoshka_text.evaluation.wanted import Wanted
+from matryoshka_text.evaluation.tasks import fetch as fetching
+from matryoshka_text.evaluation.tasks.fetch import Fetched
+from matryoshka_text.evaluation.tasks.wanted import Wanted
 
 
 def test_offline_every_data_set_is_named_with_the_way_out(tmp_path: Path) -> None:

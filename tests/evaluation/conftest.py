@@ -123,7 +123,7 @@ def fake_masked_lm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, F
 
     `tokens`: how many masked tokens the first, the second, … model counts.
     """
-    from matryoshka_text.evaluation import masked
+    from matryoshka_text.evaluation.scoring import masked
 
     def install(width: int = 32, tokens: Sequence[int] = (1500,), loss: float = 4.0) -> dict[str, FakeMaskedLM]:
         opened: dict[str, FakeMaskedLM] = {}

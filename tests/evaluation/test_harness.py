@@ -8,7 +8,7 @@ from mteb import ResultCache
 
 from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.evaluation import Evaluation, evaluate
-from matryoshka_text.evaluation import score as scoring
+from matryoshka_text.evaluation.scoring import score as scoring
 from matryoshka_text.rows import read_rows
 from matryoshka_text.suite import Suite, TaskEntry
 

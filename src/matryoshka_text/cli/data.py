@@ -32,9 +32,9 @@ def fetch(
 
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from matryoshka_text.evaluation.fetch import fetch as fetch_all
-    from matryoshka_text.evaluation.named import open_suite
-    from matryoshka_text.evaluation.wanted import datasets_of
+    from matryoshka_text.evaluation.tasks.fetch import fetch as fetch_all
+    from matryoshka_text.evaluation.tasks.named import open_suite
+    from matryoshka_text.evaluation.tasks.wanted import datasets_of
 
     wanted = datasets_of(open_suite(suite))
     if not wanted:

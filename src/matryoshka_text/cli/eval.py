@@ -58,12 +58,12 @@ def evaluate(
     from rich.console import Console
 
     from matryoshka_text.evaluation.harness import run_plan
-    from matryoshka_text.evaluation.named import open_suite, suite_of
     from matryoshka_text.evaluation.plan import plan
-    from matryoshka_text.evaluation.planned import MASKED_TEXT
-    from matryoshka_text.evaluation.report import print_tables
-    from matryoshka_text.evaluation.task_plan import with_tasks
-    from matryoshka_text.evaluation.view import BASELINES, PRECISIONS
+    from matryoshka_text.evaluation.report.write import print_tables
+    from matryoshka_text.evaluation.tasks.named import open_suite, suite_of
+    from matryoshka_text.evaluation.tasks.plan import with_tasks
+    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
+    from matryoshka_text.evaluation.vectors.view import BASELINES, PRECISIONS
 
     alone = task and suite is None
     planned = plan(
@@ -80,7 +80,7 @@ def evaluate(
         raw_prefix=raw_prefix or submission is not None,
     )
     if submission is not None:
-        from matryoshka_text.evaluation.submission import require_submittable, write_submission
+        from matryoshka_text.evaluation.submission.write import require_submittable, write_submission
 
         require_submittable(planned, submission, published=published)
     if dry_run:

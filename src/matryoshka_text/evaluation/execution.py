@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from matryoshka_text.errors import DataError, MtextError, RunError
-from matryoshka_text.evaluation import masked
 from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText
-from matryoshka_text.evaluation.reader import DISK_FULL
-from matryoshka_text.evaluation.sample import Sample, read_sample
+from matryoshka_text.evaluation.scoring import masked
 from matryoshka_text.evaluation.stage import Settings, Stage
 from matryoshka_text.evaluation.subject import Subject
-from matryoshka_text.evaluation.text import read_texts
-from matryoshka_text.evaluation.view import View
+from matryoshka_text.evaluation.tasks.sample import Sample, read_sample
+from matryoshka_text.evaluation.tasks.text import read_texts
+from matryoshka_text.evaluation.vectors.reader import DISK_FULL
+from matryoshka_text.evaluation.vectors.view import View
 from matryoshka_text.rows import Row, append_rows
 
 if TYPE_CHECKING:
-    from matryoshka_text.evaluation.tasks import LoadedTask
+    from matryoshka_text.evaluation.tasks.loaded import LoadedTask
 
 __all__ = ["Execution", "Failure"]
 
@@ -138,7 +138,7 @@ class Execution:
     ) -> tuple[list[Row], Stage]:
         from time import perf_counter
 
-        from matryoshka_text.evaluation.score import Scorer
+        from matryoshka_text.evaluation.scoring.score import Scorer
 
         started = perf_counter()
         loaded: LoadedTask = load()
@@ -177,7 +177,7 @@ class Execution:
 
     def _before(self, task: PlannedTask, subject: Subject, view: View) -> list[Row] | None:
         """The view's rows of an earlier run: same weights, data, libraries and settings, and mteb's file is there."""
-        from matryoshka_text.evaluation.results import result_path
+        from matryoshka_text.evaluation.scoring.results import result_path
 
         settings = self.settings.digest(self.sample if view.needs_sample else None)
         how = (view.dim, view.method, view.seed, view.precision, self.settings.normalize, settings)
@@ -242,7 +242,7 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
 def _load(task: PlannedTask | PlannedText) -> Any:
     if isinstance(task, PlannedText):
         return read_texts(task.file)
-    from matryoshka_text.evaluation.score import load_task
+    from matryoshka_text.evaluation.scoring.score import load_task
 
     return load_task(task)
 

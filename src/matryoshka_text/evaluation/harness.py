@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from matryoshka_text.errors import EvaluationError, RunError
-from matryoshka_text.evaluation.compare import Comparisons
-from matryoshka_text.evaluation.cost import costs
 from matryoshka_text.evaluation.execution import Execution, Failure
 from matryoshka_text.evaluation.plan import Plan, plan
-from matryoshka_text.evaluation.planned import MASKED_TEXT
-from matryoshka_text.evaluation.report import write_report
+from matryoshka_text.evaluation.report.cost import costs
+from matryoshka_text.evaluation.report.tables import Table, tables
+from matryoshka_text.evaluation.report.write import write_report
+from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.stage import Settings, Stage
-from matryoshka_text.evaluation.tables import Table, tables
+from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Method, Precision, Row, read_rows
 from matryoshka_text.suite import Suite

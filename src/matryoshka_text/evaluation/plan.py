@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.errors import ModelError, RecipeError
-from matryoshka_text.evaluation.named import open_suite
-from matryoshka_text.evaluation.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.subject import Subject, open_subjects
-from matryoshka_text.evaluation.task_plan import planned_tasks
+from matryoshka_text.evaluation.tasks.named import open_suite
+from matryoshka_text.evaluation.tasks.plan import planned_tasks
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.twins import open_twins
-from matryoshka_text.evaluation.view import View
+from matryoshka_text.evaluation.vectors.view import View
 from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.rows import Method, Precision, Row
 from matryoshka_text.suite import Suite
@@ -136,8 +136,8 @@ def _require_meant_for_each_other(
     of_mteb = [task for task in tasks if isinstance(task, PlannedTask)]
     if not of_mteb:
         return
-    from matryoshka_text.evaluation.adapter import require_prompts
-    from matryoshka_text.evaluation.languages import declared_languages, language_problem
+    from matryoshka_text.evaluation.tasks.languages import declared_languages, language_problem
+    from matryoshka_text.evaluation.vectors.adapter import require_prompts
 
     require_prompts(suite.prompts, [task.name for task in of_mteb])
     problems = []

@@ -1,0 +1,107 @@
+"""The curve: score by dim, one panel a task, one line a column, as PNG and SVG for model cards."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matryoshka_text.evaluation.report.tables import Table, bands_of, type_means
+from matryoshka_text.files import write_whole
+
+__all__ = ["MOST_PANELS", "panels_of", "write_curve"]
+
+# Okabe and Ito's colours, then darker ones: told apart by colour-blind readers too. The evaluated model comes first.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#56B4E9")
+_DARKER = ("#7F4FBF", "#8C2D04", "#00594A", "#8A3A66", "#666666", "#1B4F72")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+_DASHES = ("-", "--", ":", "-.")
+MOST_PANELS = 12
+_MOST_ACROSS = 4
+
+
+def panels_of(tables: Sequence[Table]) -> list[Table]:
+    """Every table, or, where they are more than twelve, the mean of each task type and of all."""
+    shown = [table for table in tables if table.dims]
+    if len(shown) <= MOST_PANELS:
+        return shown
+    return [*type_means(shown), *(table for table in shown if table.main and not table.task)] or shown
+
+
+def write_curve(out: Path, tables: Sequence[Table]) -> None:
+    """curve.png and curve.svg in `out`; the same bytes each time for the same tables."""
+    import matplotlib as mpl
+
+    shown = panels_of(tables)
+    # Text stays text in the SVG, and the ids in it do not change from run to run.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "matryoshka-text", "font.family": "sans-serif"}):
+        figure = _figure(shown)
+        for kind, settings in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
+            picture = io.BytesIO()
+            figure.savefig(picture, format=kind, facecolor="white", **settings)
+            write_whole(out / f"curve.{kind}", picture.getvalue())
+
+
+def _figure(tables: Sequence[Table]) -> Any:
+    # Not pyplot: no backend is chosen for the process, and no window can open.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    across = min(len(tables), _MOST_ACROSS if len(tables) > 6 else 3)
+    down = math.ceil(len(tables) / across)
+    labels = tables[0].labels
+    # A narrow figure has room for a legend of one column.
+    legend_across = max(1, min(len(labels), int(50 * across // max(len(label) + 8 for label in labels)), 6))
+    legend_down = math.ceil(len(labels) / legend_across)
+    figure = Figure(
+        figsize=(4.0 * across + 0.4, 3.1 * down + 0.3 + 0.22 * legend_down),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06),
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for panel, table in zip(panels, tables, strict=False):
+        _draw(panel, table)
+    for panel in panels[len(tables) :]:
+        panel.set_visible(False)
+    handles, names = panels[0].get_legend_handles_labels()
+    # Drawn last, to lie on top, but named first: the evaluated model.
+    figure.legend(handles[::-1], names[::-1], loc="outside upper center", ncols=legend_across, frameon=False)
+    return figure
+
+
+def _draw(panel: Any, table: Table) -> None:
+    banded = bands_of(table)
+    for number in reversed(range(len(table.labels))):
+        _line(panel, table, number, number in banded)
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(table.dims, [str(dim) for dim in table.dims], rotation=45 if len(table.dims) > 6 else 0)
+    panel.minorticks_off()
+    panel.set_title(table.title, fontsize=11, parse_math=False)
+    panel.set_xlabel("dims")
+    panel.set_ylabel(table.note.split(",")[0], parse_math=False)
+    panel.grid(alpha=0.25)
+
+
+def _line(panel: Any, table: Table, number: int, banded: bool) -> None:
+    """One column: its points, and as a band the interval or the draws, where they are known."""
+    cells = sorted(table.cells[number].items())
+    dims = [dim for dim, _ in cells]
+    colour = (_COLOURS + _DARKER)[number % 12]
+    panel.plot(
+        dims,
+        [cell.score for _, cell in cells],
+        color=colour,
+        marker=_MARKERS[(number + number // 12) % 12],
+        linestyle="-" if number == 0 else _DASHES[1 + (number - 1) % 3],
+        linewidth=2.2 if number == 0 else 1.4,
+        markersize=5 if number == 0 else 4,
+        # matplotlib takes labels that begin with _ out of the legend.
+        label=table.labels[number].replace("$", r"\$")
+        if table.labels[number][:1] != "_"
+        else f" {table.labels[number]}",
+    )
+    bands = [(dim, *ends) for dim, cell in cells if (ends := cell.band) is not None] if banded else []
+    if bands:
+        where, low, high = zip(*bands, strict=True)
+        panel.fill_between(where, low, high, color=colour, alpha=0.14, linewidth=0)

@@ -1,0 +1,100 @@
+"""Results in mteb's own layout, written by mteb's own classes, each file whole or not at all.
+
+results/<org>__<name>/<revision>/<Task>.json for full width, and for prefixes, since mteb 2.11,
+results/<org>__<name>/<revision>/experiments/embed_dim_<d>/<Task>.json (raw prefixes, as mteb's own runs give them) or
+.../embed_dim_<d>__normalize_True/<Task>.json. The revision is the model's weights hash: two models never share a file.
+"""
+
+import inspect
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mteb import ResultCache, TaskResult
+from mteb.models import ModelMeta
+from mteb.models.model_meta import ScoringFunction
+
+from matryoshka_text.evaluation.subject import Subject
+from matryoshka_text.evaluation.vectors.view import View
+from matryoshka_text.files import locked, write_whole
+
+__all__ = ["experiment_of", "model_meta", "result_path", "save_result"]
+
+log = logging.getLogger(__name__)
+
+
+def experiment_of(subject: Subject, view: View, *, normalize: bool) -> dict[str, Any] | None:
+    """What mteb calls `experiment_kwargs`, of the view; None for the model as it is.
+
+    Normalising is none of it where it changes nothing: at full width, of a model that gives unit length.
+    """
+    same = subject.unit and view.dim == subject.width and view.method == "first"
+    return view.experiment(subject.width, normalize=normalize and not same, layers=subject.layers)
+
+
+def result_path(out: Path, subject: Subject, view: View, task: str, *, normalize: bool) -> Path:
+    """The file below out/results that holds the task's result for that view."""
+    identity = {
+        "name": subject.name,
+        "revision": subject.weights,
+        "experiment_kwargs": experiment_of(subject, view, normalize=normalize),
+    }
+    return Path(ResultCache(out).get_task_result_path(task, ModelMeta.create_empty().model_copy(update=identity)))
+
+
+def model_meta(subject: Subject, encoder: Any, view: View, *, normalize: bool) -> ModelMeta:
+    """Mteb's record of the model as the view shows it."""
+    dot = getattr(encoder, "similarity_fn_name", None) == "dot" and not normalize
+    return ModelMeta(
+        loader=None,
+        loader_kwargs={"origin": subject.origin},
+        name=subject.name,
+        revision=subject.weights,
+        release_date=None,
+        languages=None,
+        n_parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+        memory_usage_mb=None,
+        max_tokens=encoder.max_seq_length,
+        embed_dim=view.dim,
+        license=None,
+        open_weights=None,
+        public_training_code=None,
+        public_training_data=None,
+        framework=["Sentence Transformers"],
+        similarity_fn_name=ScoringFunction.DOT_PRODUCT if dot else ScoringFunction.COSINE,
+        use_instructions=any((encoder.prompts or {}).values()),
+        training_datasets=None,
+        experiment_kwargs=experiment_of(subject, view, normalize=normalize),
+    )
+
+
+def save_result(out: Path, result: TaskResult, meta: ModelMeta, *, encode_kwargs: dict[str, Any]) -> Path:
+    """The file the result was written to, below out/results. Scores of other splits of the same data are kept."""
+    final = ResultCache(out).get_task_result_path(result.task_name, meta)
+    # Another program may be adding another split.
+    with locked(out / "results"), tempfile.TemporaryDirectory() as stage:
+        staged = ResultCache(stage)
+        path = staged.get_task_result_path(result.task_name, meta)
+        path.parent.mkdir(parents=True)
+        if (settings := final.parent / "run_settings.jsonl").exists():
+            shutil.copy(settings, path.parent / settings.name)
+        # Newer releases than 2.11 record the settings of encoding, in run_settings.jsonl.
+        takes_settings = "encode_kwargs" in inspect.signature(staged.save_to_cache).parameters
+        settings_too = {"encode_kwargs": encode_kwargs} if takes_settings else {}
+        staged.save_to_cache(_with_other_splits(result, final), meta, **settings_too)
+        # The result last: where it is, the files that describe it are.
+        for file in sorted(path.parent.iterdir(), key=lambda one: one == path):
+            write_whole(final.parent / file.name, file.read_bytes())
+    return final
+
+
+def _with_other_splits(result: TaskResult, final: Path) -> TaskResult:
+    if not final.exists():
+        return result
+    before = TaskResult.from_disk(final)
+    if before.dataset_revision != result.dataset_revision:
+        log.warning("%s: replaced, it was scored on other data (%s)", final, before.dataset_revision[:12])
+        return result
+    return result.model_copy(update={"scores": {**before.scores, **result.scores}})

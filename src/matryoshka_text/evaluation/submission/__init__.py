@@ -1,0 +1,1 @@
+"""Results laid out for mteb's leaderboard."""

@@ -1,0 +1,1 @@
+"""What is scored: suites, data folders and own sets as tasks of mteb."""

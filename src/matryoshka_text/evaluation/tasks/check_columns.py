@@ -1,0 +1,110 @@
+"""The columns of a split of `datasets`: of the right kind, without gaps, with labels that can be told apart."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from matryoshka_text.evaluation.tasks.needs import Cell, Needs
+
+__all__ = ["column_faults"]
+
+
+def column_faults(split: Any, needs: Needs, name: str) -> Iterator[str]:
+    """What the split lacks or has that is wrong, in words that follow its name; nothing for what is no `Dataset`."""
+    if not isinstance(split, Dataset):
+        return
+    lacking = [column for column in needs.columns if column not in split.column_names]
+    if lacking:
+        yield f"lacks the column {', '.join(lacking)}; found: {', '.join(split.column_names)}"
+    if len(split) < needs.rows:
+        found = f"has {len(split)} rows" if len(split) else "is empty"
+        yield f"{found}; at least {'one row is' if needs.rows == 1 else f'{needs.rows} rows are'} needed"
+        return
+    if (
+        needs.one_row
+        and len(split) == 1
+        and not lacking
+        and _is_list(split.features.arrow_schema.field(next(iter(needs.columns))).type)
+    ):
+        split = Dataset.from_dict({column: split[0][column] for column in needs.columns})
+    table = split.with_format("arrow")[:]
+    for column, cell in needs.columns.items():
+        if column in split.column_names:
+            yield from _cell_faults(table[column], column, cell)
+    if needs.train == name and not lacking:
+        label = list(needs.columns)[-1]
+        if len(pc.unique(table[label])) < 2:
+            yield f"has one class alone in column {label}; at least two are needed"
+    if needs.aligned and not lacking:
+        yield from _ragged(table, needs.aligned)
+
+
+def _cell_faults(cells: pa.ChunkedArray, column: str, cell: Cell) -> Iterator[str]:
+    if not _KINDS[cell](cells.type):
+        yield f"has {_in_words(cells.type)} in column {column}; needed: {cell}"
+        return
+    if cells.null_count:
+        yield f"has {cells.null_count} rows without a value in column {column}, the first is row {_first_null(cells)}"
+    elif _is_list(cells.type) and (inner := pc.list_flatten(cells)).null_count:
+        yield f"has {inner.null_count} empty items in the lists of column {column}"
+    if cell == "0 or 1":
+        found = sorted(value for value in pc.unique(cells).to_pylist() if value is not None)
+        if found != [0, 1]:
+            listed = ", ".join(map(str, found[:8]))
+            yield f"has the labels {listed} in column {column}; needed: 0 and 1, both of them"
+
+
+def _ragged(table: pa.Table, columns: tuple[str, ...]) -> Iterator[str]:
+    if not all(_is_list(table[column].type) for column in columns):
+        return
+    first, second = (pc.list_value_length(table[column]) for column in columns)
+    other = pc.index(pc.not_equal(first, second), True).as_py()
+    if other >= 0:
+        yield f"has lists of different lengths in columns {' and '.join(columns)}, the first in row {other + 1}"
+
+
+def _first_null(cells: pa.ChunkedArray) -> int:
+    return int(pc.index(pc.is_null(cells), True).as_py()) + 1
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_number(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _list_of(inner: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    return lambda kind: _is_list(kind) and inner(kind.value_type)
+
+
+_KINDS: dict[Cell, Callable[[pa.DataType], bool]] = {
+    "text": _is_text,
+    "texts": _list_of(_is_text),
+    "number": _is_number,
+    "numbers": _list_of(_is_number),
+    "label": _is_label,
+    "labels": _list_of(_is_label),
+    "label or labels": lambda kind: _is_label(kind) or _list_of(_is_label)(kind),
+    "0 or 1": _is_number,
+}
+
+
+def _in_words(kind: pa.DataType) -> str:
+    if pa.types.is_null(kind):
+        return "nothing"
+    if _is_list(kind):
+        return f"lists of {_in_words(kind.value_type)}"
+    return "texts" if _is_text(kind) else "numbers" if _is_number(kind) else str(kind)

@@ -1,0 +1,193 @@
+"""A suite's tasks with their data found: what cannot be scored is refused, what is missing is listed, all at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matryoshka_text.errors import DataError, RecipeError
+from matryoshka_text.evaluation.tasks.named import entries_of
+from matryoshka_text.evaluation.tasks.place import (
+    DATA_ROOT,
+    data_roots,
+    find_beir,
+    find_hub_layout,
+    find_own,
+    find_text,
+)
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
+from matryoshka_text.extras import optional
+from matryoshka_text.files import sha256_of
+from matryoshka_text.fingerprint import data_fingerprint
+from matryoshka_text.suite import OWN_KINDS, Suite, TaskEntry
+
+if TYPE_CHECKING:
+    from matryoshka_text.evaluation.tasks.chosen import TaskChoice
+
+__all__ = ["planned_tasks", "with_tasks"]
+
+_Planned = PlannedTask | PlannedText
+
+
+def planned_tasks(
+    suite: Suite, data_root: str | Path | None = None, names: Sequence[str] = ()
+) -> tuple[PlannedTask | PlannedText, ...]:
+    """The suite's tasks, and those of `names` (tasks and benchmarks of mteb, own sets as kind:name), data found.
+
+    `RecipeError` for all tasks that are unknown or not about text, `DataError` for all data that are not there.
+    """
+    suite = with_tasks(suite, names)
+    roots = data_roots(suite, data_root)
+    wanted = _wanted(suite)
+    found = [one for index, entry in enumerate(suite.tasks) for one in _planned(entry, suite, roots, wanted.get(index))]
+    problems = list(dict.fromkeys(one for one in found if isinstance(one, str)))
+    if problems:
+        raise DataError(_missing(suite, problems, len(found), roots, any_of_mteb=bool(wanted)))
+    tasks = _distinct([one for one in found if not isinstance(one, str)])
+    _require_distinct_names(suite, tasks)
+    return tuple(tasks)
+
+
+def with_tasks(suite: Suite, names: Sequence[str]) -> Suite:
+    """The suite with those tasks added at its end; see `planned_tasks`."""
+    if not names:
+        return suite
+    added = [entry for entry in entries_of(names) if entry not in suite.tasks]
+    return suite.model_copy(update={"tasks": (*suite.tasks, *added)})
+
+
+def _wanted(suite: Suite) -> dict[int, "list[TaskChoice]"]:
+    """The tasks of mteb by place in the suite; mteb is asked for only where something needs it."""
+    if all(entry.masked_text is not None for entry in suite.tasks):
+        return {}
+    optional("mteb", extra="eval", purpose="an evaluation")
+    from matryoshka_text.evaluation.tasks.chosen import chosen_tasks, is_task
+
+    found, problems = {}, []
+    for index, entry in enumerate(suite.tasks):
+        if entry.kind in OWN_KINDS and is_task(entry.name):
+            problems.append(
+                f"{suite.place(index)}: the name {entry.name} is that of a task of mteb; give another with `name`"
+            )
+        if entry.task is None and entry.benchmark is None:
+            continue
+        wanted = chosen_tasks(entry)
+        if isinstance(wanted, str):
+            problems.append(f"{suite.place(index)}.{entry.kind}: {wanted}")
+        else:
+            found[index] = wanted
+    if problems:
+        raise RecipeError("\n".join(problems))
+    return found
+
+
+def _planned(
+    entry: TaskEntry, suite: Suite, roots: list[Path], wanted: "list[TaskChoice] | None"
+) -> list[PlannedTask | PlannedText | str]:
+    """The entry's tasks with their data found, or what is missing in words."""
+    if entry.masked_text is not None:
+        file = find_text(roots, entry.masked_text, suite.folder)
+        return [f"{entry.name}: {file}" if isinstance(file, str) else PlannedText.of(entry, file)]
+    if wanted is not None:
+        return [_of_mteb(one, roots) for one in wanted]
+    return [_beir(entry, suite, roots) if entry.retrieval is not None else _own(entry, suite, roots)]
+
+
+def _of_mteb(wanted: "TaskChoice", roots: list[Path]) -> PlannedTask | str:
+    from matryoshka_text.evaluation.tasks.fetch import verified_revision
+    from matryoshka_text.evaluation.tasks.loaded import local_class
+
+    hub = wanted.task_class.metadata.dataset
+    found = find_hub_layout(roots, hub["path"])
+    if found.problem:
+        return f"{wanted.name}: {found.problem}"
+    official = found.folder is None or verified_revision(found.folder) == hub["revision"]
+    data = f"{hub['path']}@{hub['revision']}" if official or found.folder is None else data_fingerprint(found.folder)
+    task_class = local_class(wanted.task_class, found.folder, hub["revision"] if official else data)
+    parts = "" if wanted.subsets is None else "#" + ",".join(wanted.subsets)
+    metadata = task_class.metadata
+    return PlannedTask(
+        wanted.name,
+        metadata.type,
+        metadata.main_score,
+        wanted.split,
+        found.folder,
+        data + parts,
+        task_class,
+        official,
+        wanted.subsets,
+    )
+
+
+def _beir(entry: TaskEntry, suite: Suite, roots: list[Path]) -> PlannedTask | str:
+    from matryoshka_text.evaluation.tasks.loaded import beir_class
+    from matryoshka_text.evaluation.tasks.own_sets import own_languages
+
+    split = entry.split or "test"
+    found = find_beir(roots, entry.target, split, suite.folder)
+    if found.problem or found.folder is None:
+        return f"{entry.name}: {found.problem}"
+    data = data_fingerprint(found.folder)
+    task_class = beir_class(entry.name, found.folder, data, split, own_languages(entry))
+    metadata = task_class.metadata
+    return PlannedTask(entry.name, metadata.type, metadata.main_score, entry.split, found.folder, data, task_class)
+
+
+def _own(entry: TaskEntry, suite: Suite, roots: list[Path]) -> PlannedTask | str:
+    from matryoshka_text.evaluation.tasks.own_sets import own_class
+
+    found = find_own(roots, entry.target, suite.folder)
+    if found.problem or found.folder is None:
+        return f"{entry.name}: {found.problem}"
+    data = data_fingerprint(found.folder) if found.folder.is_dir() else sha256_of(found.folder)
+    # Which columns are read, and which label is positive, decides the score as the bytes do.
+    read = {**(entry.columns or {}), **({"positive": entry.positive} if entry.positive is not None else {})}
+    data += "#" + ",".join(f"{role}={column}" for role, column in sorted(read.items())) if read else ""
+    task_class = own_class(entry, found.files, found.folder, data)
+    metadata = task_class.metadata
+    return PlannedTask(entry.name, metadata.type, metadata.main_score, entry.split, found.folder, data, task_class)
+
+
+def _distinct(tasks: Sequence[_Planned]) -> list[_Planned]:
+    """The tasks, each once: benchmarks share tasks with one another."""
+    return list({(one.name, one.type, one.split, one.data): one for one in tasks}.values())
+
+
+def _require_distinct_names(suite: Suite, tasks: Sequence[_Planned]) -> None:
+    seen: dict[tuple[str, str | None], _Planned] = {}
+    doubled = []
+    for one in tasks:
+        other = seen.setdefault((one.name, one.split), one)
+        if other is not one:
+            doubled.append(f"{one.name} ({other.type}, {other.data}; {one.type}, {one.data})")
+    if doubled:
+        raise RecipeError(
+            f"suite {suite.name}: one name stands for two tasks: {'; '.join(doubled)}. Results are filed by name: give "
+            "an own set another with `name`, or score other subsets of a task in a suite of their own"
+        )
+
+
+def _missing(suite: Suite, problems: list[str], count: int, roots: list[Path], *, any_of_mteb: bool) -> str:
+    lines = [f"suite {suite.name}: {len(problems)} of {count} tasks have no data, so nothing was run."]
+    lines += [f"  {problem}" for problem in problems]
+    way_out = f"Way out: give the folder that holds {_layout(suite)} with --data-root or {DATA_ROOT}"
+    if any_of_mteb and roots and suite.data is None:
+        way_out += "; or give neither, and tasks of mteb are loaded from the hub"
+    lines.append(way_out)
+    if any_of_mteb:
+        lines.append(
+            "On a connected machine this fetches the data of mteb's tasks into such a folder: "
+            f"mtext data fetch {_quoted(suite.given or suite.name)} --out DIR"
+        )
+    return "\n".join(lines)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if any(sign in name for sign in " ()&,") else name
+
+
+def _layout(suite: Suite) -> str:
+    """What a data root has to hold for the suite."""
+    of_mteb = any(entry.kind in ("task", "benchmark") for entry in suite.tasks)
+    own = any(entry.kind not in ("task", "benchmark", "masked_text") for entry in suite.tasks)
+    texts = [entry.masked_text for entry in suite.tasks if entry.masked_text is not None]
+    return " and ".join([*(["mteb/<org>__<name>/"] if of_mteb else []), *(["extra/<name>"] if own else []), *texts])

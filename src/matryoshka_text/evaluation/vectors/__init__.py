@@ -1,0 +1,1 @@
+"""Texts encoded once, and the views of their vectors."""

@@ -1,0 +1,105 @@
+"""From stored vectors to those that are scored: other coordinates, length 1, fewer bits. numpy alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from matryoshka_text.errors import EvaluationError
+from matryoshka_text.evaluation.vectors.view import View
+
+__all__ = ["Cut", "Fitted", "cut_of", "unit_rows"]
+
+Vectors = Float32[np.ndarray, "n width"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How vectors become those that are scored: the first `reads` coordinates are read and go through `apply`."""
+
+    reads: int
+    apply: Callable[[np.ndarray], np.ndarray]
+
+
+def unit_rows(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
+    """Every row divided by its length; a row of zeros stays."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+class Fitted:
+    """What is learnt from a sample's vectors of full width: components for pca and svd."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+
+    def components(self, *, centred: bool) -> tuple[Float64[np.ndarray, " width"], Float64[np.ndarray, "width width"]]:
+        """The point subtracted (zeros unless `centred`) and the directions as columns, largest variance first."""
+        return self._centred if centred else self._plain
+
+    @cached_property
+    def _centred(self) -> tuple[np.ndarray, np.ndarray]:
+        mean = self.vectors.mean(axis=0, dtype=np.float64)
+        return mean, _directions(self.vectors - mean)
+
+    @cached_property
+    def _plain(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(self.vectors.shape[1]), _directions(self.vectors.astype(np.float64))
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    # The right singular vectors, through the products of the columns: n x width is never decomposed.
+    values, directions = np.linalg.eigh(vectors.T @ vectors)
+    directions = directions[:, np.argsort(values)[::-1]]
+    # A direction's sign is free; the largest entry is made positive, so that every machine has the same.
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])]
+    return np.asarray(directions * np.where(largest < 0, -1.0, 1.0))
+
+
+def cut_of(view: View, *, width: int, unit: bool, normalize: bool, fitted: Callable[[], Fitted]) -> Cut:
+    """The cut that the view is, for vectors of that width; `fitted` is called where a sample is needed.
+
+    `normalize` brings what was cut back to length 1; vectors of a model that gives unit length (`unit`) are left as
+    they are at full width. int8: each coordinate's range in the sample is divided into 255 steps, once, and what is
+    scored are the values that the codes stand for; what lies outside the range becomes its end. binary: signs.
+    """
+    reads, reduce = _reduction(view, width, fitted)
+    lengths = normalize and not (unit and view.method == "first" and view.dim == width)
+
+    def before(vectors: np.ndarray) -> np.ndarray:
+        found = reduce(vectors)
+        return unit_rows(found) if lengths else found
+
+    if view.precision == "float32":
+        return Cut(reads, before)
+    if view.precision == "binary":
+        size = np.float32(1 / np.sqrt(view.dim)) if normalize else np.float32(1)
+        return Cut(reads, lambda vectors: np.where(before(vectors) > 0, size, -size))
+    sample = before(fitted().vectors[:, :reads])
+    low, high = sample.min(axis=0), sample.max(axis=0)
+    step = np.maximum((high - low) / 255, np.finfo(np.float32).tiny)
+    return Cut(reads, lambda vectors: low + step * np.rint((np.clip(before(vectors), low, high) - low) / step))
+
+
+def _reduction(view: View, width: int, fitted: Callable[[], Fitted]) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+    """How many coordinates are read, and what is made of them."""
+    if view.method == "first":
+        return view.dim, lambda vectors: vectors
+    if view.method in ("pca", "svd"):
+        sample = fitted()
+        if len(sample.vectors) <= view.dim:
+            raise EvaluationError(
+                f"{view.method}: {len(sample.vectors)} texts of the sample give no {view.dim} components; "
+                "give a larger sample, or fewer dims"
+            )
+        mean, directions = sample.components(centred=view.method == "pca")
+        mean32, chosen = mean.astype(np.float32), directions[:, : view.dim].astype(np.float32)
+        return width, lambda vectors: (vectors - mean32) @ chosen
+    rng = np.random.default_rng(view.seed)
+    if view.method == "random":
+        # One order of all coordinates a seed: the choice of 24 holds that of 12, as prefixes do.
+        places = rng.permutation(width)[: view.dim]
+        return width, lambda vectors: np.ascontiguousarray(vectors[:, places])
+    matrix = (rng.standard_normal((width, width))[:, : view.dim] / np.sqrt(view.dim)).astype(np.float32)
+    return width, lambda vectors: vectors @ matrix

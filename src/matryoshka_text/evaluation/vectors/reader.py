@@ -1,0 +1,147 @@
+"""Texts to vectors through the store: only what is missing reaches the model."""
+
+import errno
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from matryoshka_text.errors import EvaluationError, RunError
+from matryoshka_text.evaluation.vectors.store import VectorStore, text_key
+from matryoshka_text.files import require_space
+
+__all__ = ["DISK_FULL", "Counts", "TextReader"]
+
+# Texts between two writes to disk: what a kill can cost, and how often the progress bar moves.
+PIECE = 512
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROUTERS = ("Router", "Asym")
+# The names under which sentence-transformers looks for a document's prompt, in its order.
+_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+@dataclass
+class Counts:
+    """What reading cost so far: texts that went through the model, texts found in the store, seconds in the model."""
+
+    encoded: int = 0
+    found: int = 0
+    seconds: float = 0.0
+
+
+class TextReader:
+    """One model's vectors of texts, each text encoded at most once for all dims and all later runs.
+
+    `before` sees the texts that are about to be encoded, once for each call that encodes any.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        store: VectorStore,
+        *,
+        batch_size: int | None = None,
+        layers: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        before: Callable[[Sequence[str]], None] = lambda texts: None,
+    ) -> None:
+        self.encoder = encoder
+        self.store = store
+        self.batch_size = batch_size
+        self.layers = layers
+        self.on_progress = on_progress
+        self.before = before
+        self.counts = Counts()
+        self._asked: set[bytes] = set()
+
+    def read(
+        self, texts: Sequence[str], *, role: str = "", prompt: str | None = None, dim: int
+    ) -> Float32[np.ndarray, "n dim"]:
+        """The first `dim` coordinates of each text's vector, as the model gave them.
+
+        `role` is "query", "document" or "" and picks encode_query, encode_document or encode, as mteb does.
+        `RunError` where the disk cannot hold the vectors, `EvaluationError` where a vector is no numbers.
+        """
+        # What is encoded is settled here, so that the key says what was encoded.
+        prompt = self._prompt(role) if prompt is None else prompt
+        routed = self._role(role)
+        keys = [text_key(routed, prompt or None, text) for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.store}
+        new = set(keys) - self._asked
+        self.counts.found += len(new) - len(missing)
+        self._asked |= new
+        if missing:
+            self._encode(missing, role, prompt)
+        return self.store.prefixes(keys, dim)
+
+    def _prompt(self, role: str) -> str | None:
+        """The prompt that sentence-transformers takes where none is given."""
+        known = getattr(self.encoder, "prompts", None) or {}
+        names = (*_PROMPTS.get(role, ()), getattr(self.encoder, "default_prompt_name", None))
+        return next((known[name] for name in names if name in known), None)
+
+    def _role(self, role: str) -> str:
+        """The part of the key that the role is: nothing, unless the model has other layers for another role."""
+        routed = any(type(module).__name__ in _ROUTERS for module in _modules(self.encoder))
+        return role if routed else ""
+
+    def _encode(self, missing: dict[bytes, str], role: str, prompt: str | None) -> None:
+        self.before(list(missing.values()))
+        started = time.perf_counter()
+        needed = len(missing) * (4 * self.store.width + 32)
+        require_space(self.store.folder, needed, what=f"storing {len(missing):,} vectors")
+        # Longest first over ALL texts, not within a piece: batches of equal length, and the peak of memory comes first.
+        queue = sorted(missing.items(), key=lambda item: len(item[1]), reverse=True)
+        self.on_progress(0, len(queue))
+        for start in range(0, len(queue), PIECE):
+            keys, texts = zip(*queue[start : start + PIECE], strict=True)
+            vectors = self._vectors(list(texts), role, prompt)
+            _require_finite(vectors, texts)
+            self._keep(keys, vectors)
+            self.counts.encoded += len(texts)
+            self.on_progress(min(start + PIECE, len(queue)), len(queue))
+        self.counts.seconds += time.perf_counter() - started
+
+    def _keep(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        try:
+            self.store.add(keys, vectors)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise RunError(
+                f"{self.store.folder}: the disk is full ({error.strerror}) while storing vectors; what was encoded and "
+                "scored before is kept: free some space, or name another disk's folder in MTEXT_VECTOR_STORE, and run "
+                "the same command again"
+            ) from error
+
+    def _vectors(self, texts: list[str], role: str, prompt: str | None) -> np.ndarray:
+        encode = {"query": self.encoder.encode_query, "document": self.encoder.encode_document}.get(
+            role, self.encoder.encode
+        )
+        vectors = encode(
+            texts,
+            prompt=prompt,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=False,
+            **({} if self.batch_size is None else {"batch_size": self.batch_size}),
+            **({} if self.layers is None else {"layers": self.layers}),
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def _modules(encoder: Any) -> list[Any]:
+    return list(encoder) if hasattr(encoder, "__iter__") else []
+
+
+def _require_finite(vectors: np.ndarray, texts: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        shown = "; ".join(repr(texts[row][:60]) for row in bad[:3])
+        raise EvaluationError(
+            f"the model gives vectors with NaN or infinite numbers for {len(bad)} of {len(texts)} texts, "
+            f"such as {shown}; its weights are damaged, or overflow in this precision"
+        )

@@ -1,0 +1,64 @@
+"""Means and spreads over the rows of a column."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from matryoshka_text.evaluation.pages.board import Board, Score
+from matryoshka_text.evaluation.pages.records import Baselines, Compared
+from matryoshka_text.rows import Row
+
+BASE, ONE, TWO = "a" * 64, "b" * 64, "c" * 64
+UNTOUCHED, TRAINED = Compared(label="untouched", weights=(BASE,)), Compared(label="trained", weights=(ONE, TWO))
+ABOUT = Baselines(title="x", commit="x", command="x", note="x", columns=(UNTOUCHED, TRAINED))
+
+
+def row(weights: str, task: str, score: float, dim: int = 4, **changes: Any) -> Row:
+    return Row(
+        **{
+            "model": "org/name", "weights": weights, "origin": "folder", "task": task, "type": "STS", "split": "test",
+            "metric": "cosine_spearman", "dim": dim, "width": 8, "bytes_per_vector": 4 * dim, "score": score,
+            "normalize": True, "versions": {}, "data": "x", "date": datetime(2026, 1, 1, tzinfo=UTC), **changes,
+        }
+    )  # fmt: skip
+
+
+def board(*rows: Row) -> Board:
+    return Board(ABOUT, rows)
+
+
+def test_one_row_has_its_interval_and_several_have_a_spread() -> None:
+    made = board(row(BASE, "t", 50, interval=(48, 51)), row(ONE, "t", 60, interval=(1, 2)), row(TWO, "t", 63))
+    (sheet,) = made.tasks()
+    assert made.score(UNTOUCHED, sheet, 4) == Score(50, interval=(48, 51))
+    assert made.score(TRAINED, sheet, 4) == Score(61.5, spread=3)
+    assert made.difference(TRAINED, sheet, 4) == 11.5
+    assert made.score(TRAINED, sheet, 8) is None
+    assert made.difference(TRAINED, sheet, 8) is None
+    assert made.means() == []
+
+
+def test_one_seed_of_several_has_no_spread_and_no_interval_unless_it_has_one() -> None:
+    made = board(row(BASE, "t", 50), row(ONE, "t", 60))
+    assert made.score(TRAINED, made.tasks()[0], 4) == Score(60)
+
+
+def test_the_spread_of_a_mean_is_that_of_the_seeds_with_every_task() -> None:
+    rows = [row(BASE, task, 50) for task in ("t", "u")]
+    made = board(*rows, row(ONE, "t", 60), row(TWO, "t", 64), row(ONE, "u", 70), row(TWO, "u", 68))
+    sheet = made.means()[0]
+    assert sheet.title == "All 2 tasks"
+    assert made.score(TRAINED, sheet, 4) == Score(65.5, spread=1)
+    lacking = board(*rows, row(ONE, "t", 60), row(TWO, "t", 64), row(ONE, "u", 70))
+    assert lacking.score(TRAINED, lacking.means()[0], 4) == Score(66)
+
+
+def test_the_latest_row_counts_even_if_it_is_of_other_data() -> None:
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    rows = [row(BASE, "t", 50, date=days[0]), row(BASE, "t", 51, data="y", date=days[1])]
+    for more, expected in (([], 51), ([row(BASE, "t", 52, date=days[2])], 52)):
+        made = board(*rows, *more, row(ONE, "t", 1))
+        assert made.score(UNTOUCHED, made.tasks()[0], 4) == Score(expected)
+
+
+def test_dims_are_those_of_the_columns_alone() -> None:
+    assert board(row(BASE, "t", 1, dim=8), row(ONE, "t", 1, dim=2), row("d" * 64, "t", 1, dim=3)).dims == [2, 8]

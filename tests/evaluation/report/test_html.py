@@ -1,0 +1,253 @@
+"""The page: well-formed, self-contained, everything in it, and opened in a browser where there is one."""
+
+import html
+import math
+import re
+import shutil
+import subprocess
+from collections import Counter
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matryoshka_text.evaluation.plan import Plan, PlannedTask
+from matryoshka_text.evaluation.report.chart import chart
+from matryoshka_text.evaluation.report.cost import costs
+from matryoshka_text.evaluation.report.html import render_html, write_html
+from matryoshka_text.evaluation.report.tables import tables
+from matryoshka_text.evaluation.subject import Subject
+from matryoshka_text.rows import Row
+from matryoshka_text.suite import Suite, TaskEntry
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+VOID = {"meta", "br", "input", "link", "img", "hr"}
+
+TYPES = ("STS", "Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "Summarization")
+OURS = Subject("local/ours", "<b>ours</b> & co", Path("/m"), "folder", "a" * 64, 64, (8, 32, 64))
+THEIRS = Subject("org/theirs", "theirs[/red]|$x$", Path("/n"), "hub", "b" * 64, 32, None)
+FF = Subject("local/ff-8", "FF-8", Path("/f"), "folder", "c" * 64, 64, None, 8)
+
+
+def made(
+    count: int = 2,
+    *,
+    dims: tuple[int, ...] = (8, 24, 32),
+    subjects: tuple[Subject, ...] = (OURS, THEIRS, FF),
+    kinds: tuple[str, ...] = TYPES,
+    **suite: Any,
+) -> tuple[Plan, list[Row]]:
+    """A plan of that many tasks, and a row for everything it would score."""
+    tasks = tuple(
+        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", None, None, "x@1", None)
+        for place in range(count)
+    )
+    entries = tuple(TaskEntry(task=task.name) for task in tasks)
+    reduced = subjects[1:2] if suite.get("baselines") else ()
+    planned = Plan(Suite(name="x", tasks=entries, **suite), tasks, subjects, (*dims, OURS.width), reduced)
+    rows = [
+        Row(
+            model=one.name,
+            weights=one.weights,
+            origin=one.origin,
+            task=task.name,
+            type=task.type,
+            split="test",
+            metric="accuracy",
+            dim=view.dim,
+            width=one.width,
+            method=view.method,
+            seed=view.seed,
+            precision=view.precision,
+            bytes_per_vector=4 * view.dim,
+            score=50 + place + 5 * math.log2(view.dim) - subjects.index(one) - (view.seed or 0),
+            interval=None if view.seed is not None else (40.0, 99.0),
+            normalize=True,
+            versions={"mteb": "2"},
+            data="x@1",
+            date=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+        for place, task in enumerate(tasks)
+        for one in subjects
+        for view in planned.views_of(one)
+    ]
+    return planned, rows
+
+
+class Page(HTMLParser):
+    """Tags that do not nest, ids, where links lead, and the attributes of every tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        own = dict(attrs)
+        self.tags[tag] += 1
+        self.attributes.append((tag, own))
+        self.ids.update([value] if (value := own.get("id")) else [])
+        self.links += [value for name in ("href", "src", "xlink:href") if (value := own.get(name))]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def rendered(count: int = 9, **suite: Any) -> str:
+    planned, rows = made(count, **suite)
+    found = tables(planned, rows, lambda *words: (0.5, 1.5) if words[2] == 8 else (-1.0, 3.0))
+    return render_html(planned, found, rows, failures=["One · <x>: gone & away"])
+
+
+def test_it_is_well_formed_and_needs_nothing_else() -> None:
+    text = rendered(9, precisions=("float32", "int8"), baselines=("random",))
+    page = Page(text)
+    assert max(page.ids.values()) == 1
+    assert page.links and all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?:|url\(|@import|javascript:", text)
+    assert {own["aria-labelledby"] for _, own in page.attributes if "aria-labelledby" in own} <= set(page.ids)
+
+
+def test_labels_are_escaped() -> None:
+    text = rendered(1)
+    assert "<b>ours" not in text and "&lt;b&gt;ours&lt;/b&gt; &amp; co" in text
+    assert "One · &lt;x&gt;: gone &amp; away" in text
+
+
+def test_every_picture_and_heading_can_be_read_aloud() -> None:
+    text = rendered(9)
+    page = Page(text)
+    pictures = [own for tag, own in page.attributes if tag == "svg" and own.get("role") == "img"]
+    # Nine tasks, seven types and the mean.
+    assert len(pictures) == page.tags["figure"] == page.tags["figcaption"] == 17
+    assert all(own["aria-label"] for own in pictures)
+    assert all(own.get("scope") in ("row", "col") for tag, own in page.attributes if tag == "th")
+    assert 'aria-label="TaskNumber0, accuracy x 100, test split, by dims: ' in text
+
+
+def test_what_it_says() -> None:
+    text = rendered(9)
+    assert "1 scoring failed and is in no table" in text
+    assert "a" * 64 in text and "mteb 2" in text and "2026-01-02" in text
+    assert "Prefixes brought back to length 1 before scoring" in text
+    assert '<span class="number">24 dims</span>' in text
+    assert '<th scope="row">24<span class="deg" title="not trained: interpolated">°</span></th>' in text
+    assert 'title="65.00 against 64.00; 95% interval of the difference +0.50 to +1.50">+1.00*</td>' in text
+    assert 'class="gap unsure"' in text and 'class="hollow"' in text
+    assert "search times were not measured" in text
+
+
+def test_measured_costs_are_shown_with_the_machine() -> None:
+    planned, rows = made(2)
+    measured = costs(planned.dims, ("float32", "int8"), vectors=100)
+    text = render_html(planned, tables(planned, rows), rows, costs=measured)
+    assert measured.how in html.unescape(text)
+    assert "No interval of a difference is known here" in text
+
+
+@pytest.mark.parametrize(("count", "pictures"), [(1, 2), (2, 5), (41, 49)])
+def test_any_number_of_tasks(count: int, pictures: int, tmp_path: Path) -> None:
+    planned, rows = made(count)
+    write_html(tmp_path / "report.html", planned, tables(planned, rows), rows)
+    assert Page((tmp_path / "report.html").read_text()).tags["figure"] == pictures
+
+
+def test_one_dim_one_model_and_scores_below_zero() -> None:
+    planned, rows = made(2, dims=(), subjects=(OURS,))
+    below = [row.model_copy(update={"score": -row.score, "interval": None}) for row in rows]
+    text = render_html(planned, tables(planned, below), below)
+    Page(text)
+    assert "-80.50" in text and "Comparison" not in text
+
+
+def test_perplexity_has_a_picture_and_a_table() -> None:
+    planned, rows = made(1)
+    further = [row.model_copy(update={"further": {"perplexity": 20.0 + row.dim}}) for row in rows]
+    text = render_html(planned, tables(planned, further), further)
+    assert "Further metrics" in text and "<td>44.00</td>" in text
+
+
+def test_tasks_that_no_column_shares_have_no_mean() -> None:
+    planned, rows = made(2, subjects=(OURS, THEIRS))
+    apart = [row for row in rows if (row.model == OURS.name) == (row.task == "TaskNumber0")]
+    Page(render_html(planned, tables(planned, apart), apart))
+
+
+def test_places_on_the_axes() -> None:
+    planned, rows = made(1, subjects=(OURS,), dims=(8, 16, 32))
+    picture = chart(tables(planned, rows)[0])
+    (line,) = picture.lines
+    pairs = list(zip(line.points, line.points[1:], strict=False))
+    steps, heights = [after.x - before.x for before, after in pairs], [before.y - after.y for before, after in pairs]
+    # A doubling of the dims is as wide anywhere, and here worth 5 points each time.
+    assert steps == pytest.approx([steps[0]] * 3, abs=0.11) and steps[0] > 0
+    assert heights == pytest.approx([heights[0]] * 3, abs=0.11) and heights[0] > 0
+    assert [tick.words for tick in picture.across] == ["8", "16", "32", "64"]
+    assert [point.hollow for point in line.points] == [False, True, False, False]
+    low, high = picture.up[0], picture.up[-1]
+    assert float(low.words) <= 40 and float(high.words) >= 99
+    for tick in picture.up:
+        share = (float(tick.words) - float(low.words)) / (float(high.words) - float(low.words))
+        assert tick.at == pytest.approx(low.at + share * (high.at - low.at))
+
+
+def in_browser(folder: Path, page: Path, *options: str) -> str:
+    """What Chromium prints of the page; a profile of its own, no network."""
+    settings = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    more = "--disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=4000"
+    profile = folder / "profile"
+    command = [str(CHROMIUM), *settings.split(), *more.split(), f"--user-data-dir={profile}", *options, page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=80, check=True)
+    shutil.rmtree(profile, ignore_errors=True)
+    return done.stdout
+
+
+MEASURE = """<script>addEventListener("load", () => {
+  const inner = document.querySelector("iframe").contentDocument, root = inner.documentElement;
+  const wide = [...inner.querySelectorAll(".wide")].filter(one => one.scrollWidth > one.clientWidth).length;
+  document.title = [root.clientWidth, root.scrollWidth, inner.body.scrollWidth, wide,
+                    inner.querySelectorAll("figure svg polyline").length].join(" ");
+});</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the report is not opened in a browser")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_in_a_browser_the_page_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
+    text = rendered(9, precisions=("float32", "int8", "binary"), baselines=("random", "pca"))
+    framed = f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{html.escape(text)}"></iframe>'
+    (tmp_path / "frame.html").write_text(f"<!DOCTYPE html><title></title>{MEASURE}{framed}", encoding="utf-8")
+    found = re.search(r"<title>([\d ]+)</title>", in_browser(tmp_path, tmp_path / "frame.html", "--dump-dom"))
+    assert found is not None
+    client, root, body, scrolling, lines = map(int, found[1].split())
+    assert client == root == width and body <= width
+    assert lines > 17
+    if width == 400:
+        assert scrolling > 0  # wide tables scroll by themselves
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the report is not opened in a browser")
+def test_in_a_browser_dark_differs_from_light(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "report.html").write_text(rendered(2), encoding="utf-8")
+    corner = {}
+    for name, scheme in (("light", 1), ("dark", 0)):
+        picture = tmp_path / f"{name}.png"
+        options = (f"--blink-settings=preferredColorScheme={scheme}", "--window-size=800,900")
+        in_browser(tmp_path, tmp_path / "report.html", *options, f"--screenshot={picture}")
+        corner[name] = Image.open(picture).convert("L").getpixel((2, 2))
+    assert corner["light"] > 200 and corner["dark"] < 60

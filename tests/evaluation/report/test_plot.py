@@ -1,0 +1,97 @@
+"""The curve's panels and files."""
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matryoshka_text.evaluation.plan import Plan, PlannedTask
+from matryoshka_text.evaluation.report.plot import panels_of, write_curve
+from matryoshka_text.evaluation.report.tables import tables, type_means
+from matryoshka_text.evaluation.subject import Subject
+from matryoshka_text.rows import Row
+from matryoshka_text.suite import Suite, TaskEntry
+
+TYPES = ("STS", "Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "Summarization")
+OURS = Subject("local/ours", "<b>ours</b> & co", Path("/m"), "folder", "a" * 64, 64, (8, 32, 64))
+THEIRS = Subject("org/theirs", "theirs[/red]|$x$", Path("/n"), "hub", "b" * 64, 32, None)
+FF = Subject("local/ff-8", "FF-8", Path("/f"), "folder", "c" * 64, 64, None, 8)
+
+
+def made(
+    count: int = 2,
+    *,
+    dims: tuple[int, ...] = (8, 24, 32),
+    subjects: tuple[Subject, ...] = (OURS, THEIRS, FF),
+    kinds: tuple[str, ...] = TYPES,
+    **suite: Any,
+) -> tuple[Plan, list[Row]]:
+    """A plan of that many tasks, and a row for everything it would score."""
+    tasks = tuple(
+        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", None, None, "x@1", None)
+        for place in range(count)
+    )
+    entries = tuple(TaskEntry(task=task.name) for task in tasks)
+    reduced = subjects[1:2] if suite.get("baselines") else ()
+    planned = Plan(Suite(name="x", tasks=entries, **suite), tasks, subjects, (*dims, OURS.width), reduced)
+    rows = [
+        Row(
+            model=one.name,
+            weights=one.weights,
+            origin=one.origin,
+            task=task.name,
+            type=task.type,
+            split="test",
+            metric="accuracy",
+            dim=view.dim,
+            width=one.width,
+            method=view.method,
+            seed=view.seed,
+            precision=view.precision,
+            bytes_per_vector=4 * view.dim,
+            score=50 + place + 5 * math.log2(view.dim) - subjects.index(one) - (view.seed or 0),
+            interval=None if view.seed is not None else (40.0, 99.0),
+            normalize=True,
+            versions={"mteb": "2"},
+            data="x@1",
+            date=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+        for place, task in enumerate(tasks)
+        for one in subjects
+        for view in planned.views_of(one)
+    ]
+    return planned, rows
+
+
+@pytest.mark.parametrize("count", [1, 4, 13])
+def test_any_number_of_panels(tmp_path: Path, count: int) -> None:
+    write_curve(tmp_path, tables(*made(count)))
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "curve.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_many_tasks_are_shown_by_their_types() -> None:
+    found = tables(*made(41))
+    assert [table.title for table in panels_of(found)] == [*TYPES, "Mean"]
+    assert [table.title for table in panels_of(found[:12])] == [f"TaskNumber{n}" for n in range(12)]
+    of_one_type = tables(*made(41, kinds=("STS",)))
+    assert [table.title for table in panels_of(of_one_type)] == ["Mean"]
+    assert type_means(of_one_type) == []
+
+
+def test_the_svg_keeps_its_text_and_is_the_same_each_time(tmp_path: Path) -> None:
+    found = tables(*made(2, precisions=("float32", "int8", "binary"), baselines=("random", "pca", "svd")))
+    for folder in ("a", "b"):
+        write_curve(tmp_path / folder, found)
+    first, second = ((tmp_path / folder / "curve.svg").read_text() for folder in ("a", "b"))
+    assert first == second
+    assert ">TaskNumber1</text>" in first and "&lt;b&gt;ours&lt;/b&gt; &amp; co binary</text>" in first
+    assert "<dc:date>" not in first
+
+
+def test_one_dim_and_a_label_that_matplotlib_would_hide(tmp_path: Path) -> None:
+    hidden = Subject("local/_x", "_x", Path("/m"), "folder", "d" * 64, 64, None)
+    write_curve(tmp_path, tables(*made(1, dims=(), subjects=(hidden,))))
+    assert "_x</text>" in (tmp_path / "curve.svg").read_text()

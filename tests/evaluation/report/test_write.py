@@ -1,0 +1,209 @@
+"""What is printed and written: the summary, differences, what keeps how much, at any width."""
+
+import io
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from matryoshka_text.evaluation.plan import Plan, PlannedTask
+from matryoshka_text.evaluation.report.tables import tables
+from matryoshka_text.evaluation.report.write import markdown, print_tables, write_report
+from matryoshka_text.evaluation.subject import Subject
+from matryoshka_text.rows import Row
+from matryoshka_text.suite import Suite, TaskEntry
+
+TYPES = ("STS", "Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "Summarization")
+OURS = Subject("local/ours", "<b>ours</b> & co", Path("/m"), "folder", "a" * 64, 64, (8, 32, 64))
+THEIRS = Subject("org/theirs", "theirs[/red]|$x$", Path("/n"), "hub", "b" * 64, 32, None)
+FF = Subject("local/ff-8", "FF-8", Path("/f"), "folder", "c" * 64, 64, None, 8)
+
+
+def made(
+    count: int = 2,
+    *,
+    dims: tuple[int, ...] = (8, 24, 32),
+    subjects: tuple[Subject, ...] = (OURS, THEIRS, FF),
+    kinds: tuple[str, ...] = TYPES,
+    **suite: Any,
+) -> tuple[Plan, list[Row]]:
+    """A plan of that many tasks, and a row for everything it would score."""
+    tasks = tuple(
+        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", None, None, "x@1", None)
+        for place in range(count)
+    )
+    entries = tuple(TaskEntry(task=task.name) for task in tasks)
+    reduced = subjects[1:2] if suite.get("baselines") else ()
+    planned = Plan(Suite(name="x", tasks=entries, **suite), tasks, subjects, (*dims, OURS.width), reduced)
+    rows = [
+        Row(
+            model=one.name,
+            weights=one.weights,
+            origin=one.origin,
+            task=task.name,
+            type=task.type,
+            split="test",
+            metric="accuracy",
+            dim=view.dim,
+            width=one.width,
+            method=view.method,
+            seed=view.seed,
+            precision=view.precision,
+            bytes_per_vector=4 * view.dim,
+            score=50 + place + 5 * math.log2(view.dim) - subjects.index(one) - (view.seed or 0),
+            interval=None if view.seed is not None else (40.0, 99.0),
+            normalize=True,
+            versions={"mteb": "2"},
+            data="x@1",
+            date=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+        for place, task in enumerate(tasks)
+        for one in subjects
+        for view in planned.views_of(one)
+    ]
+    return planned, rows
+
+
+def printed(found: list[Any], width: int) -> str:
+    text = io.StringIO()
+    print_tables(found, Console(file=text, width=width))
+    return text.getvalue()
+
+
+def cells_of(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_the_summary_has_dims_down_and_tasks_across() -> None:
+    said = printed(tables(*made(4)), 120)
+    assert "<b>ours</b> & co: main scores x 100, over 4 of 4 tasks" in said
+    assert ["dim", "vector", *(f"TaskNumber{n}" for n in range(4)), "Mean", "full", "width"] in cells_of(said)
+    assert ["8", "32", "65.00", "66.00", "67.00", "68.00", "66.50", "81.6%"] in cells_of(said)
+    assert ["64", "256", "80.00", "81.00", "82.00", "83.00", "81.50", "100.0%"] in cells_of(said)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(200, "PairClassification"), (100, "Class."), (80, "Class.")])
+def test_types_stand_across_where_41_tasks_do_not_fit(width: int, heads: str) -> None:
+    said = printed(tables(*made(41)), width)
+    assert heads in said
+    assert "TaskNumber7" not in said
+    assert said.rstrip().endswith("The 41 tasks one by one: results.md and report.html.")
+    in_tables = [line for line in said.splitlines() if line[:1] == " " and not line.startswith("  °")]
+    assert max(map(len, in_tables)) <= width
+
+
+def test_the_mean_alone_where_nothing_else_fits() -> None:
+    said = printed(tables(*made(41)), 50)
+    assert ["dim", "vector", "Mean", "full", "width"] in cells_of(said)
+
+
+def test_each_other_column_has_its_differences() -> None:
+    planned, rows = made(4, precisions=("float32", "int8"), baselines=("random",))
+    said = printed(tables(planned, rows, lambda *_: (0.5, 2.5)), 120)
+    for label in ("theirs[/red]|$x$", "FF", "theirs[/red]|$x$ random", "<b>ours</b> & co int8"):
+        assert f"<b>ours</b> & co against {label}: points above it (+) or below it (-)" in said
+    theirs = said[said.index("against theirs[/red]|$x$:") :]
+    assert ["8", "32", "+1.00*", "+1.00*", "+1.00*", "+1.00*", "+1.00*"] in cells_of(theirs)
+    assert said.count("* real: the 95% paired bootstrap interval of the difference does not hold 0") == 1
+    alone = said[said.index("against FF:") : said.index("against <b>ours</b> & co int8")]
+    assert [line[0] for line in cells_of(alone) if line and line[0].rstrip("°").isdigit()] == ["8"]
+
+
+def test_dims_that_were_not_trained_are_marked_and_explained_once() -> None:
+    said = printed(tables(*made(4)), 120)
+    assert "24°" in said and "8°" not in said and "64°" not in said
+    assert said.count("° not trained: interpolated (<b>ours</b> & co was trained at 8, 32, 64)") == 1
+
+
+def test_what_keeps_how_much() -> None:
+    said = printed(tables(*made(2)), 100)
+    assert ["that", "keeps", "99%", "95%", "90%"] in cells_of(said)
+    assert ["Mean", "64", "64", "24"] in cells_of(said) and ["TaskNumber1", "64", "64", "24"] in cells_of(said)
+    many = printed(tables(*made(14)), 100)
+    assert ["Retrieval", "64", "64", "24"] in cells_of(many)
+
+
+def test_up_to_three_tasks_are_printed_in_full() -> None:
+    assert "TaskNumber2: <b>ours</b> & co (accuracy x 100, test split)" in printed(tables(*made(3)), 120)
+    assert "TaskNumber2: " not in printed(tables(*made(4)), 120)
+
+
+def test_one_task_needs_no_summary() -> None:
+    said = printed(tables(*made(1)), 120)
+    assert "over 1 of" not in said and "against" not in said
+    assert ["8", "32", "65.00", "81.2%", "64.00", "+1.00", "63.00", "+2.00"] in cells_of(said)
+    assert ["TaskNumber0", "64", "64", "24"] in cells_of(said)
+
+
+def test_a_narrow_terminal_gets_the_other_columns_in_parts() -> None:
+    planned, rows = made(1, precisions=("float32", "int8", "binary"), baselines=("random", "pca"))
+    said = printed(tables(planned, rows), 80)
+    assert max(map(len, (line for line in said.splitlines() if line[:1] == " "))) <= 80
+    # Every part names its dims again.
+    assert len([line for line in cells_of(said) if line[:2] == ["8", "32"]]) > 1
+    assert "in brackets: largest - smallest draw" in said and "(2.00)" in said
+
+
+def test_one_dim_and_scores_below_zero() -> None:
+    planned, rows = made(2, dims=(), subjects=(OURS,))
+    below = [row.model_copy(update={"score": -row.score}) for row in rows]
+    said = printed(tables(planned, below), 80)
+    assert ["64", "256", "-80.00", "-81.00", "-80.50", "-"] in cells_of(said)
+    assert ["Mean", "-", "-", "-"] in cells_of(said)
+
+
+def test_a_column_without_a_dim_in_common_says_so() -> None:
+    planned, rows = made(2, subjects=(OURS, THEIRS))
+    some = [row for row in rows if row.model == OURS.name or row.dim == 32]
+    some = [row for row in some if row.model != OURS.name or row.dim != 32]
+    assert "theirs[/red]|$x$ has no score at a dim at which <b>ours</b> & co has one" in printed(
+        tables(planned, some), 120
+    )
+
+
+def test_nothing_to_print() -> None:
+    assert printed([], 80) == ""
+
+
+def test_text_and_markdown_say_the_same() -> None:
+    planned, rows = made(1, subjects=(OURS, THEIRS), baselines=("random",))
+    table = tables(planned, rows, lambda *words: (1.0, 2.0) if words[2] == 8 else None)[0]
+    lines = markdown(table).splitlines()
+    assert lines[0] == "### TaskNumber0"
+    first = "| dim | bytes a vector | score | share of full width | theirs[/red]\\|$x$ | difference |"
+    assert lines[4] == first + " theirs[/red]\\|$x$ random | difference |"
+    assert lines[6] == (
+        "| 8 | 32 | 65.00 [40.00, 99.00] | 81.2% | 64.00 [40.00, 99.00] | +1.00* | 63.00 (2.00) | +2.00* |"
+    )
+    assert "in square brackets: 95% bootstrap interval" in lines
+    assert ["8", "32", "65.00", "81.2%", "64.00", "+1.00*", "63.00", "(2.00)", "+2.00*"] in cells_of(
+        printed([table], 140)
+    )
+
+
+def test_the_report_is_five_files(tmp_path: Path) -> None:
+    planned, rows = made(9)
+    write_report(tmp_path, tables(planned, rows), planned, rows, failures=["One · theirs: DataError: gone"])
+    names = ["curve.png", "curve.svg", "report.html", "results.md", "table.txt"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == names
+    page = (tmp_path / "results.md").read_text()
+    assert "* theirs[/red]|$x$: org/theirs, hub, weights sha256 bbbbbbbbbbbbbbbb" in page
+    assert "2026-01-02; prefixes brought back to length 1 before scoring" in page
+    assert "FF is at each dim the model trained at that dim alone" in page
+    assert "**Failed, and in no table:**\n\n* One · theirs: DataError: gone\n" in page
+    heads = [line for line in page.splitlines() if line.startswith("### ")]
+    assert heads[:4] == ["### Summary", "### Against theirs[/red]|$x$", "### Against FF", heads[3]]
+    assert heads[4:] == [*(f"### TaskNumber{n}" for n in range(9)), "### Mean"]
+    assert "The 9 tasks one by one" in (tmp_path / "table.txt").read_text()
+
+
+def test_a_model_that_could_not_be_scored_leaves_the_others_scores(tmp_path: Path) -> None:
+    planned, rows = made(5)
+    others = [row for row in rows if row.model == THEIRS.name]
+    found = tables(planned, others)
+    write_report(tmp_path, found, planned, others, failures=["every task: gone"])
+    assert "| 8 | 32 | - | - | 64.00 [40.00, 99.00] | - |" in (tmp_path / "results.md").read_text()
+    assert "<b>ours</b> & co" in printed(found, 100)

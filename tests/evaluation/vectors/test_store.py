@@ -1,0 +1,71 @@
+"""The store: what is kept comes back, and damage costs time, never a wrong vector."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from matryoshka_text.evaluation.vectors.store import VectorStore, text_key
+
+
+def vectors(seed: int, rows: int, width: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
+
+
+def keys(*texts: str) -> list[bytes]:
+    return [text_key("", None, text) for text in texts]
+
+
+def test_vectors_come_back_in_any_order_at_any_prefix_also_after_reopening(tmp_path: Path) -> None:
+    store, first, second = VectorStore(tmp_path, 8), vectors(0, 2), vectors(1, 1)
+    store.add(keys("a", "b"), first)
+    store.add(keys("c"), second)
+    for opened in (store, VectorStore(tmp_path, 8)):
+        assert len(opened) == 3
+        found = opened.prefixes(keys("c", "a", "c"), 5)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.stack([second[0], first[0], second[0]])[:, :5])
+
+
+def test_a_returned_prefix_is_a_copy(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path, 8)
+    store.add(keys("a"), vectors(0, 1))
+    store.prefixes(keys("a"), 8)[:] = 0
+    np.testing.assert_array_equal(store.prefixes(keys("a"), 8), vectors(0, 1))
+
+
+def test_role_prompt_and_text_make_the_key() -> None:
+    made = {
+        text_key("", None, "a"),
+        text_key("", "", "a"),
+        text_key("query", None, "a"),
+        text_key("document", None, "a"),
+        text_key("query", "p", "a"),
+        text_key("query", "", "pa"),
+        text_key("", None, "b"),
+    }
+    assert len(made) == 7
+
+
+def test_a_file_cut_short_is_as_if_it_had_never_been(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path, 8)
+    store.add(keys("a"), vectors(0, 1))
+    store.add(keys("b"), vectors(1, 1))
+    cut = sorted(tmp_path.glob("*.safetensors"))[0]
+    cut.write_bytes(cut.read_bytes()[:-7])
+    (tmp_path / ".x.safetensors.1.part").write_bytes(b"half a file")
+    opened = VectorStore(tmp_path, 8)
+    assert len(opened) == 1
+    assert not cut.exists()
+    left, seed = ("a", 0) if keys("a")[0] in opened else ("b", 1)
+    np.testing.assert_array_equal(opened.prefixes(keys(left), 8), vectors(seed, 1))
+
+
+def test_vectors_of_another_width_are_not_used(tmp_path: Path) -> None:
+    VectorStore(tmp_path, 8).add(keys("a"), vectors(0, 1))
+    assert len(VectorStore(tmp_path, 16)) == 0
+
+
+def test_an_unknown_text_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        VectorStore(tmp_path, 8).prefixes(keys("a"), 8)
