@@ -1,6 +1,6 @@
 """`mtext eval`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -127,8 +127,27 @@ def _show(planned: "Plan") -> None:
         typer.echo(f"model {subject.name}: {subject.path} (from {subject.origin}, sha256 {subject.weights[:12]})")
         layers = f"; the first {subject.layers} layers" if subject.layers else ""
         typer.echo(f"  dims {', '.join(map(str, planned.dims_of(subject)))}{layers}")
+    for line in _further(planned):
+        typer.echo(line)
     if not planned.subjects:
         typer.echo("no model given: dims are taken from --dims, the suite or the model")
+
+
+def _further(planned: "Plan") -> Iterator[str]:
+    """What is scored beside the first coordinates in float32, and on which sample it is fitted."""
+    from matryoshka_text.evaluation.tasks.sample import read_sample
+
+    suite = planned.suite
+    yield "prefixes are " + ("brought back to length 1" if suite.normalize else "left as they are")
+    if suite.precisions != ("float32",):
+        yield f"precisions {', '.join(suite.precisions)}"
+    if suite.baselines:
+        whose = ", ".join(subject.label for subject in planned.reduced) or "the model"
+        yield f"baselines of {whose}: {', '.join(suite.baselines)}; {suite.draws} draws of what is drawn"
+    if any(view.needs_sample for subject in planned.subjects for view in planned.views_of(subject)):
+        yield f"sample: {read_sample(suite)}"
+    if suite.prompts:
+        yield "prompts " + ", ".join(f"{place}: {text!r}" for place, text in suite.prompts.items())
 
 
 def _task_line(task: "PlannedTask | PlannedText") -> str:
