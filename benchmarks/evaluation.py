@@ -86,7 +86,7 @@ def with_mteb(asked: argparse.Namespace) -> dict[str, float]:
 
 def with_ours(asked: argparse.Namespace) -> dict[str, float]:
     """Our scores by task and dim, from one evaluation."""
-    from matryoshka_text.evaluation import run_plan
+    from matryoshka_text.evaluation.harness import run_plan
 
     with tempfile.TemporaryDirectory() as out:
         found = run_plan(planned(asked, asked.model), out=out, device=asked.device)

@@ -10,6 +10,7 @@ import yaml
 
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.evaluation.pages.baselines import render_baselines
+from matryoshka_text.evaluation.pages.folder import read_folder
 from matryoshka_text.evaluation.pages.page import main
 from matryoshka_text.rows import Row, append_rows
 
@@ -62,6 +63,10 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
+def page_of(folder: Path) -> str:
+    return render_baselines(read_folder(folder))
+
+
 def table(page: str, title: str) -> list[str]:
     """The lines of the table below the heading."""
     after = page.split(f"### {title}\n")[1].split("\n### ")[0]
@@ -69,68 +74,122 @@ def table(page: str, title: str) -> list[str]:
 
 
 def test_each_task_has_scores_and_differences_to_the_first_column(folder: Path) -> None:
-    page = render_baselines(folder)
+    page = page_of(folder)
     assert table(page, "one") == [
         "| dim | bytes a vector | untouched | trained | difference | random-m | difference | int8 | difference |",
         "|" + " ---: |" * 9,
         "| 4 | 16 | 60.00 ± 0.75 | 62.00 (2.00) | +2.00 | 41.00 (2.00) | -19.00 | 63.00 | +3.00 |",
         "| 8 | 32 | 70.00 | 69.50 (1.00) | -0.50 | - | - | 67.00 | -3.00 |",
     ]
-    assert "99" not in page
+    assert "99.00" not in page
     assert "### one\n\nSTS, cosine_spearman x 100.\n" in page
 
 
 def test_the_means_come_first_and_fold_the_tasks_away(folder: Path) -> None:
-    page = render_baselines(folder)
+    page = page_of(folder)
     # The mean of three tasks; the spread is that of the seeds' means.
     assert table(page, "All 3 tasks")[2].startswith("| 4 | 16 | 63.33 | 67.00 (5.33) | +3.67 | 41.00 (2.00) | -22.33 |")
+    assert "### All 3 tasks\n\nMean of the tasks' main scores x 100, each task counting once.\n" in page
     assert table(page, "STS, 2 tasks")[2].startswith("| 4 | 16 | 70.00 | 77.00 (12.00) | +7.00 |")
     assert "### Classification" not in page  # of one task
-    assert "Mean over one, two." in page
-    order = [page.index(part) for part in ("### All 3", "### STS,", "<details>", "### one", "### two", "### sort")]
+    assert "Mean of one, two (cosine_spearman x 100)." in page
+    types, tasks = "<summary>Scores and spread by type of task</summary>", "<summary>Each of the 3 tasks</summary>"
+    kept, by_type = "### Smallest dim", "### By type"
+    parts = ["### All 3", kept, by_type, types, "### STS,", "</details>", tasks, "### one", "### two", "### sort"]
+    order = [page.index(part) for part in parts]
     assert order == sorted(order)
-    assert page.index("</details>") > order[-1]
+    assert page.endswith("\n\n</details>\n") and page.count("</details>") == page.count("<details>") == 2
+
+
+def test_types_are_set_side_by_side(folder: Path) -> None:
+    assert table(page_of(folder), "By type of task") == [
+        "| type |  | 4 | 8 |",
+        "| :--- | :--- | ---: | ---: |",
+        "| STS, 2 tasks | untouched | 70.00 | 70.00 |",
+        "|  | trained | +7.00 | -0.50 |",
+        "|  | random-m | -29.00 | - |",
+        "|  | int8 | -7.00 | -3.00 |",
+        "| Classification, sort | untouched | 50.00 | 70.00 |",
+        "|  | trained | -3.00 | -0.50 |",
+        "|  | random-m | -9.00 | - |",
+        "|  | int8 | +13.00 | -3.00 |",
+    ]
+
+
+def test_of_one_type_there_is_one_mean_and_no_table_of_types(folder: Path) -> None:
+    (folder / "rows.jsonl").unlink()
+    append_rows(folder / "rows.jsonl", [one for one in some_rows() if one.task != "sort"])
+    page = page_of(folder)
+    assert "### All 2 tasks" in page
+    assert "STS, 2 tasks" not in page and "By type" not in page and "by type" not in page
+
+
+def test_the_dims_that_keep_a_share_of_the_first_columns_full_width(folder: Path) -> None:
+    # untouched at its width of 8: 70; means at 4 and 8 of the others: 67, 69.5; 41; 63, 67.
+    page = page_of(folder)
+    assert table(page, "Smallest dim that keeps the score") == [
+        "| share | untouched | trained | random-m | int8 |",
+        "|" + " ---: |" * 5,
+        "| 99% (69.30) | 8 | 8 | - | - |",
+        "| 95% (66.50) | 8 | 4 | - | 8 |",
+        "| 90% (63.00) | 4 | 4 | - | 4 |",
+    ]
+    assert "at least that share of untouched's at its full width, 8 dims (70.00)" in page
+
+
+def test_without_the_full_width_no_share_is_told(folder: Path) -> None:
+    (folder / "rows.jsonl").unlink()
+    append_rows(folder / "rows.jsonl", [one for one in some_rows() if one.dim == 4 or one.weights != BASE])
+    assert "### All 3 tasks" in page_of(folder)
+    assert "Smallest dim" not in page_of(folder)
+
+
+def test_what_a_column_stands_for_is_told(folder: Path) -> None:
+    columns = [{**ABOUT["columns"][0], "about": "as published"}, *ABOUT["columns"][1:]]
+    assert "* **" not in page_of(folder)
+    (folder / "baselines.yaml").write_text(yaml.safe_dump(ABOUT | {"columns": columns}))
+    assert "A note.\n\n* **untouched**: as published\n\nCommit" in page_of(folder)
 
 
 def test_the_marks_that_occur_are_explained(folder: Path) -> None:
-    page = render_baselines(folder)
-    assert "Differences are to untouched. ± is half the width" in page
+    page = page_of(folder)
+    assert "Differences are to untouched, in points. ± is half the width" in page
     assert "In brackets the spread" in page
     assert "bold" not in page
     (folder / "rows.jsonl").unlink()
     append_rows(
         folder / "rows.jsonl", [one.model_copy(update={"interval": None}) for one in some_rows() if one.seed is None]
     )
-    assert "±" not in render_baselines(folder)
+    assert "±" not in page_of(folder)
 
 
 def test_old_rows_without_the_new_fields_are_read(folder: Path) -> None:
     new = {"method", "seed", "precision", "interval", "sample", "settings"}
     lines = [row(weights, "one", 4, 50.0).model_dump_json(exclude=new) for weights in (BASE, ONE)]
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    page = render_baselines(folder)
+    page = page_of(folder)
     assert table(page, "one")[2] == "| 4 | 16 | 50.00 | 50.00 | +0.00 | - | - | - | - |"
     assert "<details>" not in page  # one task: nothing to fold
 
 
 def test_a_task_that_a_column_lacks_is_no_part_of_the_means(folder: Path) -> None:
     append_rows(folder / "rows.jsonl", [row(BASE, "three", 4, 1.0)])
-    page = render_baselines(folder)
-    assert "### All 3 tasks\n\nMean over all types; without three, which not every column has.\n" in page
+    page = page_of(folder)
+    assert "each task counting once; without three, which not every column has.\n" in page
     assert table(page, "three")[2].startswith("| 4 | 16 | 1.00 | - | - |")
 
 
 def test_splits_are_told_apart(folder: Path) -> None:
     append_rows(folder / "rows.jsonl", [row(BASE, "one", 4, 1.0, split="validation")])
-    page = render_baselines(folder)
+    page = page_of(folder)
     assert table(page, "one (validation)")[2].startswith("| 4 | 16 | 1.00 |")
     assert table(page, "one")[2].startswith("| 4 | 16 | 60.00")
 
 
 def test_a_recipe_is_named_where_something_was_trained(folder: Path) -> None:
-    assert "Commit `012345678`;\nrows in `results/side/rows.jsonl`, made by `mtext eval" in render_baselines(folder)
+    assert "Commit `012345678`;\nrows in `results/side/rows.jsonl`, made by `mtext eval" in page_of(folder)
     (folder / "baselines.yaml").write_text(yaml.safe_dump(ABOUT | {"recipe": "recipes/x.yaml"}))
-    assert "Recipe `recipes/x.yaml`, commit `012345678`;" in render_baselines(folder)
+    assert "Recipe `recipes/x.yaml`, commit `012345678`;" in page_of(folder)
 
 
 def test_it_is_part_of_the_page_of_results(folder: Path) -> None:
@@ -149,12 +208,18 @@ def test_it_is_part_of_the_page_of_results(folder: Path) -> None:
         ({"columns": [ABOUT["columns"][0], {"label": "x", "weights": ["b"]}]}, "weights"),
         ({"columns": [ABOUT["columns"][0], {"label": "x", "weights": [ONE], "method": "best"}]}, "method"),
         ({"seeds": 3}, "seeds"),
+        (
+            {"front": ["one"]},
+            r"front_column: found None; allowed beside `front`: one of \['trained', 'random-m', 'int8'",
+        ),
+        ({"front": ["one"], "front_column": "untouched"}, "front_column: found 'untouched'"),
+        ({"front_column": "trained"}, "front: found nothing beside front_column"),
     ],
 )
 def test_a_damaged_description_is_told(folder: Path, change: dict[str, Any], told: str) -> None:
     (folder / "baselines.yaml").write_text(yaml.safe_dump(ABOUT | change))
     with pytest.raises(RecipeError, match=rf"(?s)baselines\.yaml: cannot be read.*{told}"):
-        render_baselines(folder)
+        page_of(folder)
 
 
 def test_real_differences_are_bold(folder: Path) -> None:
@@ -164,7 +229,7 @@ def test_real_differences_are_bold(folder: Path) -> None:
 
     text = line(4, "trained", 2.0, 0.5, 3.5) + line(8, "trained", -0.5, -1.0, 0.5) + line(4, "random-m", -19.0, -20, -9)
     (folder / "differences.jsonl").write_text(text + line(4, "trained", 11 / 3, 1.0, 5.0, "All 3 tasks"))
-    page = render_baselines(folder)
+    page = page_of(folder)
     assert table(page, "one")[2:] == [
         "| 4 | 16 | 60.00 ± 0.75 | 62.00 (2.00) | **+2.00** | 41.00 (2.00) | **-19.00** | 63.00 | +3.00 |",
         "| 8 | 32 | 70.00 | 69.50 (1.00) | -0.50 | - | - | 67.00 | -3.00 |",
@@ -181,4 +246,4 @@ def test_real_differences_are_bold(folder: Path) -> None:
     ):
         (folder / "differences.jsonl").write_text(line(4, "trained", 2.0, 0.5, 3.5) + wrong)
         with pytest.raises(DataError, match=told):
-            render_baselines(folder)
+            page_of(folder)

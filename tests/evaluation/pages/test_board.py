@@ -62,3 +62,33 @@ def test_the_latest_row_counts_even_if_it_is_of_other_data() -> None:
 
 def test_dims_are_those_of_the_columns_alone() -> None:
     assert board(row(BASE, "t", 1, dim=8), row(ONE, "t", 1, dim=2), row("d" * 64, "t", 1, dim=3)).dims == [2, 8]
+
+
+def test_types_in_the_order_of_the_rows_those_of_one_task_too() -> None:
+    sorting = {"type": "Classification", "metric": "accuracy"}
+    tasks: list[tuple[str, dict[str, Any]]] = [("sort", sorting), ("t", {}), ("u", {"metric": "max_ap"}), ("v", {})]
+    rows = [
+        row(weights, task, 50, **more)
+        for task, more in tasks
+        for weights in (BASE, ONE)
+        if (weights, task) != (ONE, "v")
+    ]
+    made = board(*rows)
+    assert [(one.type, one.title, one.metric) for one in made.of_types()] == [
+        ("Classification", "sort", "accuracy"),
+        ("STS", "STS, 2 tasks", "cosine_spearman, max_ap"),
+    ]
+    assert [one.title for one in made.means()] == ["All 3 tasks", "STS, 2 tasks"]
+    assert [one.title for one in made.sheets()][2:] == ["sort", "t", "u", "v"]
+    assert board(*(one for one in rows if one.type == "STS")).of_types() == []
+
+
+def test_the_full_width_is_that_of_the_first_column() -> None:
+    assert board(row(BASE, "t", 1, width=8), row(ONE, "t", 1, width=16)).width == 8
+    assert board(row(ONE, "t", 1, width=16)).width == 0
+
+
+def test_the_fewest_seeds_of_a_score_count() -> None:
+    made = board(row(ONE, "t", 1), row(TWO, "t", 1), row(ONE, "u", 1), row(ONE, "u", 1, dim=8), row(TWO, "u", 1, dim=8))
+    first, second = made.tasks()
+    assert (made.seeds(TRAINED, first), made.seeds(TRAINED, second), made.seeds(UNTOUCHED, first)) == (2, 1, 0)

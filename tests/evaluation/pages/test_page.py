@@ -1,25 +1,25 @@
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from matryoshka_text.errors import RecipeError
 from matryoshka_text.evaluation.pages.page import main
 from matryoshka_text.rows import Row, append_rows
 
 BASE, ONE, TWO = "a" * 64, "b" * 64, "c" * 64
-ABOUT = {
-    "title": "Quickstart",
-    "recipe": "recipes/quickstart.yaml",
+ABOUT: dict[str, Any] = {
+    "title": "Side by side",
+    "recipe": "recipes/x.yaml",
     "commit": "0123456789abcdef",
     "command": "make quickstart",
     "note": "A note.",
-    "seeds": {0: ONE, 1: TWO},
-    "baseline": "untouched",
-    "baseline_weights": BASE,
+    "columns": [{"label": "untouched", "weights": [BASE]}, {"label": "trained", "weights": [ONE, TWO]}],
     "front": ["Task"],
+    "front_column": "trained",
 }
+UNSHOWN = {key: value for key, value in ABOUT.items() if not key.startswith("front")}
 
 
 def _row(weights: str, dim: int, score: float) -> Row:
@@ -30,18 +30,30 @@ def _row(weights: str, dim: int, score: float) -> Row:
     )  # fmt: skip
 
 
+def _folder(root: Path, name: str, about: dict[str, Any]) -> Path:
+    folder = root / "eval" / "results" / name
+    folder.mkdir(parents=True)
+    (folder / "baselines.yaml").write_text(yaml.safe_dump(about))
+    rows = [_row(BASE, 4, 60.0), _row(ONE, 4, 63.0), _row(TWO, 4, 64.0), _row(BASE, 8, 80.0)]
+    # A later row replaces an earlier one.
+    append_rows(folder / "rows.jsonl", [*rows, _row(ONE, 8, 1.0), _row(ONE, 8, 80.5), _row(TWO, 8, 79.5)])
+    return folder
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "eval" / "results" / "quickstart"
-    folder.mkdir(parents=True)
-    (folder / "about.yaml").write_text(yaml.safe_dump(ABOUT))
-    append_rows(
-        folder / "rows.jsonl", [_row(BASE, 4, 60.0), _row(ONE, 4, 63.0), _row(TWO, 4, 64.0), _row(BASE, 8, 80.0)]
-    )
-    # A later row replaces an earlier one.
-    append_rows(folder / "rows.jsonl", [_row(ONE, 8, 1.0), _row(ONE, 8, 80.5), _row(TWO, 8, 79.5)])
+    _folder(tmp_path, "side", ABOUT)
     (tmp_path / "README.md").write_text("top\n<!-- table:quickstart -->\nold\n<!-- /table:quickstart -->\nrest\n")
     return tmp_path
+
+
+def _told(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says when its sources are damaged; nothing is written."""
+    before = (root / "README.md").read_text()
+    assert main(["--root", str(root)]) == 2
+    assert (root / "README.md").read_text() == before
+    assert not (root / "eval" / "README.md").exists()
+    return capsys.readouterr().err
 
 
 def test_the_pages_come_from_the_rows(root: Path) -> None:
@@ -49,14 +61,22 @@ def test_the_pages_come_from_the_rows(root: Path) -> None:
     assert main(["--root", str(root)]) == 0
     assert main(["--root", str(root), "--check"]) == 0
     page = (root / "eval" / "README.md").read_text()
-    assert "| 4 | 16 | 60.00 | 63.50 | 1.00 | +3.50 |" in page
-    assert "| 8 | 32 | 80.00 | 80.00 | 1.00 | +0.00 |" in page
-    assert "| Task | +1.75 |" in page
+    assert page.startswith("# Results\n\nGenerated from the rows in `results/` by `make tables`; do not edit.")
+    assert "\n\n## Side by side\n\nA note.\n\nRecipe `recipes/x.yaml`, commit `012345678`;\n" in page
+    assert "| 4 | 16 | 60.00 | 63.50 (1.00) | +3.50 |\n| 8 | 32 | 80.00 | 80.00 (1.00) | +0.00 |\n" in page
     front = (root / "README.md").read_text()
     assert front.startswith("top\n<!-- table:quickstart -->\n| dims |")
     assert "| 4 | 16 | 63.50 | +3.50 |" in front
-    assert "commit 012345678" in front
     assert front.endswith("<!-- /table:quickstart -->\nrest\n")
+
+
+def test_folders_follow_one_another_by_name(root: Path) -> None:
+    _folder(root, "later", UNSHOWN | {"title": "Later"})
+    _folder(root, "a", UNSHOWN | {"title": "First"})
+    assert main(["--root", str(root)]) == 0
+    lines = (root / "eval" / "README.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("## ")] == ["## First", "## Later", "## Side by side"]
+    assert lines[lines.index("## Later") - 1] == "" != lines[lines.index("## Later") - 2]
 
 
 def test_a_stale_page_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,10 +87,33 @@ def test_a_stale_page_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -
     assert (root / "eval" / "README.md").read_text() == "by hand"
 
 
-def test_an_unreadable_about_is_named(root: Path) -> None:
-    (root / "eval" / "results" / "quickstart" / "about.yaml").write_text("title: x\n")
-    with pytest.raises(RecipeError, match=r"about\.yaml: cannot be read"):
-        main(["--root", str(root)])
+def test_an_unreadable_description_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "eval" / "results" / "side" / "baselines.yaml").write_text("title: x\n")
+    assert "side/baselines.yaml: cannot be read" in _told(root, capsys)
+
+
+def test_two_fronts_are_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _folder(root, "other", ABOUT)
+    told = _told(root, capsys)
+    assert "results/other/baselines.yaml and " in told and "results/side/baselines.yaml: found `front` in 2" in told
+
+
+def test_a_table_without_rows_and_rows_without_a_table_are_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    about = root / "eval" / "results" / "side" / "baselines.yaml"
+    about.write_text(yaml.safe_dump(UNSHOWN))
+    assert "README.md: found <!-- table:quickstart -->, and `front` in none of" in _told(root, capsys)
+    about.write_text(yaml.safe_dump(ABOUT))
+    (root / "README.md").write_text("top\n<!-- table:quickstart -->\n")
+    assert "README.md: found no <!-- table:quickstart --> … <!-- /table:quickstart -->" in _told(root, capsys)
+    about.write_text(yaml.safe_dump(UNSHOWN))
+    (root / "README.md").write_text("top\n")
+    assert main(["--root", str(root)]) == 0
+    assert (root / "README.md").read_text() == "top\n"
+
+
+def test_rows_that_nothing_describes_are_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (_folder(root, "old", ABOUT) / "baselines.yaml").unlink()
+    assert "results/old: found rows.jsonl and neither baselines.yaml nor study.yaml" in _told(root, capsys)
 
 
 def test_the_repositorys_own_pages_are_fresh(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:

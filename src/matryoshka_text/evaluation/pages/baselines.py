@@ -1,17 +1,14 @@
 """The part of eval/README.md that sets models and baselines side by side."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from matryoshka_text.evaluation.pages.board import Board, Score, Sheet
-from matryoshka_text.evaluation.pages.differences import Difference, read_differences
-from matryoshka_text.evaluation.pages.records import Baselines, read_record
+from matryoshka_text.evaluation.pages.board import Sheet
+from matryoshka_text.evaluation.pages.folder import NONE, Folder, grid
+from matryoshka_text.evaluation.report.tables import KEPT
 from matryoshka_text.evaluation.vectors.view import bytes_per_vector
-from matryoshka_text.rows import read_rows
 
 __all__ = ["render_baselines"]
 
-_NONE = "-"
 _HALF_WIDTH = "± is half the width of the 95% bootstrap interval over the task's items."
 _SPREAD = "In brackets the spread over seeds, largest - smallest."
 _REAL = (
@@ -20,64 +17,107 @@ _REAL = (
 )
 
 
-def render_baselines(folder: Path) -> str:
-    """A section: means over all tasks and by type, then folded away each task; dims down, columns across."""
-    about = read_record(folder / "baselines.yaml", Baselines)
-    board = Board(about, read_rows(folder / "rows.jsonl"))
-    means, tasks = board.means(), board.tasks()
-    known = read_differences(folder, board)
-    lines = [f"## {about.title}", "", about.note, ""]
-    lines += [f"{f'Recipe `{about.recipe}`, commit' if about.recipe else 'Commit'} `{about.commit[:9]}`;"]
-    lines += [f"rows in `results/{folder.name}/rows.jsonl`, made by `{about.command}`."]
-    lines += [f"Differences are to {board.columns[0].label}. {_legend(board, [*means, *tasks], bool(known))}".rstrip()]
-    for sheet in means:
-        lines += ["", *_table(board, sheet, known)]
-    if means:
-        lines += ["", f"<details><summary>Each of the {len(tasks)} tasks</summary>"]
-    for sheet in tasks:
-        lines += ["", *_table(board, sheet, known)]
-    return "\n".join([*lines, *(["", "</details>"] if means else [])]) + "\n"
+def render_baselines(found: Folder) -> str:
+    """A section: the mean over all tasks, the dims that keep it, the types; the means of types and the tasks folded."""
+    means, tasks = found.board.means(), found.board.tasks()
+    blocks = [*_head(found)]
+    if not means:
+        blocks += _tables(found, tasks)
+    else:
+        whole, *types = means
+        blocks += [*_tables(found, [whole]), *_kept(found, whole), *_by_type(found, found.board.of_types())]
+        blocks += _folded("Scores and spread by type of task", [*_tables(found, types)])
+        blocks += _folded(f"Each of the {len(tasks)} tasks", [*_tables(found, tasks)])
+    return "\n\n".join(blocks) + "\n"
 
 
-def _legend(board: Board, sheets: list[Sheet], differences: bool) -> str:
+def _head(found: Folder) -> Iterator[str]:
+    about = found.about
+    yield f"## {about.title}"
+    yield about.note
+    told = [f"* **{column.label}**: {column.about}" for column in found.board.columns if column.about]
+    if told:
+        yield "\n".join(told)
+    yield (
+        f"{f'Recipe `{about.recipe}`, commit' if about.recipe else 'Commit'} `{about.commit[:9]}`;\n"
+        f"rows in `results/{found.path.name}/rows.jsonl`, made by `{about.command}`."
+    )
+    yield " ".join([f"Differences are to {found.reference.label}, in points.", *_legend(found)])
+
+
+def _legend(found: Folder) -> Iterator[str]:
     """What the marks mean, of those that occur."""
-    cells = ((column, sheet, dim) for sheet in sheets for column in board.columns for dim in board.dims)
-    scores = [board.score(*cell) for cell in cells]
-    found = [_HALF_WIDTH] if any(score is not None and score.interval for score in scores) else []
-    found += [_SPREAD] if any(score is not None and score.spread is not None for score in scores) else []
-    return " ".join([*found, *([_REAL] if differences else [])])
+    board = found.board
+    cells = ((column, sheet, dim) for sheet in board.sheets() for column in board.columns for dim in board.dims)
+    scores = [score for cell in cells if (score := board.score(*cell)) is not None]
+    if any(score.interval for score in scores):
+        yield _HALF_WIDTH
+    if any(score.spread is not None for score in scores):
+        yield _SPREAD
+    if found.known:
+        yield _REAL
 
 
-def _table(board: Board, sheet: Sheet, known: dict[tuple[str, int, str], Difference]) -> Iterator[str]:
-    reference, *others = board.columns
-    yield f"### {sheet.title}"
-    yield ""
-    yield f"{sheet.note[:1].upper()}{sheet.note[1:]}."
-    yield ""
-    names = [cell for column in others for cell in (column.label, "difference")]
-    yield f"| {' | '.join(['dim', 'bytes a vector', reference.label, *names])} |"
-    yield "|" + " ---: |" * (3 + len(names))
-    for dim in board.dims:
-        cells = [_shown(board.score(reference, sheet, dim))]
-        for column in others:
-            gap = board.difference(column, sheet, dim)
-            cells += [
-                _shown(board.score(column, sheet, dim)),
-                _marked(gap, known.get((sheet.title, dim, column.label))),
-            ]
-        if any(cell != _NONE for cell in cells):
-            yield f"| {dim} | {bytes_per_vector(dim, reference.precision):,} | {' | '.join(cells)} |"
+def _tables(found: Folder, sheets: Sequence[Sheet]) -> Iterator[str]:
+    """For each sheet heading, note and table; dims down, columns across."""
+    names = [cell for column in found.others for cell in (column.label, "difference")]
+    header = ["dim", "bytes a vector", found.reference.label, *names]
+    for sheet in sheets:
+        yield f"### {sheet.title}"
+        yield f"{sheet.note[:1].upper()}{sheet.note[1:]}."
+        yield grid(header, _rows(found, sheet))
 
 
-def _shown(score: Score | None) -> str:
-    if score is None:
-        return _NONE
-    if score.interval is not None:
-        return f"{score.mean:.2f} ± {(score.interval[1] - score.interval[0]) / 2:.2f}"
-    return f"{score.mean:.2f}" + (f" ({score.spread:.2f})" if score.spread is not None else "")
+def _rows(found: Folder, sheet: Sheet) -> Iterator[list[str]]:
+    for dim in found.board.dims:
+        cells = [found.score(found.reference, sheet, dim)]
+        for column in found.others:
+            cells += [found.score(column, sheet, dim), found.gap(column, sheet, dim)]
+        if any(cell != NONE for cell in cells):
+            yield [str(dim), f"{bytes_per_vector(dim, found.reference.precision):,}", *cells]
 
 
-def _marked(gap: float | None, known: Difference | None) -> str:
-    if gap is None:
-        return _NONE
-    return f"**{gap:+.2f}**" if known is not None and known.real else f"{gap:+.2f}"
+def _kept(found: Folder, whole: Sheet) -> Iterator[str]:
+    """The dims that a share of the first column's full width takes, one measure for all columns."""
+    board, reference = found.board, found.reference
+    full = board.score(reference, whole, board.width)
+    if full is None or full.mean <= 0:
+        return
+    yield "### Smallest dim that keeps the score"
+    yield (
+        f"The smallest scored dim whose mean over the {len(whole.places)} tasks is at least that share of "
+        f"{reference.label}'s at its full width, {board.width} dims ({full.mean:.2f}); {NONE}: none of those scored."
+    )
+    rows = []
+    for percent in KEPT:
+        least = percent / 100 * full.mean
+        dims = [[dim for dim in board.dims if _reaches(found, whole, dim, n, least)] for n in range(len(board.columns))]
+        rows.append([f"{percent}% ({least:.2f})", *(str(own[0]) if own else NONE for own in dims)])
+    yield grid(["share", *(column.label for column in board.columns)], rows)
+
+
+def _reaches(found: Folder, sheet: Sheet, dim: int, column: int, least: float) -> bool:
+    score = found.board.score(found.board.columns[column], sheet, dim)
+    return score is not None and score.mean >= least
+
+
+def _by_type(found: Folder, sheets: Sequence[Sheet]) -> Iterator[str]:
+    """The first column's score and the others' differences, type by type; dims across."""
+    if not sheets:
+        return
+    dims = found.board.dims
+    rows = []
+    for sheet in sheets:
+        name = sheet.title if len(sheet.places) > 1 else f"{sheet.type}, {sheet.title}"
+        rows.append([name, found.reference.label, *(found.mean(found.reference, sheet, dim) for dim in dims)])
+        rows += [["", column.label, *(found.gap(column, sheet, dim) for dim in dims)] for column in found.others]
+    yield "### By type of task"
+    yield (
+        f"Dims across. First {found.reference.label}'s mean main score x 100 over the tasks of the type, "
+        "then by how many points the others are above it."
+    )
+    yield grid(["type", "", *map(str, dims)], rows, names=2)
+
+
+def _folded(title: str, blocks: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", *blocks, "</details>"] if blocks else []

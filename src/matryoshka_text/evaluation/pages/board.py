@@ -27,7 +27,9 @@ class Sheet:
 
     title: str
     note: str
+    metric: str
     places: tuple[Place, ...]
+    type: str = ""
 
 
 class Board:
@@ -43,26 +45,40 @@ class Board:
                 self._rows.setdefault((column.label, place, row.dim), []).append(row)
                 self._about.setdefault(place, row)
         self.dims = sorted({dim for _, _, dim in self._rows})
+        self.types = list(dict.fromkeys(row.type for row in self._about.values()))
+
+    @property
+    def width(self) -> int:
+        """The full width of the first column's vectors; 0 where it has no rows."""
+        own = (row for (label, _, _), rows in self._rows.items() if label == self.columns[0].label for row in rows)
+        return max((row.width for row in own), default=0)
+
+    def sheets(self) -> list[Sheet]:
+        """Every table: the means, then the tasks."""
+        return [*self.means(), *self.tasks()]
 
     def means(self) -> list[Sheet]:
-        """The mean over all tasks, and over those of each type of which there are several."""
-        shared = [place for place in self._about if self._everywhere(place)]
+        """The mean over all tasks, then over those of each type of which there are several; [] of a single task."""
+        shared = self._shared()
+        if len(shared) < 2:
+            return []
         alone = sorted(task for task, split in self._about if (task, split) not in shared)
         without = f"; without {', '.join(alone)}, which not every column has" if alone else ""
-        found = [Sheet(f"All {len(shared)} tasks", f"mean over all types{without}", tuple(shared))]
-        for kind in dict.fromkeys(row.type for row in self._about.values()):
-            places = tuple(place for place in shared if self._about[place].type == kind)
-            tasks = ", ".join(title for title in map(_title, places))
-            found.append(Sheet(f"{kind}, {len(places)} tasks", f"mean over {tasks}", places))
-        return [sheet for sheet in found if len(sheet.places) > 1]
+        note = f"mean of the tasks' main scores x 100, each task counting once{without}"
+        types = [sheet for sheet in self.of_types() if len(sheet.places) > 1]
+        return [Sheet(f"All {len(shared)} tasks", note, "the mean of their main scores", shared), *types]
+
+    def of_types(self) -> list[Sheet]:
+        """A sheet for each type: the mean, or of one task its own; [] where all tasks are of one type."""
+        shared = self._shared()
+        of = {kind: [place for place in shared if self._about[place].type == kind] for kind in self.types}
+        return [self._of_type(kind, places) for kind, places in of.items() if places] if len(of) > 1 else []
 
     def tasks(self) -> list[Sheet]:
         """A sheet for each task and split, those of a type together."""
-        kinds = list(dict.fromkeys(row.type for row in self._about.values()))
-        places = sorted(self._about, key=lambda place: kinds.index(self._about[place].type))
         return [
-            Sheet(_title(place), f"{self._about[place].type}, {self._about[place].metric} x 100", (place,))
-            for place in places
+            self._of_task(place)
+            for place in sorted(self._about, key=lambda place: self.types.index(self._about[place].type))
         ]
 
     def rows(self, column: Compared, place: Place, dim: int) -> list[Row]:
@@ -87,8 +103,29 @@ class Board:
         ours, reference = self.score(column, sheet, dim), self.score(self.columns[0], sheet, dim)
         return None if ours is None or reference is None else ours.mean - reference.mean
 
-    def _everywhere(self, place: Place) -> bool:
-        return all(any(self.rows(column, place, dim) for dim in self.dims) for column in self.columns)
+    def seeds(self, column: Compared, sheet: Sheet) -> int:
+        """How many rows each score of the column is the mean of; where that differs, the fewest."""
+        scored = [dim for dim in self.dims if self.score(column, sheet, dim) is not None]
+        counts = (len(self.rows(column, place, dim)) for place in sheet.places for dim in scored)
+        return min(counts, default=0)
+
+    def _shared(self) -> tuple[Place, ...]:
+        """The tasks that every column has: means over different tasks cannot be compared."""
+        return tuple(place for place in self._about if all(self._has(column, place) for column in self.columns))
+
+    def _has(self, column: Compared, place: Place) -> bool:
+        return any((column.label, place, dim) in self._rows for dim in self.dims)
+
+    def _of_type(self, kind: str, places: Sequence[Place]) -> Sheet:
+        if len(places) == 1:
+            return self._of_task(places[0])
+        metrics = ", ".join(dict.fromkeys(self._about[place].metric for place in places))
+        note = f"mean of {', '.join(map(_title, places))} ({metrics} x 100)"
+        return Sheet(f"{kind}, {len(places)} tasks", note, metrics, tuple(places), kind)
+
+    def _of_task(self, place: Place) -> Sheet:
+        about = self._about[place]
+        return Sheet(_title(place), f"{about.type}, {about.metric} x 100", about.metric, (place,), about.type)
 
 
 def _title(place: Place) -> str:

@@ -49,7 +49,7 @@ def read_differences(folder: Path, board: Board) -> dict[tuple[str, int, str], D
     path = folder / _FILE
     if not path.exists():
         return {}
-    sheets = {sheet.title: sheet for sheet in (*board.means(), *board.tasks())}
+    sheets = {sheet.title: sheet for sheet in board.sheets()}
     columns = {column.label: column for column in board.columns}
     found = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -79,7 +79,7 @@ def _differences(board: Board, outs: Sequence[Path], seed: int, rounds: int) -> 
     from matryoshka_text.evaluation.scoring.compare import Resamples
 
     resamples = Resamples(*outs, seed=seed, rounds=rounds)
-    for sheet in (*board.means(), *board.tasks()):
+    for sheet in board.sheets():
         for dim in board.dims:
             for column in board.columns[1:]:
                 gap = board.difference(column, sheet, dim)

@@ -1,10 +1,10 @@
 """What stands beside a folder of committed rows: where they came from."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from matryoshka_text.errors import RecipeError
 from matryoshka_text.rows import Method, Precision, Row
@@ -31,7 +31,8 @@ class Compared(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    label: str
+    label: str = Field(description="heads the column: a word or two")
+    about: str = Field(default="", description="what the label stands for, told above the tables")
     weights: tuple[Weights, ...] = Field(min_length=1, description="several: trainings of one model, shown as a mean")
     method: Method = "first"
     precision: Precision = "float32"
@@ -48,6 +49,8 @@ class Baselines(Record):
 
     recipe: str | None = Field(default=None, description="that trained one of the columns; null: nothing was trained")
     columns: tuple[Compared, ...] = Field(min_length=2)
+    front: tuple[str, ...] = Field(default=(), description="titles of the tables (tasks) that the README's table shows")
+    front_column: str | None = Field(default=None, description="label of the column that the README's table shows")
 
     @field_validator("columns")
     @classmethod
@@ -56,6 +59,15 @@ class Baselines(Record):
         if len(set(labels)) < len(labels):
             raise ValueError(f"found labels {labels}; allowed: a different one for each column")
         return columns
+
+    @model_validator(mode="after")
+    def _whole_front(self) -> Self:
+        others = [column.label for column in self.columns[1:]]
+        if self.front and self.front_column not in others:
+            raise ValueError(f"front_column: found {self.front_column!r}; allowed beside `front`: one of {others}")
+        if self.front_column is not None and not self.front:
+            raise ValueError("front: found nothing beside front_column; allowed: the tasks of the README's table")
+        return self
 
 
 def read_record(path: Path, kind: type[R]) -> R:

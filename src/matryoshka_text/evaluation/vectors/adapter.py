@@ -10,6 +10,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from matryoshka_text.errors import EvaluationError, RecipeError
 from matryoshka_text.evaluation.vectors.cut import Cut
 from matryoshka_text.evaluation.vectors.reader import TextReader
+from matryoshka_text.evaluation.vectors.search import Hits, StoredSearch
 
 __all__ = ["StoredEncoder", "mteb_prompts", "require_prompts"]
 
@@ -40,7 +41,7 @@ def require_prompts(given: Mapping[str, str], tasks: Sequence[str]) -> None:
 
 
 class StoredEncoder(AbsEncoder):
-    """mteb's encoder protocol over stored vectors, cut for one view."""
+    """mteb's encoder protocol, and its search protocol, over stored vectors, cut for one view."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class StoredEncoder(AbsEncoder):
         self.mteb_model_meta = meta
         self.cut = cut
         self.model_prompts = prompts
+        self._search = StoredSearch(self)
 
     def encode(
         self,
@@ -75,3 +77,11 @@ class StoredEncoder(AbsEncoder):
         prompt = self.model_prompts[name] if self.model_prompts and name else None
         role = prompt_type.value if prompt_type else ""
         return self.cut.apply(self.reader.read(texts, role=role, prompt=prompt, dim=self.cut.reads))
+
+    def index(self, corpus: Any, **settings: Any) -> None:
+        """The documents that the next `search` is over."""
+        self._search.index(corpus, **settings)
+
+    def search(self, queries: Any, **settings: Any) -> Hits:
+        """Each query's best documents and their scores, as mteb's own wrapper gives them."""
+        return self._search.search(queries, **settings)
