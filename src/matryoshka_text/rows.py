@@ -50,6 +50,9 @@ class Row(BaseModel):
         description="MaskedText: perplexity, loss (nats a masked token), masked_tokens; else empty",
     )
     normalize: bool = Field(description="prefixes were brought back to length 1 before scoring")
+    prompts: str | None = Field(
+        default=None, description="digest of prompts that the suite gave; null: the model's own"
+    )
     sample: str | None = Field(
         default=None, description="pca, svd, int8: sha256 over the texts the components or ranges were taken from"
     )
@@ -67,7 +70,7 @@ class Row(BaseModel):
     def key(self) -> tuple[object, ...]:
         """What the row is about: a later row of the same key replaces an earlier one."""
         what = (self.task, self.split, self.metric, self.data)
-        how = (self.dim, self.method, self.seed, self.precision, self.sample, self.layers, self.normalize)
+        how = (self.dim, self.method, self.seed, self.precision, self.sample, self.layers, self.normalize, self.prompts)
         return (self.model, self.weights, *what, *how)
 
 

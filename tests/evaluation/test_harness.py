@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mteb import ResultCache
 
-from matryoshka_text.errors import EvaluationError, RunError
+from matryoshka_text.errors import DataError, EvaluationError, RunError
 from matryoshka_text.evaluation import Evaluation, evaluate
 from matryoshka_text.evaluation.scoring import score as scoring
 from matryoshka_text.rows import read_rows
@@ -256,3 +256,141 @@ def test_an_unknown_score_is_an_error(small_data: Path, tiny_model: Path, tmp_pa
     found = run(tiny_model, small_data, tmp_path / "out")
     with pytest.raises(KeyError, match=r"no score of .* on STSBenchmark at 5 dims"):
         found.score("STSBenchmark", 5)
+
+
+def test_the_score_of_every_column_is_that_of_its_table(
+    small_data: Path, tiny_model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sample.txt").write_text("\n".join(f"text number {n} of the sample" for n in range(80)))
+    found = run(
+        tiny_model,
+        small_data,
+        tmp_path / "out",
+        against=[other_model],
+        layers=(1, 2),
+        baselines=("random", "pca", "svd", "projection"),
+        precisions=("float32", "int8", "binary"),
+        sample=tmp_path / "sample.txt",
+    )
+    # The signs of four coordinates of a random model hardly differ.
+    assert all("4 dims binary" in one.reason for one in found.failures)
+    table = found.tables()[0]
+    assert len(set(table.labels)) == len(table.labels) == 4 * 3 + 4
+    for label, scores in zip(table.labels, table.scores, strict=True):
+        for dim, score in scores.items():
+            assert found.score("STSBenchmark", dim, model=label) == pytest.approx(score)
+    assert len({round(scores[8], 6) for scores in table.scores}) > 12
+
+
+def test_components_need_a_sample_that_gives_them(
+    small_data: Path, tiny_model: Path, tmp_path: Path, encoded: list[str]
+) -> None:
+    (tmp_path / "sample.txt").write_text("\n".join(f"text {n}" for n in range(12)))
+    with pytest.raises(DataError, match=r"sample: 12 different texts give no 32 components .* more than 32 texts"):
+        run(tiny_model, small_data, tmp_path / "out", baselines=("pca",), sample=tmp_path / "sample.txt")
+    assert encoded == []
+
+
+def test_a_view_that_fails_costs_no_other(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    # All but a few texts of the sample are the task's own, and are left out of it.
+    rows = [json.loads(line) for line in (small_data / "mteb/mteb__banking77/train.jsonl").read_text().splitlines()]
+    texts = [row["text"] for row in rows] + [f"another text {n}" for n in range(5)]
+    (tmp_path / "sample.txt").write_text("\n".join(texts))
+    found = run(tiny_model, small_data, tmp_path / "out", baselines=("pca",), sample=tmp_path / "sample.txt")
+    assert [str(one) for one in found.failures] == [
+        f"Banking77Classification · {tiny_model.parent.name}: at {dims}: pca: 5 texts of the sample give no {dim} "
+        "components; give a larger sample, or fewer dims"
+        for dims, dim in (("32 dims pca", 32), ("16 dims pca", 16), ("8 dims pca", 8))
+    ]
+    of_task = {(row.dim, row.method) for row in found.rows if row.task == "Banking77Classification"}
+    assert of_task == {(4, "first"), (8, "first"), (16, "first"), (32, "first"), (4, "pca")}
+    assert (tmp_path / "out/report.html").is_file()
+
+
+def test_prompts_and_samples_have_results_of_their_own(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    def scores(prompt: str) -> list[float]:
+        suite = SUITE.model_copy(update={"tasks": SUITE.tasks[2:], "prompts": {"query": prompt}})
+        found = evaluate(tiny_model, suite, data_root=small_data, out=tmp_path / "out", device="cpu", dims=(8,))
+        return [row.score for row in found.rows] + [stage.note for stage in found.stages]
+
+    first = scores("cat cat cat: ")
+    other = scores("money: ")
+    assert first[:2] != other[:2]
+    assert scores("cat cat cat: ") == [*first[:2], "scored before"]
+    assert len(list((tmp_path / "out/results").rglob("pets.json"))) == 4
+
+
+def test_a_result_file_that_is_another_or_damaged_is_written_again(
+    small_data: Path, tiny_model: Path, tmp_path: Path, encoded: list[str]
+) -> None:
+    first = run(tiny_model, small_data, tmp_path / "out")
+    encoded.clear()
+    files = {one.name: one for one in (tmp_path / "out/results").glob("*/*/*.json")}
+    files["STSBenchmark.json"].write_text('{"trunc')
+    other = json.loads(files["pets.json"].read_text())
+    other["scores"]["test"][0]["main_score"] = 0.123
+    files["pets.json"].write_text(json.dumps(other))
+    next((tmp_path / "out/items").rglob("Banking77*")).unlink()
+    again = run(tiny_model, small_data, tmp_path / "out")
+    assert [stage.note for stage in again.stages] == ["3 of 4 scored before"] * 3
+    assert encoded == []
+    assert {row.key: row.score for row in again.rows} == {row.key: row.score for row in first.rows}
+    assert [stage.note for stage in run(tiny_model, small_data, tmp_path / "out").stages] == ["scored before"] * 3
+
+
+def test_rows_that_another_program_adds_meanwhile_are_taken(
+    small_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matryoshka_text.evaluation.execution import Execution
+
+    original = Execution.check
+
+    def overtaken(self: Execution) -> None:
+        original(self)
+        monkeypatch.setattr(Execution, "check", original)
+        run(tiny_model, small_data, tmp_path / "out")
+
+    monkeypatch.setattr(Execution, "check", overtaken)
+    found = run(tiny_model, small_data, tmp_path / "out")
+    assert [stage.note for stage in found.stages] == ["scored before"] * 3
+    assert len(read_rows(tmp_path / "out/rows.jsonl")) == 12
+
+
+def test_a_store_that_cannot_be_written(
+    small_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MTEXT_VECTOR_STORE", str(tmp_path / "file/store"))
+    with pytest.raises(RunError, match=r"file/store: cannot be written .*give another folder with MTEXT_VECTOR_STORE"):
+        run(tiny_model, small_data, tmp_path / "out")
+
+
+def test_two_poolings_side_by_side(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    transformer = SentenceTransformer(str(tiny_model), device="cpu")[0]
+    pooling = Pooling(32, pooling_mode=("mean", "cls"))
+    SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu").save(str(tmp_path / "wide"))
+    only_sts = SUITE.model_copy(update={"tasks": SUITE.tasks[:1]})
+    found = evaluate(tmp_path / "wide", only_sts, data_root=small_data, out=tmp_path / "out", dims=(8,), device="cpu")
+    found.require_success()
+    assert [row.dim for row in found.rows] == [8, 64]
+
+
+def test_the_rest_after_a_kill_is_not_judged_alone(
+    small_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matryoshka_text.evaluation.scoring import score as module
+
+    judged: list[int] = []
+    monkeypatch.setattr(module, "require_vocabulary", lambda tokenizer, texts, **settings: judged.append(len(texts)))
+    only_sts = SUITE.model_copy(update={"tasks": SUITE.tasks[:1]})
+    settings = {"data_root": small_data, "out": tmp_path / "out", "dims": (8,), "device": "cpu"}
+    evaluate(tiny_model, only_sts, **settings)  # type: ignore[arg-type]
+    shards = sorted((tmp_path / "out/vectors").rglob("*.safetensors"))
+    assert judged == [30, 30]
+    (tmp_path / "out/rows.jsonl").unlink()
+    shards[0].unlink()
+    evaluate(tiny_model, only_sts, **settings)  # type: ignore[arg-type]
+    assert judged[2:] == [30] * len(judged[2:])

@@ -84,15 +84,29 @@ def beside(name: str, folder: Path) -> str:
 
 def width_of(path: Path) -> int | None:
     """The width of the vectors that the model in `path` gives; None where its configuration does not say."""
-    modules = path / "modules.json"
+    modules, poolings = path / "modules.json", 1
     if modules.is_file():
         for module in reversed(_json(modules)):
             settings = path / module["path"] / "config.json"
-            if module["path"] and settings.is_file() and (width := _json(settings).get("out_features")):
+            if not module["path"] or not settings.is_file():
+                continue
+            if width := _json(settings).get("out_features"):
                 return int(width)
+            if str(module.get("type", "")).endswith("Pooling"):
+                poolings = _poolings(_json(settings))
     config = _config(path)
     width = config.get("hidden_size") or config.get("dim")
-    return int(width) if width else None
+    return int(width) * poolings if width else None
+
+
+def _poolings(settings: dict[str, Any]) -> int:
+    """How many ways of pooling a Pooling's configuration names: their vectors stand side by side."""
+    named = settings.get("pooling_mode")
+    if isinstance(named, list):
+        return len(named)
+    if isinstance(named, str):
+        return 1
+    return max(1, sum(value is True for key, value in settings.items() if key.startswith("pooling_mode_")))
 
 
 def require_bert_family(path: Path, name: str) -> None:

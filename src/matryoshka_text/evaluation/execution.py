@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,13 +13,14 @@ from rich.console import Console
 from matryoshka_text.errors import DataError, MtextError, RunError
 from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText
 from matryoshka_text.evaluation.scoring import masked
+from matryoshka_text.evaluation.scoring.items import items_path
 from matryoshka_text.evaluation.stage import Settings, Stage
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.sample import Sample, read_sample
 from matryoshka_text.evaluation.tasks.text import read_texts
 from matryoshka_text.evaluation.vectors.reader import DISK_FULL
 from matryoshka_text.evaluation.vectors.view import View
-from matryoshka_text.rows import Row, append_rows
+from matryoshka_text.rows import Row, append_rows, read_rows
 
 if TYPE_CHECKING:
     from matryoshka_text.evaluation.tasks.loaded import LoadedTask
@@ -55,6 +57,7 @@ class Execution:
         self.failures: list[Failure] = []
         self.stages: list[Stage] = []
         self._known = {_cell(row): row for row in known}
+        self._seen = _stamp(settings.out / "rows.jsonl")
         self._models: dict[tuple[str, str, int | None], Any] = {}
         self._sample: Sample | None = None
 
@@ -75,8 +78,14 @@ class Execution:
                 problems.append(_unloadable(task, error))
         if problems:
             raise DataError("nothing was encoded, because data cannot be read:\n  " + "\n  ".join(problems))
-        if any(view.needs_sample for subject in self.planned.subjects for view in self.planned.views_of(subject)):
-            self.sample()
+        views = [view for subject in self.planned.subjects for view in self.planned.views_of(subject)]
+        if any(view.needs_sample for view in views):
+            fewest = max((view.dim for view in views if view.method in ("pca", "svd")), default=1)
+            if len(self.sample().texts) <= fewest:
+                raise DataError(
+                    f"sample: {len(self.sample().texts)} different texts give no {fewest} components (pca and svd are "
+                    f"scored at full width too); give a sample of more than {fewest} texts, or leave them out"
+                )
 
     def sample(self) -> Sample:
         """The texts of the suite's sample, read once."""
@@ -103,15 +112,14 @@ class Execution:
                     found, stage = self._scored(task, subject, load, on_progress)
         except Exception as error:  # one task's trouble must not cost the others
             if isinstance(error, RunError):
-                raise
+                raise RunError("\n".join([str(error), *self._failed_before()])) from error
             if isinstance(error, OSError) and error.errno in DISK_FULL:
-                raise RunError(
-                    f"{error.filename or self.settings.out}: the disk is full; what was scored before is kept: free "
-                    "some space and run the same command again"
-                ) from error
+                place = error.filename or self.settings.out
+                what = f"{place}: the disk is full ({error.strerror}); what was scored before is kept: free some space"
+                what += " and run the same command again"
+                raise RunError("\n".join([what, *self._failed_before()])) from error
             log.debug("%s · %s failed", task.name, subject.label, exc_info=True)
-            self.failures.append(Failure(subject.label, task.name, _reason(error)))
-            self._say(f"FAILED {self.failures[-1]}")
+            self._fail(subject, task, _reason(error))
             return
         self.rows += sorted(found, key=lambda row: row.dim)
         self.stages.append(stage)
@@ -129,7 +137,7 @@ class Execution:
             rows, stage = masked.score_masked(
                 task, subject, model, self.planned.dims_of(subject), self.settings, on_progress
             )
-            append_rows(self.settings.out / "rows.jsonl", rows)
+            self._append(rows)
             return rows, stage
         return self._by_view(task, subject, load, on_progress)
 
@@ -147,15 +155,25 @@ class Execution:
         scorer = Scorer(task, loaded, subject, encoder, self.settings, self.sample, on_progress)
         rows: list[Row] = []
         reused = 0
+        trouble: dict[str, list[str]] = {}
         for view in self.planned.views_of(subject):
             before = self._before(task, subject, view)
-            if before is None:
-                new = scorer.rows(view)
-                append_rows(self.settings.out / "rows.jsonl", new)
-                rows += new
-            else:
+            if before is not None:
                 rows += before
                 reused += 1
+                continue
+            try:
+                new = scorer.rows(view)
+            except (MtextError, ArithmeticError, ValueError) as error:
+                # What fails at one view need not at the next; at the first, the model or the data are at fault.
+                if isinstance(error, RunError) or not rows:
+                    raise
+                trouble.setdefault(_reason(error), []).append(str(view))
+                continue
+            self._append(new)
+            rows += new
+        for reason, views in trouble.items():
+            self._fail(subject, task, f"at {', '.join(views)}: {reason}")
         counts, total = scorer.reader.counts, perf_counter() - started
         note = f"{reused} of {len(self.planned.views_of(subject))} scored before" if reused else ""
         scoring = total - loading - counts.seconds
@@ -176,16 +194,21 @@ class Execution:
         return rows
 
     def _before(self, task: PlannedTask, subject: Subject, view: View) -> list[Row] | None:
-        """The view's rows of an earlier run: same weights, data, libraries and settings, and mteb's file is there."""
-        from matryoshka_text.evaluation.scoring.results import result_path
+        """The view's rows of an earlier run: same weights, data and settings, and mteb's file agrees."""
+        from matryoshka_text.evaluation.scoring.results import holds, result_path
 
+        self._reread()
         settings = self.settings.digest(self.sample if view.needs_sample else None)
         how = (view.dim, view.method, view.seed, view.precision, self.settings.normalize, settings)
         what = (subject.name, subject.weights, subject.layers, task.name, task.data)
         found = [self._known.get((*what, split, *how)) for split in _splits(task)]
-        path = result_path(self.settings.out, subject, view, task.name, normalize=self.settings.normalize)
+        marks = self.settings.marks(self.sample if view.needs_sample else None)
+        path = result_path(self.settings.out, subject, view, task.name, normalize=self.settings.normalize, marks=marks)
         rows = [row for row in found if row is not None]
-        return rows if rows and len(rows) == len(found) and path.is_file() else None
+        if not rows or len(rows) < len(found) or not holds(path, {row.split: row.score for row in rows}):
+            return None
+        without_items = (row.interval is not None and not items_path(self.settings.out, row).is_file() for row in rows)
+        return None if any(without_items) else rows
 
     def _finished_text(self, task: PlannedText, subject: Subject) -> list[Row] | None:
         known = [
@@ -209,6 +232,28 @@ class Execution:
             self._models[place] = open_model()
         return self._models[place]
 
+    def _append(self, rows: Sequence[Row]) -> None:
+        file = self.settings.out / "rows.jsonl"
+        alone = self._seen == _stamp(file)
+        append_rows(file, rows)
+        self._known |= {_cell(row): row for row in rows}
+        # Where another program has added rows too, the next look reads them.
+        self._seen = _stamp(file) if alone else None
+
+    def _reread(self) -> None:
+        """Take in the rows that another program has added since."""
+        file = self.settings.out / "rows.jsonl"
+        if self._seen != (now := _stamp(file)):
+            self._known |= {_cell(row): row for row in read_rows(file)}
+            self._seen = now
+
+    def _fail(self, subject: Subject, task: PlannedTask | PlannedText, reason: str) -> None:
+        self.failures.append(Failure(subject.label, task.name, reason))
+        self._say(f"FAILED {self.failures[-1]}")
+
+    def _failed_before(self) -> list[str]:
+        return ["failed before that:", *(f"  {one}" for one in self.failures)] if self.failures else []
+
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -216,6 +261,12 @@ class Execution:
 @cache
 def _splits(task: PlannedTask) -> tuple[str, ...]:
     return tuple(task.make().eval_splits)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """What changes when the file does."""
+    found = file.stat() if file.exists() else None
+    return None if found is None else (found.st_mtime_ns, found.st_ino)
 
 
 def _cell(row: Row) -> tuple[object, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 
@@ -37,16 +38,16 @@ class Evaluation:
     stages: tuple[Stage, ...] = field(default=())
 
     def score(self, task: str, dim: int, *, model: str | None = None, split: str | None = None) -> float:
-        """The main score x 100; `model` is a label, org/name, "plain" or "FF" (None: the evaluated one). KeyError
-        where there is none.
+        """The main score x 100; `model` is a column's label, org/name, "plain" or "FF" (None: the evaluated one), and
+        of a method that draws the mean over its draws. KeyError where there is none.
         """
-        wanted = model or self.plan.subjects[0].label
-        columns = [one.members for one in self.plan.columns if one.label == wanted]
-        members = columns[0] if columns else [one for one in self.plan.subjects if wanted in (one.label, one.name)]
-        weights = {one.weights for one in members if dim in self.plan.dims_of(one)}
-        for row in self.rows:
-            if row.weights in weights and row.task == task and row.dim == dim and split in (None, row.split):
-                return row.score
+        columns = self.plan.columns
+        wanted = model or columns[0].label
+        column = next((one for one in columns if wanted in (one.label, one.members[0].name)), None)
+        found = [row for row in self.rows if (row.task, row.dim) == (task, dim) and split in (None, row.split)]
+        draws = [row.score for row in found if column and column.holds(row) and row.split == found[0].split]
+        if draws:
+            return fmean(draws)
         raise KeyError(f"no score of {wanted} on {task} at {dim} dims")
 
     def tables(self) -> list[Table]:
@@ -61,8 +62,9 @@ class Evaluation:
         """`EvaluationError` that names every task that could not be scored."""
         if self.failures:
             count = len(self.plan.tasks) * len(self.plan.subjects)
+            others = f"; the others are in {self.out}" if self.rows else ""
             raise EvaluationError(
-                f"{len(self.failures)} of {count} scorings failed; the others are in {self.out}. Failed:\n  "
+                f"{len(self.failures)} of {count} scorings failed{others}. Failed:\n  "
                 + "\n  ".join(map(str, self.failures))
             )
 
@@ -132,9 +134,11 @@ def run_plan(
     if not planned.subjects:
         raise EvaluationError("no model given: name a folder or a hub id")
     folder = Path(out).expanduser() if out is not None else Path(f"eval-{planned.subjects[0].label}")
-    _require_writable(folder)
-    known = read_rows(folder / "rows.jsonl")  # somebody else's file is found before anything is encoded
     vectors = Path(os.environ.get(STORE) or folder / "vectors").expanduser()
+    _require_writable(folder, "--out")
+    if os.environ.get(STORE):
+        _require_writable(vectors, STORE)
+    known = read_rows(folder / "rows.jsonl")  # somebody else's file is found before anything is encoded
     suite = planned.suite
     settings = Settings(folder, vectors, suite.normalize, batch_size, device, suite.prompts, suite.seed)
     execution = Execution(planned, settings, known, Console(stderr=True, quiet=not progress))
@@ -150,10 +154,10 @@ def run_plan(
     return evaluation
 
 
-def _require_writable(folder: Path) -> None:
+def _require_writable(folder: Path, given_by: str) -> None:
     probe = folder / ".writable"
     try:
         write_whole(probe, "")
         probe.unlink()
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error}); give another folder with --out") from error
+        raise RunError(f"{folder}: cannot be written ({error}); give another folder with {given_by}") from error

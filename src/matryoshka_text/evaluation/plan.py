@@ -163,7 +163,7 @@ def _with_settings(
     """The suite with what is given beside it."""
     changes: dict[str, Any] = {}
     if layers is not None:
-        changes["layers"] = (layers,) if isinstance(layers, int) else tuple(layers)
+        changes["layers"] = (layers,) if isinstance(layers, int) else tuple(dict.fromkeys(layers))
     if precisions is not None:
         changes["precisions"] = tuple(precisions)
     if baselines is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sentence_transformers.util import get_device_name
 
-__all__ = ["Settings", "Stage", "versions"]
+__all__ = ["Settings", "Stage", "prompts_digest", "versions"]
 
 _PACKAGES = ("mteb", "torch", "transformers", "sentence-transformers", "matryoshka-text")
 
@@ -28,6 +28,12 @@ class Settings:
     prompts: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
+    def marks(self, sample: Callable[[], Any] | None = None) -> dict[str, str]:
+        """What sets results apart on disk beside model and view: given prompts, and a sample."""
+        prompts = prompts_digest(self.prompts)
+        found = {} if prompts is None else {"prompts": prompts}
+        return found if sample is None else {**found, "sample": sample().digest[:8]}
+
     def digest(self, sample: Callable[[], Any] | None = None) -> str:
         """16 hex digits over all that a score depends on and that model, task, data and view do not tell.
 
@@ -36,11 +42,17 @@ class Settings:
         known: dict[str, Any] = {
             "device": self.device or get_device_name(),
             "prompts": dict(self.prompts),
+            "seed": self.seed,
             "versions": {name: number for name, number in versions().items() if name != "matryoshka-text"},
         }
         if sample is not None:
             known["sample"] = sample().digest
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def prompts_digest(prompts: Mapping[str, str]) -> str | None:
+    """8 hex digits that tell these prompts from others; None where there are none."""
+    return hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()[:8] if prompts else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The models of an evaluation: where they are, what they are called, how wide they are."""
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,9 @@ from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 
 __all__ = ["Subject", "open_subject", "open_subjects", "without_reports"]
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
     found: dict[str, Subject] = {}
     for name in names:
         subject = open_subject(name)
-        found.setdefault(subject.weights, subject)
+        if found.setdefault(subject.weights, subject) is not subject:
+            log.warning("%s: has the very weights of %s; scored once", name, found[subject.weights].path)
     labels = Counter(subject.label for subject in found.values())
     return tuple(
         replace(one, label=f"{one.label}@{one.weights[:6]}") if labels[one.label] > 1 else one for one in found.values()

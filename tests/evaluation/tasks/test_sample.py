@@ -57,6 +57,12 @@ def test_every_string_of_a_tasks_data_is_found() -> None:
     assert {"a document", "in", "a list"} <= set(texts_within(data))
 
 
+def test_a_document_is_known_by_its_title_too_and_in_any_case() -> None:
+    corpus = datasets.Dataset.from_dict({"id": ["1"], "title": ["On Cats"], "text": ["they  sleep."]})
+    sample = Sample(("on cats they sleep.", "They sleep.", "on dogs"), "here")
+    assert sample.shared_with(texts_within({"default": {"corpus": corpus}})) == {"on cats they sleep.", "They sleep."}
+
+
 def test_without_some_texts() -> None:
     sample = Sample(("a", "b", "c"), "here")
     assert sample.without({"b"}).texts == ("a", "c")

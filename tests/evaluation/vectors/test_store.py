@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.vectors.store import VectorStore, text_key
 
 
@@ -69,3 +70,20 @@ def test_vectors_of_another_width_are_not_used(tmp_path: Path) -> None:
 def test_an_unknown_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         VectorStore(tmp_path, 8).prefixes(keys("a"), 8)
+
+
+def test_vectors_that_changed_on_disk_are_as_if_they_had_never_been(tmp_path: Path) -> None:
+    VectorStore(tmp_path, 8).add(keys("a"), vectors(0, 1))
+    (shard,) = tmp_path.glob("*.safetensors")
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 1
+    shard.write_bytes(bytes(content))
+    assert len(VectorStore(tmp_path, 8)) == 0
+    assert not shard.exists()
+
+
+def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path, 8)
+    with pytest.raises(EvaluationError, match=r"vectors of shape \(1, 16\) for 1 texts, .* says width 8"):
+        store.add(keys("a"), vectors(0, 1, width=16))
+    assert list(tmp_path.iterdir()) == []

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matryoshka_text.evaluation.report.notes import OF_TASKS, star_words
 from matryoshka_text.evaluation.report.tables import KEPT, Table, type_means
 
 __all__ = ["NONE", "Grid", "Overview", "detail", "points", "score_words"]
 
 NONE = "-"
 _UNTRAINED = "°"
-_OF_TASKS = "of a mean: from the tasks' intervals, taken as independent"
 # As the tables of the MTEB paper (arXiv:2210.07316) shorten them.
 _SHORT = {
     "Classification": "Class.",
@@ -54,11 +54,16 @@ class Overview:
         """The numbers of the columns that the model is compared with."""
         return list(range(1, len(self.whole.labels)))
 
+    @property
+    def means(self) -> list[Table]:
+        """The types that have several tasks: of one task the mean is its own table again."""
+        return [one for one in self.types if len(one.places) > 1]
+
     def scores(self, across: Sequence[Table], *, short: bool = False) -> Grid:
         """Dims down and the given tables across, then the mean and its share of the full width."""
         whole = self.whole
         shown = [*across, *([self.mean] if self.mean else [])]
-        header = ("dim", "bytes a vector", *_heads(shown, short), "share of full width")
+        header = ("dim", whole.size_head, *_heads(shown, short), "share of full width")
         rows = tuple(
             (
                 _dim(whole, dim),
@@ -84,21 +89,24 @@ class Overview:
         theirs = whole.labels[other]
         precision = whole.precisions[other] if whole.precisions else "float32"
         title = f"{whole.labels[0]} against {theirs}: points above it (+) or below it (-)"
-        notes = _real(other, shown)
+        notes = _real([other], shown)
         if not rows:
             notes = (f"{theirs} has no score at a dim at which {whole.labels[0]} has one",)
         size = "bytes a vector" if precision == "float32" else f"bytes in {precision}"
         return Grid(title, ("dim", size, *_heads(shown, short)), rows, notes)
 
     def kept(self, below: Sequence[Table]) -> Grid:
-        """The smallest scored dims that keep 99, 95 and 90% of the full width's score, of the mean and of `below`."""
+        """The smallest scored dims that keep 99, 95 and 90% of the full width's score, as every larger one does: of the
+        mean and of `below`.
+        """
         shown = [*([self.mean] if self.mean else []), *below]
         rows = tuple(
             (one.title, *(NONE if (dim := one.kept(percent)) is None else str(dim) for percent in KEPT))
             for one in shown
         )
         header = ("smallest dim that keeps", *(f"{percent}%" for percent in KEPT))
-        return Grid(f"{self.whole.labels[0]}: smallest scored dim by share of full width kept", header, rows)
+        title = f"{self.whole.labels[0]}: smallest scored dim by share of full width kept, there and at all larger ones"
+        return Grid(title, header, rows)
 
 
 def detail(table: Table, others: Sequence[int] | None = None, *, intervals: bool = False) -> Grid:
@@ -107,21 +115,21 @@ def detail(table: Table, others: Sequence[int] | None = None, *, intervals: bool
     ours = ["score", "share of full width"] if table.main else ["perplexity"]
     compared = [word for other in others for word in (table.labels[other], "difference")]
     rows = []
-    for dim in table.dims:
+    for dim in sorted({dim for column in (0, *others) for dim in table.cells[column]}):
         own = [_dim(table, dim), f"{table.bytes_of(dim):,}", score_words(table, dim, intervals=intervals)]
         own += [_share(table, dim)] if table.main else []
         for other in others:
             own += [score_words(table, dim, other, intervals=intervals), points(table, dim, other)]
         rows.append(tuple(own))
-    notes = [note for other in others for note in _real(other, [table])]
+    notes = list(_real(others, [table]))
     drawn = any(cell.spread is not None for other in others for cell in table.cells[other].values())
     notes += ["in brackets: largest - smallest draw"] if drawn else []
     known = intervals and any(cell.interval for own in table.cells for cell in own.values())
-    of_tasks = "" if table.task else f", {_OF_TASKS}"
+    of_tasks = "" if table.task else f"; {OF_TASKS}"
     notes += [f"in square brackets: 95% bootstrap interval{of_tasks}"] if known else []
     words = tuple(dict.fromkeys((*notes, *_untrained(table, rows))))
     title = f"{table.title}: {table.labels[0]} ({table.note})"
-    return Grid(title, ("dim", "bytes a vector", *ours, *compared), tuple(rows), words)
+    return Grid(title, ("dim", table.size_head, *ours, *compared), tuple(rows), words)
 
 
 def score_words(table: Table, dim: int, column: int = 0, *, intervals: bool = False) -> str:
@@ -166,13 +174,6 @@ def _words(dims: Sequence[int]) -> str:
     return ", ".join(map(str, dims))
 
 
-def _real(other: int, shown: Sequence[Table]) -> tuple[str, ...]:
+def _real(others: Sequence[int], shown: Sequence[Table]) -> tuple[str, ...]:
     """What the stars mean, and where none could be given."""
-    pairs = [(one, dim) for one in shown for dim in one.dims if one.gap(dim, other) is not None]
-    known = [one.intervals.get((dim, other)) is not None for one, dim in pairs]
-    if not any(known):
-        return ()
-    stars = "* real: the 95% paired bootstrap interval of the difference does not hold 0"
-    means = f"; {_OF_TASKS}" if any(not one.task for one in shown) else ""
-    rest = "" if all(known) else "; not every difference has a known interval"
-    return (stars + means + rest,)
+    return tuple(star_words(shown, others))

@@ -13,7 +13,8 @@ from matryoshka_text.evaluation.report.chart import SHAPES, chart
 from matryoshka_text.evaluation.report.cost import Costs
 from matryoshka_text.evaluation.report.cost import costs as costs_of
 from matryoshka_text.evaluation.report.grids import Overview, detail
-from matryoshka_text.evaluation.report.provenance import data_lines, dates, normalization, versions_of
+from matryoshka_text.evaluation.report.notes import star_words
+from matryoshka_text.evaluation.report.provenance import data_lines, dates, normalization, settings_of, versions_of
 from matryoshka_text.evaluation.report.tables import KEPT, Table
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
@@ -81,17 +82,30 @@ def render_html(
         data=data_lines(plan, rows),
         dates=dates(rows),
         versions=versions_of(rows),
+        settings=settings_of(plan, rows),
         normalization=normalization(rows),
         interpolated=any(map(found.whole.interpolated, found.whole.scores[0])),
+        # The stars themselves are explained beside the colours.
+        stars=star_words([*tables, *found.means], found.others)[1:],
         intervals=any(table.intervals for table in tables),
+        compared={other for other in found.others if any(_has_gap(one, other) for one in found.tasks)},
+        has_gap=_has_gap,
     )
 
 
 def _groups(found: Overview) -> list[tuple[Table | None, list[Table]]]:
-    """The tasks by type, each type with its mean; one group without a mean where all are of one type."""
+    """The tasks by type, each type of several with its mean; one group without a mean where all are of one type."""
     if not found.types:
         return [(None, found.tasks)]
-    return [(mean, [task for task in found.tasks if task.type == mean.type]) for mean in found.types]
+    return [
+        (mean if mean in found.means else None, [task for task in found.tasks if task.type == mean.type])
+        for mean in found.types
+    ]
+
+
+def _has_gap(table: Table, other: int) -> bool:
+    """Whether the column has a score where the model has one."""
+    return any(table.gap(dim, other) is not None for dim in table.dims)
 
 
 def _bytes_alone(plan: Plan) -> Costs:

@@ -84,23 +84,27 @@ def _draw(panel: Any, table: Table) -> None:
 
 
 def _line(panel: Any, table: Table, number: int, banded: bool) -> None:
-    """One column: its points, and as a band the interval or the draws, where they are known."""
+    """One column: its points, hollow at dims that were not trained, and as a band the interval or the draws, where they
+    are known.
+    """
     cells = sorted(table.cells[number].items())
     dims = [dim for dim, _ in cells]
     colour = (_COLOURS + _DARKER)[number % 12]
+    look = {"color": colour, "marker": _MARKERS[(number + number // 12) % 12], "markersize": 5 if number == 0 else 4}
     panel.plot(
         dims,
         [cell.score for _, cell in cells],
-        color=colour,
-        marker=_MARKERS[(number + number // 12) % 12],
+        **look,
         linestyle="-" if number == 0 else _DASHES[1 + (number - 1) % 3],
         linewidth=2.2 if number == 0 else 1.4,
-        markersize=5 if number == 0 else 4,
         # matplotlib takes labels that begin with _ out of the legend.
         label=table.labels[number].replace("$", r"\$")
         if table.labels[number][:1] != "_"
         else f" {table.labels[number]}",
     )
+    hollow = [(dim, cell.score) for dim, cell in cells if number == 0 and table.interpolated(dim)]
+    if hollow:
+        panel.plot(*zip(*hollow, strict=True), **look, linestyle="none", markerfacecolor="white", zorder=3)
     bands = [(dim, *ends) for dim, cell in cells if (ends := cell.band) is not None] if banded else []
     if bands:
         where, low, high = zip(*bands, strict=True)

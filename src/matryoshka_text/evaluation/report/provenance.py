@@ -1,13 +1,16 @@
-"""What stands beside the numbers: models, versions, dates, normalisation and data."""
+"""What stands beside the numbers: models, versions, dates, normalisation, sample, draws, prompts, seed and data."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from matryoshka_text.evaluation.plan import Plan
+from matryoshka_text.evaluation.scoring.bootstrap import ROUNDS
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT, PlannedTask
+from matryoshka_text.evaluation.tasks.sample import read_sample
 from matryoshka_text.rows import Row
 
-__all__ = ["DataLine", "data_lines", "dates", "normalization", "versions_of"]
+__all__ = ["DataLine", "data_lines", "dates", "normalization", "settings_of", "versions_of"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,38 @@ def dates(rows: Sequence[Row]) -> str:
     """The day, or the first and the last, UTC."""
     days = sorted({f"{row.date:%Y-%m-%d}" for row in rows})
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def settings_of(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """What else decided the numbers, a line each: sample, draws, prompts, seed and rounds of the bootstrap.
+
+    `DataError` where the sample was used and is not there any more.
+    """
+    prompts = ", ".join(f"{name} {json.dumps(text, ensure_ascii=False)}" for name, text in plan.suite.prompts.items())
+    found = [*_sample(plan, rows), *_draws(rows)]
+    if any(row.type != MASKED_TEXT for row in rows):
+        found.append(f"prompts: {prompts + ' (of the suite); else' if prompts else ''} those of the models")
+    return [*found, f"seed of the suite: {plan.suite.seed}; 95% intervals: {ROUNDS:,} rounds of the bootstrap"]
+
+
+def _sample(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
+    """The texts that components and ranges came from, and of which tasks some were left out."""
+    using = [row for row in rows if row.sample is not None]
+    if not using:
+        return
+    sample = read_sample(plan.suite)
+    kinds = dict.fromkeys(row.precision if row.method == "first" else row.method for row in using)
+    less = {row.task: row.sample for row in using if row.sample not in (None, sample.digest)}
+    without = ", ".join(f"{task} (sha256 {digest[:12]})" for task, digest in less.items() if digest)
+    left_out = f"; components less the texts that the task has too: {without}" if without else ""
+    yield f"sample for {', '.join(kinds)}: {sample}{left_out}"
+
+
+def _draws(rows: Sequence[Row]) -> Iterator[str]:
+    drawn = [row for row in rows if row.seed is not None]
+    for method in dict.fromkeys(row.method for row in drawn):
+        seeds = sorted({row.seed for row in drawn if row.method == method and row.seed is not None})
+        if len(seeds) == 1:
+            yield f"{method}: one draw, seed {seeds[0]}; differences to it say nothing of other draws"
+        else:
+            yield f"{method}: {len(seeds)} draws, seeds {', '.join(map(str, seeds))}"

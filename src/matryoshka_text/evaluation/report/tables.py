@@ -1,10 +1,10 @@
 """Rows to tables: one per task, means over task types, and the mean over all tasks."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean
+from typing import Protocol
 
 from matryoshka_text.evaluation.plan import Column, Plan, PlannedTask, PlannedText
 from matryoshka_text.evaluation.vectors.view import bytes_per_vector
@@ -18,7 +18,19 @@ KEPT = (99, 95, 90)
 _MOST_BANDS = 3
 
 Interval = tuple[float, float]
-Compare = Callable[[str, str, int, int], Interval | None]
+Place = tuple[str, str]  # task and split
+
+
+class Compare(Protocol):
+    """95% intervals over the items of one or several tasks, by dim and column; None where they are not known."""
+
+    def mean(self, tasks: Iterable[Place], dim: int, column: int, /) -> Interval | None:
+        """Of the first column's mean score minus that of the column."""
+        ...
+
+    def score(self, tasks: Iterable[Place], dim: int, column: int, /) -> Interval | None:
+        """Of the column's mean score."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,8 @@ class Table:
 
     `main`: scores x 100, more is better; otherwise a further metric, of which no share makes sense (perplexity).
     `task`: "" for a mean; `type` is mteb's task type. `trained`: the dims the model was trained at, where it says so.
-    `intervals`: by dim and column, the 95% interval of the difference to that column.
+    `places`: the tasks and splits it is of. `intervals`: by dim and column, the 95% interval of the difference to that
+    column; `compare` gives those of means over this table and others.
     """
 
     title: str
@@ -81,6 +94,8 @@ class Table:
     precisions: tuple[Precision, ...] = ()
     trained: tuple[int, ...] | None = None
     intervals: Mapping[tuple[int, int], Interval] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
+    compare: Compare | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def scores(self) -> tuple[dict[int, float], ...]:
@@ -98,8 +113,16 @@ class Table:
         return None if score is None or full is None or full <= 0 else 100 * score / full
 
     def kept(self, percent: float) -> int | None:
-        """The smallest scored dim whose share of the full width's score is at least `percent`."""
-        return next((dim for dim in self.dims if (share := self.share(dim)) is not None and share >= percent), None)
+        """The smallest scored dim from which on the share of the full width's score is at least `percent`: every larger
+        scored dim has it too.
+        """
+        smallest = None
+        for dim in sorted(self.scores[0], reverse=True):
+            share = self.share(dim)
+            if share is None or share < percent:
+                break
+            smallest = dim
+        return smallest
 
     def difference(self, dim: int, other: int) -> float | None:
         """Points the model is above column number `other` at the same dim."""
@@ -111,9 +134,18 @@ class Table:
         points = self.difference(dim, other)
         return None if points is None else Gap(points, self.intervals.get((dim, other)))
 
+    def compared_at(self, dim: int) -> bool:
+        """Whether the model and one of the others were scored there."""
+        return any(self.gap(dim, other) is not None for other in range(1, len(self.cells)))
+
     def interpolated(self, dim: int) -> bool:
         """Whether the model says at which dims it was trained, and this prefix is none of them."""
         return self.trained is not None and dim < self.widths[0] and dim not in self.trained
+
+    @property
+    def size_head(self) -> str:
+        """What stands above `bytes_of` the model: its precision too, where columns of others stand beside it."""
+        return "bytes a vector" if set(self.precisions) <= {"float32"} else "bytes in float32"
 
     def bytes_of(self, dim: int, column: int = 0) -> int:
         """What one vector of that column takes in memory."""
@@ -123,16 +155,17 @@ class Table:
 def tables(plan: Plan, rows: Sequence[Row], compare: Compare | None = None) -> list[Table]:
     """A table for each task and split that was scored, in the suite's order, and the mean where there are several.
 
-    A task with a further metric has a second table right after its own. `compare(task, split, dim, column)` gives the
-    95% interval of the model's difference to that column, or None where the items do not allow one.
+    A task with a further metric has a second table right after its own. `compare`: None leaves all intervals out but
+    those that rows have.
     """
-    found = []
+    # A task may be named with one of its splits and without: each split occurs once.
+    wanted: dict[Place, PlannedTask | PlannedText] = {}
     for task in plan.tasks:
-        for split in dict.fromkeys(
-            row.split for row in rows if row.task == task.name and task.split in (None, row.split)
-        ):
-            chosen = [row for row in rows if (row.task, row.split) == (task.name, split)]
-            found += _of_task(plan, task, split, chosen, compare)
+        wanted.update({place: task for place in _places(task) if place not in wanted})
+    found = []
+    for (name, split), task in wanted.items():
+        chosen = [row for row in rows if (row.task, row.split) == (name, split)]
+        found += _of_task(plan, task, split, chosen, compare) if chosen else []
     main = [table for table in found if table.main]
     return [*found, _mean(MEAN, main)] if len(main) > 1 else found
 
@@ -152,6 +185,14 @@ def type_means(found: Sequence[Table]) -> list[Table]:
     return [_mean(one, [table for table in tasks if table.type == one]) for one in types]
 
 
+@cache
+def _places(task: PlannedTask | PlannedText) -> tuple[Place, ...]:
+    """The splits that are scored; without one given those that mteb scores, which are not all that the data have."""
+    if isinstance(task, PlannedTask) and task.split is None:
+        return tuple((task.name, split) for split in task.make().eval_splits)
+    return ((task.name, str(task.split)),)
+
+
 def _of_task(
     plan: Plan, task: PlannedTask | PlannedText, split: str, rows: list[Row], compare: Compare | None
 ) -> list[Table]:
@@ -166,8 +207,9 @@ def _of_task(
     common = (tuple(column.precision for column in columns), plan.subjects[0].dims)
     cells = tuple(_cells(own, lambda row: row.score, intervals=True) for own in rows_of)
     note = task.about(split) + _tokens(labels, rows_of) + _bounds(columns, widths)
-    intervals = _intervals(cells, compare, task.name, split)
-    found = [Table(title, note, labels, widths, cells, True, task.name, task.type, *common, intervals)]
+    places = ((task.name, split),)
+    gaps = _intervals(cells, compare, places)
+    found = [Table(title, note, labels, widths, cells, True, task.name, task.type, *common, gaps, places, compare)]
     if any(PERPLEXITY in row.further for row in rows):
         cells = tuple(_cells(own, lambda row: row.further.get(PERPLEXITY)) for own in rows_of)
         note = f"{PERPLEXITY}, less is better"
@@ -189,12 +231,12 @@ def _cells(rows: Sequence[Row], number: Callable[[Row], float | None], *, interv
 
 
 def _intervals(
-    cells: Sequence[Mapping[int, Cell]], compare: Compare | None, task: str, split: str
+    cells: Sequence[Mapping[int, Cell]], compare: Compare | None, places: Sequence[Place]
 ) -> dict[tuple[int, int], Interval]:
     if compare is None:
         return {}
     pairs = [(dim, other) for other in range(1, len(cells)) for dim in cells[0] if dim in cells[other]]
-    known = {(dim, other): compare(task, split, dim, other) for dim, other in pairs}
+    known = {(dim, other): compare.mean(places, dim, other) for dim, other in pairs}
     return {pair: interval for pair, interval in known.items() if interval is not None}
 
 
@@ -222,45 +264,27 @@ def _mean(title: str, found: Sequence[Table]) -> Table:
     """
     alive = [any(own) for own in zip(*(table.cells for table in found), strict=True)]
     whole = [table for table in found if all(own for own, lives in zip(table.cells, alive, strict=True) if lives)]
+    first = found[0]
+    places = tuple(place for table in whole for place in table.places)
     cells = tuple(
         {
-            dim: _mean_cell([table.cells[number][dim] for table in whole])
+            dim: _mean_cell([table.cells[number][dim] for table in whole], first.compare, places, dim, number)
             for dim in (whole[0].dims if whole else [])
             if all(dim in table.cells[number] for table in whole)
         }
-        for number in range(len(found[0].labels))
+        for number in range(len(first.labels))
     )
     left_out = [table.title for table in found if table not in whole]
     note = f"main scores x 100, over {len(whole)} of {len(found)} tasks"
     note += f", without {', '.join(left_out)}" if left_out else ""
     widths = tuple(map(max, zip(*(table.widths for table in found), strict=True)))
-    first = found[0]
-    intervals = {
-        (dim, other): interval
-        for other in range(1, len(cells))
-        for dim in cells[0]
-        if (interval := _mean_interval([table.gap(dim, other) for table in whole])) is not None
-    }
     kind = "" if title == MEAN else title
-    return Table(title, note, first.labels, widths, cells, True, "", kind, first.precisions, first.trained, intervals)
+    common = (first.precisions, first.trained, _intervals(cells, first.compare, places), places, first.compare)
+    return Table(title, note, first.labels, widths, cells, True, "", kind, *common)
 
 
-def _mean_cell(cells: Sequence[Cell]) -> Cell:
+def _mean_cell(cells: Sequence[Cell], compare: Compare | None, places: Sequence[Place], dim: int, column: int) -> Cell:
     same = len({len(cell.draws) for cell in cells}) == 1
     draws = tuple(map(fmean, zip(*(cell.draws for cell in cells), strict=True))) if same else ()
-    of_one = [Gap(cell.score, cell.interval) for cell in cells]
-    return Cell(draws or (fmean(cell.score for cell in cells),), _mean_interval(of_one))
-
-
-def _mean_interval(gaps: Sequence[Gap | None]) -> Interval | None:
-    """The 95% interval of a mean of independent estimates, from theirs: mean -+ |distances to their ends| / n.
-
-    Zou and Donner, "Construction of confidence limits about effect measures" (Statistics in Medicine 27, 2008).
-    """
-    known = [(gap.points, *gap.interval) for gap in gaps if gap is not None and gap.interval is not None]
-    if not known or len(known) < len(gaps):
-        return None
-    mean, count = fmean(points for points, _, _ in known), len(known)
-    below = math.hypot(*(points - low for points, low, _ in known)) / count
-    above = math.hypot(*(high - points for points, _, high in known)) / count
-    return mean - below, mean + above
+    draws = draws or (fmean(cell.score for cell in cells),)
+    return Cell(draws, None if compare is None else compare.score(places, dim, column))

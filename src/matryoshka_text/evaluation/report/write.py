@@ -15,7 +15,7 @@ from matryoshka_text.evaluation.report.cost import Costs
 from matryoshka_text.evaluation.report.grids import Grid, Overview, detail
 from matryoshka_text.evaluation.report.html import write_html
 from matryoshka_text.evaluation.report.plot import write_curve
-from matryoshka_text.evaluation.report.provenance import dates, normalization, versions_of
+from matryoshka_text.evaluation.report.provenance import dates, normalization, settings_of, versions_of
 from matryoshka_text.evaluation.report.tables import Table
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
@@ -33,6 +33,7 @@ def rich_grid(grid: Grid, *, tight: bool = False) -> RichTable:
         # Two lines for our own long headings leave room for model names in 80 columns.
         broken = {
             "bytes a vector": "bytes a\nvector",
+            "bytes in float32": "bytes in\nfloat32",
             "share of full width": "share of\nfull width",
             "smallest dim that keeps": "smallest dim\nthat keeps",
         }.get(name, name)
@@ -115,16 +116,21 @@ def grid_markdown(grid: Grid, heading: str) -> str:
     """The grid in Markdown, with a heading."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
 
     names = not grid.header[0].startswith("dim")
     rule = "|" + (" :--- |" if names else " ---: |") + " ---: |" * (len(grid.header) - 1)
-    lines = [f"### {heading}", ""]
+    lines = [f"### {_plain(heading)}"]
     if grid.rows:
-        lines += [line(grid.header), rule, *map(line, grid.rows)]
-    for note in grid.notes:
+        lines += ["", line(grid.header), rule, *map(line, grid.rows)]
+    for note in map(_plain, grid.notes):
         lines += ["", note.replace("*", "\\*", 1) if note.startswith("*") else note]
     return "\n".join(lines) + "\n"
+
+
+def _plain(words: str) -> str:
+    """The words as Markdown that shows them: without tags of HTML, which names may look like."""
+    return words.replace("<", "\\<")
 
 
 def markdown(table: Table) -> str:
@@ -152,7 +158,7 @@ def write_report(
     print_tables(tables, Console(file=text, width=120, color_system=None))
     write_whole(out / "table.txt", "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
     parts = [
-        f"# {plan.subjects[0].label}, suite {plan.suite.name}\n",
+        f"# {_plain(plan.subjects[0].label)}, suite {plan.suite.name}\n",
         _provenance(plan, rows),
         *_failed(failures),
         *_overview(tables),
@@ -174,12 +180,12 @@ def _overview(tables: Sequence[Table]) -> Iterator[str]:
         yield grid_markdown(found.scores(across), "Summary")
         for other in found.others:
             yield grid_markdown(found.differences(other, across), f"Against {found.whole.labels[other]}")
-    yield grid_markdown(found.kept([*found.types, *found.tasks]), "Smallest dim that keeps 99, 95 and 90%")
+    yield grid_markdown(found.kept([*found.means, *found.tasks]), "Smallest dim that keeps 99, 95 and 90%")
 
 
 def _failed(failures: Sequence[str]) -> Iterator[str]:
     if failures:
-        yield "\n".join(["**Failed, and in no table:**", "", *(f"* {one}" for one in failures)]) + "\n"
+        yield "\n".join(["**Failed, and in no table:**", "", *(f"* {_plain(one)}" for one in failures)]) + "\n"
 
 
 def _provenance(plan: Plan, rows: Sequence[Row]) -> str:
@@ -188,10 +194,10 @@ def _provenance(plan: Plan, rows: Sequence[Row]) -> str:
         + (f", its first {one.layers} layers alone" if one.layers else "")
         for one in plan.subjects
     ]
-    lines += [f"* {one}" for one in versions_of(rows)]
+    lines += [f"* {one}" for one in (*versions_of(rows), *settings_of(plan, rows))]
     alone = ", FF is at each dim the model trained at that dim alone" if any(one.only for one in plan.subjects) else ""
     said = normalization(rows)
     lines.append(
         f"* {dates(rows)}" + (f"; {said}" if said else "") + f"; every other model is cut at the same dims{alone}"
     )
-    return "\n".join(lines) + "\n"
+    return _plain("\n".join(lines)) + "\n"

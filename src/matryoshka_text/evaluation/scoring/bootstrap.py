@@ -2,7 +2,8 @@
 
 The items are drawn again, with replacement, as many as there are, and the score computed from those drawn. What is
 drawn depends on the seed and on what the items are, never on their scores: two models get the same draws, so that
-differences pair up. Subsets (languages) are drawn each for itself.
+differences pair up. Subsets (languages) are drawn each for itself. Of a method that draws, the draws are drawn again
+beside the items.
 """
 
 import warnings
@@ -13,7 +14,7 @@ from jaxtyping import Float64
 
 from matryoshka_text.evaluation.scoring.items import Items, Part
 
-__all__ = ["ROUNDS", "bounds", "difference", "interval", "resampled"]
+__all__ = ["ROUNDS", "bounds", "difference", "gap", "interval", "resampled"]
 
 ROUNDS = 1000
 # Cells of the table rounds x items that is held at once; five such tables of float64 are 40 MB.
@@ -38,7 +39,7 @@ def difference(
 ) -> tuple[float, float]:
     """Bounds of our score minus theirs, in points, both from the same items drawn.
 
-    Of several (a method's seeds) the mean is taken in each round. ValueError where the items are not the same.
+    Of several (a method's draws): see `gap`. ValueError where the items are not the same.
     """
     left, right = ([one] if isinstance(one, Items) else list(one) for one in (ours, theirs))
     if not left or not right:
@@ -46,8 +47,28 @@ def difference(
     for one in (*left, *right):
         if not left[0].pairs_with(one):
             raise ValueError("found scores of other items (pairs, queries or texts); only those of the same pair up")
-    means = [np.mean([resampled(one, seed=seed, rounds=rounds) for one in side], axis=0) for side in (left, right)]
-    return bounds(means[0] - means[1], level)
+    scores = [[resampled(one, seed=seed, rounds=rounds) for one in side] for side in (left, right)]
+    return bounds(gap(*scores, seed=seed), level)
+
+
+def gap(ours: Sequence[Scores], theirs: Sequence[Scores], *, seed: int) -> Scores:
+    """Our mean score minus theirs in each round, given the scores of every draw (of a method without draws: the one).
+
+    Where a side has k draws, k - 1 of them are drawn again in each round, with replacement: their mean varies as that
+    of k draws does, while the variance of k drawn again is (k - 1) / k of it (Rao and Wu 1988, "Resampling inference
+    with complex survey data"). Which ones depends on the seed and k alone: a draw counts alike on every task.
+    """
+    both = len(ours) > 1 and len(theirs) > 1
+    return _mean_of_draws(ours, seed, 1) - _mean_of_draws(theirs, seed, 2 if both else 1)
+
+
+def _mean_of_draws(draws: Sequence[Scores], seed: int, stream: int) -> Scores:
+    count = len(draws)
+    if count == 1:
+        return draws[0]
+    table = np.stack(draws, axis=1)
+    chosen = np.random.default_rng([seed, count, stream]).integers(0, count, size=(len(table), count - 1))
+    return np.asarray(np.take_along_axis(table, chosen, axis=1).mean(axis=1))
 
 
 def resampled(items: Items, *, seed: int, rounds: int = ROUNDS) -> Scores:

@@ -73,12 +73,15 @@ def items_of(task: Any, result: Any, split: str) -> Items | None:
 
 
 def _framed(original: Any, hook: str | None, build: Callable[[Any, list[Call], Scores], Part | None]) -> Any:
-    """The method that scores one subset, its items kept under split and subset."""
+    """The method that scores one subset, its items kept under split and subset.
+
+    `build` gets the hook's calls, or, where there is no hook, the method's own: model, data and subset.
+    """
 
     def method(self: Any, *args: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> Any:
         if hook == "_save_task_predictions":
             kwargs["prediction_folder"] = Path()  # asks for the call; ours writes nothing
-        self._noted_calls = []
+        self._noted_calls = [] if hook else [(*args, hf_subset)]
         scores = original(self, *args, hf_split=hf_split, hf_subset=hf_subset, **kwargs)
         calls = self.__dict__.pop("_noted_calls")
         part = build(self, calls, scores)
@@ -218,7 +221,11 @@ def _experiments(task: Any, calls: list[Call], scores: Scores) -> Part | None:
         return None
     levels = each if isinstance(each, dict) else {"": each}
     values = [one for level in levels.values() for one in level]
-    return Part("mean", _row(values), _digest("clusterings", repr({name: len(one) for name, one in levels.items()})))
+    counts = {name: len(one) for name, one in levels.items()}
+    # Most tasks have ten experiments: their number alone would tell no task from another.
+    _, data, subset = calls[-1]
+    what = (task.metadata.name, subset, len(data), data[task.label_column_name][:])
+    return Part("mean", _row(values), _digest("clusterings", repr((counts, *what))))
 
 
 def _row(values: Sequence[float] | np.ndarray) -> np.ndarray:

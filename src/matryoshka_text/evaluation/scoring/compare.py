@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.evaluation.plan import Plan
-from matryoshka_text.evaluation.scoring.bootstrap import ROUNDS, bounds, resampled
+from matryoshka_text.evaluation.scoring.bootstrap import ROUNDS, bounds, gap, resampled
 from matryoshka_text.evaluation.scoring.items import Items, items_path, read_items
 from matryoshka_text.rows import Row, latest_rows
 
@@ -44,26 +44,28 @@ class Resamples:
 
         The tasks stay as they are, their items are drawn: nothing is said about other tasks.
         """
-        found = [self.gaps(*pair) for pair in pairs]
-        known = [one for one in found if one is not None]
-        if not known or len(known) < len(found):
-            return None
-        low, high = bounds(np.mean(known, axis=0))
-        return None if np.isnan(low) else (low, high)
+        return _bounds([self.gaps(*pair) for pair in pairs])
+
+    def mean_score(self, rows: Iterable[Row]) -> tuple[float, float] | None:
+        """95% bounds of the mean of the rows' scores, a row for each task; None where one of them has no items."""
+        drawn = [self._of(row) for row in rows]
+        return _bounds([None if one is None else one.scores for one in drawn])
 
     def gaps(self, ours: Sequence[Row], theirs: Sequence[Row]) -> Float64[np.ndarray, " rounds"] | None:
-        """The difference in each round of the bootstrap, in points.
+        """The difference in each round of the bootstrap, in points; several rows on a side are a method's draws.
 
         None where a side has no rows, where a row has no items, and where rows were not scored on the same items.
         """
-        left, right = ([self._of(row) for row in side] for side in (ours, theirs))
+        # In one order on every task: the draws are drawn again by their number.
+        sides = [sorted(side, key=lambda row: (row.weights, row.seed or 0)) for side in (ours, theirs)]
+        left, right = ([self._of(row) for row in side] for side in sides)
         drawn = [one for one in (*left, *right) if one is not None]
         if not left or not right or len(drawn) < len(left) + len(right):
             return None
         if not all(one.items.pairs_with(drawn[0].items) for one in drawn):
             return None
-        means = [np.mean([one.scores for one in side if one is not None], axis=0) for side in (left, right)]
-        return np.asarray(means[0] - means[1])
+        scores = [[one.scores for one in side if one is not None] for side in (left, right)]
+        return gap(*scores, seed=self.seed)
 
     def _of(self, row: Row) -> _Drawn | None:
         key = (*row.key, row.score)
@@ -76,6 +78,15 @@ class Resamples:
     def _items(self, row: Row) -> Items | None:
         """The items in the first folder that has those of this very scoring."""
         return next((found for out in self.outs if (found := _items(items_path(out, row), row)) is not None), None)
+
+
+def _bounds(found: Sequence[Float64[np.ndarray, " rounds"] | None]) -> tuple[float, float] | None:
+    """Of the mean over tasks; None where one of them is not known."""
+    known = [one for one in found if one is not None]
+    if not known or len(known) < len(found):
+        return None
+    low, high = bounds(np.mean(known, axis=0))
+    return None if np.isnan(low) else (low, high)
 
 
 def _items(path: Path, row: Row) -> Items | None:
@@ -103,16 +114,20 @@ class Comparisons:
     def __call__(self, task: str, split: str, dim: int, column: int) -> tuple[float, float] | None:
         """95% bounds of the first column's score minus that of column number `column`, in points.
 
-        Of a method that draws, the mean over its seeds is compared. None where a row or its items are missing, or where
-        the rows were not scored on the same items.
+        Of a method that draws, the mean over its seeds is compared, and they are drawn again beside the items. None
+        where a row or its items are missing, or where the rows were not scored on the same items.
         """
         return self.mean([(task, split)], dim, column)
 
     def mean(self, tasks: Iterable[tuple[str, str]], dim: int, column: int) -> tuple[float, float] | None:
         """The same for the mean over several tasks, given with their splits; None where one of them is not known."""
-        return self._resamples.mean_difference(self._sides(*place, dim, column) for place in tasks)
+        pairs = [(self._of(*place, dim, 0), self._of(*place, dim, column)) for place in tasks]
+        return self._resamples.mean_difference(pairs)
 
-    def _sides(self, task: str, split: str, dim: int, column: int) -> tuple[list[Row], list[Row]]:
-        rows = self._rows.get((task, split, dim), [])
-        ours, theirs = ([row for row in rows if self._holds[one](row)] for one in (0, column))
-        return ours, theirs
+    def score(self, tasks: Iterable[tuple[str, str]], dim: int, column: int) -> tuple[float, float] | None:
+        """95% bounds of the column's mean score over those tasks; None where one is not known, or has several draws."""
+        rows = [self._of(*place, dim, column) for place in tasks]
+        return self._resamples.mean_score(one[0] for one in rows) if {len(one) for one in rows} == {1} else None
+
+    def _of(self, task: str, split: str, dim: int, column: int) -> list[Row]:
+        return [row for row in self._rows.get((task, split, dim), []) if self._holds[column](row)]

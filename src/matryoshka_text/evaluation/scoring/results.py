@@ -9,6 +9,7 @@ import inspect
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,37 @@ from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.vectors.view import View
 from matryoshka_text.files import locked, write_whole
 
-__all__ = ["experiment_of", "model_meta", "result_path", "save_result"]
+__all__ = ["experiment_of", "holds", "model_meta", "result_path", "save_result"]
 
 log = logging.getLogger(__name__)
 
 
-def experiment_of(subject: Subject, view: View, *, normalize: bool) -> dict[str, Any] | None:
+def experiment_of(
+    subject: Subject, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
+) -> dict[str, Any] | None:
     """What mteb calls `experiment_kwargs`, of the view; None for the model as it is.
 
     Normalising is none of it where it changes nothing: at full width, of a model that gives unit length.
     """
     same = subject.unit and view.dim == subject.width and view.method == "first"
-    return view.experiment(subject.width, normalize=normalize and not same, layers=subject.layers)
+    return view.experiment(subject.width, normalize=normalize and not same, layers=subject.layers, marks=marks)
 
 
-def result_path(out: Path, subject: Subject, view: View, task: str, *, normalize: bool) -> Path:
+def result_path(
+    out: Path, subject: Subject, view: View, task: str, *, normalize: bool, marks: Mapping[str, str] | None = None
+) -> Path:
     """The file below out/results that holds the task's result for that view."""
     identity = {
         "name": subject.name,
         "revision": subject.weights,
-        "experiment_kwargs": experiment_of(subject, view, normalize=normalize),
+        "experiment_kwargs": experiment_of(subject, view, normalize=normalize, marks=marks),
     }
     return Path(ResultCache(out).get_task_result_path(task, ModelMeta.create_empty().model_copy(update=identity)))
 
 
-def model_meta(subject: Subject, encoder: Any, view: View, *, normalize: bool) -> ModelMeta:
+def model_meta(
+    subject: Subject, encoder: Any, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
+) -> ModelMeta:
     """Mteb's record of the model as the view shows it."""
     dot = getattr(encoder, "similarity_fn_name", None) == "dot" and not normalize
     return ModelMeta(
@@ -66,7 +73,7 @@ def model_meta(subject: Subject, encoder: Any, view: View, *, normalize: bool) -
         similarity_fn_name=ScoringFunction.DOT_PRODUCT if dot else ScoringFunction.COSINE,
         use_instructions=any((encoder.prompts or {}).values()),
         training_datasets=None,
-        experiment_kwargs=experiment_of(subject, view, normalize=normalize),
+        experiment_kwargs=experiment_of(subject, view, normalize=normalize, marks=marks),
     )
 
 
@@ -93,8 +100,24 @@ def save_result(out: Path, result: TaskResult, meta: ModelMeta, *, encode_kwargs
 def _with_other_splits(result: TaskResult, final: Path) -> TaskResult:
     if not final.exists():
         return result
-    before = TaskResult.from_disk(final)
+    try:
+        before = TaskResult.from_disk(final)
+    except (ValueError, OSError, KeyError) as error:
+        log.warning("%s: replaced, it was no result of mteb (%s)", final, str(error).splitlines()[0])
+        return result
     if before.dataset_revision != result.dataset_revision:
         log.warning("%s: replaced, it was scored on other data (%s)", final, before.dataset_revision[:12])
         return result
     return result.model_copy(update={"scores": {**before.scores, **result.scores}})
+
+
+def holds(path: Path, scores: Mapping[str, float]) -> bool:
+    """Whether the file is a result with these main scores x 100, by split; files have six digits of a score."""
+    try:
+        result = TaskResult.from_disk(path)
+        return all(
+            split in result.scores and abs(100 * float(result.get_score(splits=[split])) - score) <= 1e-3
+            for split, score in scores.items()
+        )
+    except (ValueError, OSError, KeyError):
+        return False

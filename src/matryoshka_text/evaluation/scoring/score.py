@@ -18,7 +18,7 @@ from matryoshka_text.evaluation.scoring.collect import items_of, with_items
 from matryoshka_text.evaluation.scoring.items import Items, items_path, write_items
 from matryoshka_text.evaluation.scoring.quiet import quiet
 from matryoshka_text.evaluation.scoring.results import model_meta, save_result
-from matryoshka_text.evaluation.stage import Settings, versions
+from matryoshka_text.evaluation.stage import Settings, prompts_digest, versions
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.check import require_readable
 from matryoshka_text.evaluation.tasks.languages import require_vocabulary
@@ -87,7 +87,7 @@ class Scorer:
 
     @cached_property
     def _own_texts(self) -> set[str]:
-        return set(self._read_sample().texts).intersection(texts_within(self.loaded.data))
+        return self._read_sample().shared_with(texts_within(self.loaded.data))
 
     def _reader(self, place: str) -> TextReader:
         store = VectorStore(self._encodings / place.replace("/", "__"), self.subject.width)
@@ -136,7 +136,8 @@ class Scorer:
             normalize=settings.normalize,
             fitted=lambda: self._fitted(view)[0],
         )
-        meta = model_meta(subject, self.encoder, view, normalize=settings.normalize)
+        marks = settings.marks(self._read_sample if view.needs_sample else None)
+        meta = model_meta(subject, self.encoder, view, normalize=settings.normalize, marks=marks)
         prompts = mteb_prompts(self.encoder.prompts, settings.prompts)
         adapter = StoredEncoder(self.reader, meta, cut=cut, prompts=prompts)
         # The threads of numpy's BLAS fight over matrices as small as these: Banking77 at 6 dims took 59 s on two busy
@@ -150,18 +151,22 @@ class Scorer:
                 encode_kwargs={"show_progress_bar": False},
                 show_progress_bar=False,
             ).task_results[0]
+        self._require_numbers(result, view)
         save_result(settings.out, result, meta, encode_kwargs={"show_progress_bar": False})
         return result
+
+    def _require_numbers(self, result: Any, view: View) -> None:
+        for split in self.loaded.splits:
+            score = float(result.get_score(splits=[split]))
+            if score != score:
+                raise EvaluationError(
+                    f"{self.planned.name}, {split}: the score at {view.dim} dims is no number; "
+                    "all vectors, or all labels, are equal"
+                )
 
     def _row(self, result: Any, view: View, split: str, items: Items | None) -> Row:
         """The split's row; the task's items are written before it is given."""
         planned, subject = self.planned, self.subject
-        score = 100 * float(result.get_score(splits=[split]))
-        if score != score:
-            raise EvaluationError(
-                f"{planned.name}, {split}: the score at {view.dim} dims is no number; "
-                "all vectors, or all labels, are equal"
-            )
         row = Row(
             model=subject.name,
             weights=subject.weights,
@@ -177,9 +182,10 @@ class Scorer:
             seed=view.seed,
             precision=view.precision,
             bytes_per_vector=bytes_per_vector(view.dim, view.precision),
-            score=score,
+            score=100 * float(result.get_score(splits=[split])),
             interval=interval(items, seed=self.settings.seed) if items is not None else None,
             normalize=self.settings.normalize,
+            prompts=prompts_digest(self.settings.prompts),
             sample=self._fitted(view)[1].digest if view.needs_sample else None,
             settings=self.settings.digest(self._read_sample if view.needs_sample else None),
             versions=versions(),

@@ -94,6 +94,8 @@ def unfit(task: PlannedTask | PlannedText) -> str | None:
     declared = _declared(task) if isinstance(task, PlannedTask) else None
     if declared is None or not isinstance(task, PlannedTask):
         return "no task of mteb"
+    if task.split is not None and task.split not in declared.metadata.eval_splits:
+        return f"the leaderboard reads the split {', '.join(declared.metadata.eval_splits)}, not {task.split}"
     if not task.official:
         revision = declared.metadata.dataset["revision"][:12]
         return (
@@ -125,7 +127,8 @@ def _declared(task: PlannedTask) -> Any:
 
 def _result(task: PlannedTask, subject: Subject, dim: int, out: Path, rows: Sequence[Row]) -> Result:
     """The result file of the rows, of their splits alone, under the revision that mteb declares."""
-    path = result_path(out, subject, View(dim), task.name, normalize=rows[0].normalize)
+    marks = {} if rows[0].prompts is None else {"prompts": rows[0].prompts}
+    path = result_path(out, subject, View(dim), task.name, normalize=rows[0].normalize, marks=marks)
     if not path.is_file():
         raise EvaluationError(f"{path}: is missing, and rows of it are there; run the evaluation again")
     found = TaskResult.from_disk(path)

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,13 @@ class Sample:
     def digest(self) -> str:
         """sha256 (64 hex digits) over the texts, in order."""
         return hashlib.sha256("\0".join(self.texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def shared_with(self, texts: Iterable[str]) -> set[str]:
+        """Those of its texts that are among `texts`, but for case and spaces."""
+        own: dict[str, list[str]] = {}
+        for text in self.texts:
+            own.setdefault(_plain(text), []).append(text)
+        return {one for text in texts for one in own.get(_plain(text), ())}
 
     def without(self, texts: Collection[str]) -> "Sample":
         """The sample less those texts; itself where it has none of them."""
@@ -71,13 +78,20 @@ def _pairs(path: Path) -> Iterator[str]:
             yield from (row["anchor"], row["positive"])
 
 
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 def texts_within(data: Any) -> Iterator[str]:
-    """Every string in a task's loaded data, columns and nested lists included."""
+    """Every string in a task's loaded data, columns and nested lists included; titles also with their texts."""
     if isinstance(data, str):
         yield data
     elif hasattr(data, "column_names") and not isinstance(data, dict):
         for column in data.column_names:
             yield from texts_within(data[column][:])
+        if {"title", "text"} <= set(data.column_names):
+            # As mteb joins them.
+            yield from (f"{title} {text}" for title, text in zip(data["title"][:], data["text"][:], strict=True))
     elif isinstance(data, dict):
         for part in data.values():
             yield from texts_within(part)

@@ -17,7 +17,7 @@ __all__ = ["DISK_FULL", "Counts", "TextReader"]
 
 # Texts between two writes to disk: what a kill can cost, and how often the progress bar moves.
 PIECE = 512
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROUTERS = ("Router", "Asym")
 # The names under which sentence-transformers looks for a document's prompt, in its order.
 _PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -35,7 +35,7 @@ class Counts:
 class TextReader:
     """One model's vectors of texts, each text encoded at most once for all dims and all later runs.
 
-    `before` sees the texts that are about to be encoded, once for each call that encodes any.
+    `before` sees the texts of every call that encodes some of them.
     """
 
     def __init__(
@@ -74,6 +74,8 @@ class TextReader:
         self.counts.found += len(new) - len(missing)
         self._asked |= new
         if missing:
+            # All of them, not what is missing: after a kill that is an odd rest, the shortest texts.
+            self.before(texts)
             self._encode(missing, role, prompt)
         return self.store.prefixes(keys, dim)
 
@@ -89,7 +91,6 @@ class TextReader:
         return role if routed else ""
 
     def _encode(self, missing: dict[bytes, str], role: str, prompt: str | None) -> None:
-        self.before(list(missing.values()))
         started = time.perf_counter()
         needed = len(missing) * (4 * self.store.width + 32)
         require_space(self.store.folder, needed, what=f"storing {len(missing):,} vectors")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from safetensors.numpy import save
 
+from matryoshka_text.errors import EvaluationError
 from matryoshka_text.files import write_whole
 
 __all__ = ["VectorStore", "text_key"]
@@ -27,9 +28,10 @@ def text_key(role: str, prompt: str | None, text: str) -> bytes:
 class VectorStore:
     """Vectors by key, in `folder` as shards that are written whole or not at all and read where they lie.
 
-    A shard holds `keys` (uint8 [n, 32]) and `vectors` (float32 [n, width]). One that cannot be read, or is of another
-    width, is removed and its texts count as missing. Several programs may add to one folder at once: at worst two
-    encode the same text. In memory are the keys alone; vectors are mapped, so the system may drop them at any time.
+    A shard holds `keys` (uint8 [n, 32]), `vectors` (float32 [n, width]) and the sha256 of both. One that cannot be
+    read, whose bytes have changed, or that is of another width, is removed, and its texts count as missing. Several
+    programs may add to one folder at once: at worst two encode the same text. In memory are the keys alone; vectors are
+    mapped, so the system may drop them at any time.
     """
 
     def __init__(self, folder: Path, width: int) -> None:
@@ -51,8 +53,13 @@ class VectorStore:
         """Keep the vectors. OSError where the disk is full; the store is then as before."""
         names = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if vectors.shape != (len(keys), self.width):
+            raise EvaluationError(
+                f"{self.folder}: the model gives vectors of shape {vectors.shape} for {len(keys)} texts, and its "
+                f"configuration says width {self.width}; mend its config.json or its modules"
+            )
         shard = self.folder / f"{hashlib.sha256(names.tobytes()).hexdigest()[:24]}.safetensors"
-        write_whole(shard, save({"keys": names, "vectors": vectors}))
+        write_whole(shard, save({"keys": names, "vectors": vectors}, {"sha256": _digest(names, vectors)}))
         self._read(shard)
 
     def prefixes(self, keys: Sequence[bytes], dim: int) -> Float32[np.ndarray, "n dim"]:
@@ -89,6 +96,12 @@ class VectorStore:
         self._starts.append(start + len(keys))
 
 
+def _digest(keys: np.ndarray, vectors: np.ndarray) -> str:
+    found = hashlib.sha256(keys.data)
+    found.update(vectors.data)
+    return found.hexdigest()
+
+
 def _mapped(shard: Path) -> tuple[np.ndarray, np.ndarray]:
     """Keys (read) and vectors (mapped) of a safetensors file: 8 bytes of length, a JSON header, the tensors' bytes."""
     size = shard.stat().st_size
@@ -104,4 +117,6 @@ def _mapped(shard: Path) -> tuple[np.ndarray, np.ndarray]:
         if one["dtype"] != kind or end - begin != rows * columns * np.dtype(dtype).itemsize or 8 + length + end > size:
             raise ValueError(f"{name} are {one['dtype']} {one['shape']} in {end - begin} bytes of a file of {size}")
         arrays.append(np.memmap(shard, dtype, "r", 8 + length + begin, (rows, columns)))
+    if _digest(*arrays) != header.get("__metadata__", {}).get("sha256"):
+        raise ValueError("its bytes are not those that were written")
     return np.array(arrays[0]), arrays[1]

@@ -1,5 +1,6 @@
 """Views of stored vectors: which coordinates are scored, and in which precision."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -25,6 +26,12 @@ class View:
     seed: int | None = None
     precision: Precision = "float32"
 
+    def __str__(self) -> str:
+        how: list[str] = [] if self.method == "first" else [self.method]
+        how += [] if self.seed is None else [f"seed {self.seed}"]
+        how += [] if self.precision == "float32" else [self.precision]
+        return " ".join([f"{self.dim} dims", *how])
+
     @property
     def drawn(self) -> bool:
         """Whether another seed gives other vectors."""
@@ -35,11 +42,13 @@ class View:
         """Whether it has to be fitted or calibrated on a sample of texts."""
         return self.method in _FITTED or self.precision == "int8"
 
-    def experiment(self, width: int, *, normalize: bool, layers: int | None) -> dict[str, Any] | None:
+    def experiment(
+        self, width: int, *, normalize: bool, layers: int | None, marks: Mapping[str, str] | None = None
+    ) -> dict[str, Any] | None:
         """What sets a result apart from that of the model as it is (None): mteb's `experiment_kwargs`.
 
         A raw first-m prefix is mteb's own experiment, {"embed_dim": m}; `normalize` says that the vectors were brought
-        to length 1 again, which mteb does not do.
+        to length 1 again, which mteb does not do. `marks`: digests of prompts and sample, where there are such.
         """
         found: dict[str, Any] = {} if self.dim == width else {"embed_dim": self.dim}
         if normalize:
@@ -52,6 +61,7 @@ class View:
             found["precision"] = self.precision
         if layers is not None:
             found["layers"] = layers
+        found.update(marks or {})
         return found or None
 
 
