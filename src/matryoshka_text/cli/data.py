@@ -1,11 +1,14 @@
 """`mtext data fetch`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from matryoshka_text.errors import DataError
+from matryoshka_text.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from matryoshka_text.suite import Suite
 
 __all__ = ["data"]
 
@@ -19,8 +22,13 @@ def _data() -> None:
 
 @data.command("fetch")
 def fetch(
-    suite: Annotated[
-        str, typer.Argument(help="A bundled suite, a .yaml file, or a benchmark or task of mteb.", show_default=False)
+    suites: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUITE",
+            help="Bundled suites, .yaml files, or benchmarks and tasks of mteb; one or more.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The data root: data sets go to DIR/mteb/.", show_default=False)],
 ) -> None:
@@ -33,12 +41,12 @@ def fetch(
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from matryoshka_text.evaluation.tasks.fetch import fetch as fetch_all
-    from matryoshka_text.evaluation.tasks.named import open_suite
     from matryoshka_text.evaluation.tasks.wanted import datasets_of
 
-    wanted = datasets_of(open_suite(suite))
+    wanted = datasets_of(*_opened(suites))
     if not wanted:
-        typer.echo(f"suite {suite}: no task reads a data set of the hub; nothing to fetch")
+        named = f"suite{'' if len(suites) == 1 else 's'} {', '.join(suites)}"
+        typer.echo(f"{named}: no task reads a data set of the hub; nothing to fetch")
         return
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -50,3 +58,18 @@ def fetch(
             + "\n  ".join(f"{one.wanted} ({', '.join(one.wanted.tasks)}): {one.problem}" for one in failed)
         )
     typer.echo(f"all {len(done)} data sets are in {out / 'mteb'}; use them with --data-root {out}")
+
+
+def _opened(names: list[str]) -> "list[Suite]":
+    """The suites of those names; `RecipeError` for all that are unknown."""
+    from matryoshka_text.evaluation.tasks.named import open_suite
+
+    found, problems = [], []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(open_suite(name))
+        except RecipeError as error:
+            problems.append(str(error))
+    if problems:
+        raise RecipeError("\n".join(problems))
+    return found

@@ -119,10 +119,14 @@ def _numbers(given: str | None, option: str) -> tuple[int, ...] | None:
 
 def _show(planned: "Plan") -> None:
     """What would be run, on stdout."""
+    from matryoshka_text.evaluation.tasks.command import offline_note
+
     count = len(planned.tasks)
     typer.echo(f"suite {planned.suite.name}: {count} task{'' if count == 1 else 's'}")
     for task in planned.tasks:
         typer.echo(f"  {_task_line(task)}")
+    if note := offline_note(planned.suite, planned.tasks):
+        typer.echo(note)
     for subject in planned.subjects:
         typer.echo(f"model {subject.name}: {subject.path} (from {subject.origin}, sha256 {subject.weights[:12]})")
         layers = f"; the first {subject.layers} layers" if subject.layers else ""
@@ -160,5 +164,6 @@ def _task_line(task: "PlannedTask | PlannedText") -> str:
             f"{task.name}: {task.type}, {task.metric}, {masking}; {most}; data: {task.file} (sha256 {task.data[:12]})"
         )
     split = f", split {task.split}" if task.split else ""
-    place = f"{task.folder} (sha256 {task.data[:12]})" if task.folder else f"the hub, {task.data}"
+    of_folder = task.data if task.official else f"sha256 {task.data[:12]}"
+    place = f"{task.folder} ({of_folder})" if task.folder else f"the hub, {task.data}"
     return f"{task.name}: {task.type}, {task.metric}{split}; data: {place}"

@@ -299,10 +299,6 @@ def _load(task: PlannedTask | PlannedText) -> Any:
 
 
 def _unloadable(task: PlannedTask | PlannedText, error: Exception) -> str:
-    place = task.file if isinstance(task, PlannedText) else task.folder
-    way_out = (
-        ""
-        if place
-        else "; on a connected machine fetch it with mtext data fetch SUITE --out DIR, then give DIR with --data-root"
-    )
-    return f"{task.name}: {place or task.data} cannot be loaded ({type(error).__name__}: {error}){way_out}"
+    from matryoshka_text.evaluation.tasks.unloadable import unloadable
+
+    return unloadable(task, error)

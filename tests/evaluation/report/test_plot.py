@@ -1,6 +1,7 @@
 """The curve's panels and files."""
 
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def made(
 ) -> tuple[Plan, list[Row]]:
     """A plan of that many tasks, and a row for everything it would score."""
     tasks = tuple(
-        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", None, None, "x@1", None)
+        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", "test", None, "x@1", None)
         for place in range(count)
     )
     entries = tuple(TaskEntry(task=task.name) for task in tasks)
@@ -89,6 +90,15 @@ def test_the_svg_keeps_its_text_and_is_the_same_each_time(tmp_path: Path) -> Non
     assert first == second
     assert ">TaskNumber1</text>" in first and "&lt;b&gt;ours&lt;/b&gt; &amp; co binary</text>" in first
     assert "<dc:date>" not in first
+
+
+def test_dims_that_were_not_trained_are_hollow(tmp_path: Path) -> None:
+    def faces(dims: tuple[int, ...]) -> int:
+        write_curve(tmp_path, tables(*made(1, dims=dims, subjects=(OURS, THEIRS))))
+        return len(re.findall(r"<use [^>]*fill: #ffffff", (tmp_path / "curve.svg").read_text()))
+
+    # Of the model alone: nothing says at which dims the other was trained.
+    assert (faces((8, 32)), faces((8, 24, 32)), faces((8, 16, 24, 32))) == (0, 1, 2)
 
 
 def test_one_dim_and_a_label_that_matplotlib_would_hide(tmp_path: Path) -> None:

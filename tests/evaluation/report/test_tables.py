@@ -1,15 +1,18 @@
 """Shares, differences, draws, intervals and the means over tasks and types."""
 
-import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.report.tables import bands_of, tables, type_means
+from matryoshka_text.evaluation.scoring.compare import Comparisons
+from matryoshka_text.evaluation.scoring.items import Items, Part, items_path, write_items
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
@@ -21,7 +24,7 @@ THEIRS = Subject("org/theirs", "theirs", Path("/n"), "hub", "b" * 64, 16, None)
 def plan(*types: str, subjects: tuple[Subject, ...] = (OURS, THEIRS), **suite: Any) -> Plan:
     names = ("one", "two", "three")[: len(types)]
     tasks = tuple(
-        PlannedTask(name, kind, "cosine_spearman", None, None, "x@1", None)
+        PlannedTask(name, kind, "cosine_spearman", "test", None, "x@1", None)
         for name, kind in zip(names, types, strict=True)
     )
     entries = tuple(TaskEntry(task=name) for name in names)
@@ -30,6 +33,7 @@ def plan(*types: str, subjects: tuple[Subject, ...] = (OURS, THEIRS), **suite: A
 
 
 PLAN = plan("STS", "STS")
+SUITE = Suite(name="x", tasks=(TaskEntry(task="one"),))
 
 
 def row(subject: Subject, task: str, dim: int, score: float, **changes: Any) -> Row:
@@ -78,6 +82,15 @@ def test_the_smallest_dim_that_keeps_a_share() -> None:
     one = tables(PLAN, ROWS)[0]
     assert [one.kept(percent) for percent in (99, 76, 75, 10)] == [32, 32, 8, 8]
     assert tables(PLAN, [row(OURS, "one", 8, 60)])[0].kept(50) is None
+
+
+def test_a_dim_keeps_a_share_only_where_every_larger_one_does() -> None:
+    scores = {4: 79.5, 8: 70, 12: 78, 16: 79.5, 24: 79.9, 32: 80}
+    (one,) = tables(plan("STS"), [row(OURS, "one", dim, score) for dim, score in scores.items()])
+    # 4 dims keep 99% too, but 8 and 12 do not.
+    assert [one.kept(percent) for percent in (99, 95, 87, 99.9)] == [16, 12, 4, 32]
+    fallen = [row(OURS, "one", dim, score) for dim, score in {8: 90, 16: -1, 32: 80}.items()]
+    assert tables(plan("STS"), fallen)[0].kept(90) == 32
 
 
 def test_dims_that_were_not_trained() -> None:
@@ -145,27 +158,88 @@ def test_precisions_and_layers_have_columns_of_their_own() -> None:
     assert bands_of(table) == {0}
 
 
-def test_differences_are_real_where_their_interval_does_not_hold_0() -> None:
-    asked = []
-
-    def compare(task: str, split: str, dim: int, column: int) -> tuple[float, float] | None:
-        asked.append((task, split, dim, column))
-        return {"one": (4.0, 13.0), "two": (-2.0, 0.5)}[task]
-
+def test_differences_are_real_where_their_interval_does_not_hold_0(known: Callable[..., Any]) -> None:
+    places = {"one": (("one", "test"),), "two": (("two", "test"),), "both": (("one", "test"), ("two", "test"))}
+    intervals = {places["one"]: (4.0, 13.0), places["two"]: (-2.0, 0.5), places["both"]: (1.5, 7.5)}
+    compare = known(lambda tasks, dim, column: intervals[tasks], lambda tasks, dim, column: (dim, dim + len(tasks)))
     one, two, mean = tables(PLAN, ROWS, compare)
-    assert asked == [("one", "test", 8, 1), ("two", "test", 8, 1)]
-    gaps = [table.gap(8, 1) for table in (one, two, mean)]
-    assert [gap.real for gap in gaps if gap] == [True, False, True]
+    # The mean is one question about both tasks, and not made of their intervals.
+    assert compare.asked == [(places[name], 8, 1) for name in ("one", "two", "both")]
+    gaps = [gap for table in (one, two, mean) if (gap := table.gap(8, 1))]
+    assert [gap.real for gap in gaps] == [True, False, True]
+    assert gaps[2].interval == (1.5, 7.5)
     assert one.gap(32, 1) is None
-    assert not any(gap.real for table in tables(PLAN, ROWS) if (gap := table.gap(8, 1)))
-    # Independent estimates: distances to the ends add up like standard deviations.
-    below, above = math.sqrt((10 - 4) ** 2 + (-1 + 2) ** 2) / 2, math.sqrt((13 - 10) ** 2 + (0.5 + 1) ** 2) / 2
-    assert gaps[2] is not None and gaps[2].interval == pytest.approx((4.5 - below, 4.5 + above))
+    assert [mean.cells[column][dim].interval for column, dim in ((0, 8), (0, 32), (1, 16))] == [
+        (8, 10), (32, 34), (16, 18)
+    ]  # fmt: skip
+    without = [table.gap(8, 1) for table in tables(PLAN, ROWS)]
+    assert [gap and gap.real for gap in without] == [False] * 3
 
 
-def test_a_mean_has_no_interval_where_a_task_has_none() -> None:
-    mean = tables(PLAN, ROWS, lambda task, split, dim, column: (4.0, 13.0) if task == "one" else None)[-1]
-    assert mean.intervals == {}
+def test_a_mean_has_no_interval_where_none_is_known(known: Callable[..., Any]) -> None:
+    mean = tables(PLAN, ROWS, known(lambda tasks, *_: (4.0, 13.0) if tasks == (("one", "test"),) else None))[-1]
+    assert mean.intervals == {} and mean.cells[0][8].interval is None
+    intervals = [one.model_copy(update={"interval": (1.0, 99.0)}) for one in ROWS]
+    assert tables(PLAN, intervals)[-1].cells[0][8].interval is None
+
+
+def test_means_over_types_ask_for_their_own_tasks(known: Callable[..., Any]) -> None:
+    planned = plan("STS", "Retrieval", "STS")
+    rows = [row(one, name, 8, 10.0) for name in ("one", "two", "three") for one in (OURS, THEIRS)]
+    compare = known(lambda tasks, *_: (1.0, float(len(tasks))))
+    found = tables(planned, rows, compare)
+    assert found[-1].intervals == {(8, 1): (1, 3)}
+    sts, retrieval = type_means(found)
+    assert sts.intervals == {(8, 1): (1, 2)} and sts.places == (("one", "test"), ("three", "test"))
+    assert retrieval.intervals == {(8, 1): (1, 1)}
+
+
+def test_the_mean_says_what_the_paired_bootstrap_says(tmp_path: Path) -> None:
+    """Two tasks of different sizes, real items on disk: the table's interval is that of all items drawn at once."""
+    rng, rows, values = np.random.default_rng(0), [], {}
+    for task, count in (("one", 30), ("two", 70)):
+        for subject, shift in ((OURS, 0.05), (THEIRS, 0.0)):
+            values[task, subject.name] = rng.random(count) + shift
+            items = Items((Part("mean", values[task, subject.name][None, :], f"{count:016x}" * 4),))
+            rows.append(row(subject, task, 8, 100 * items.score()))
+            write_items(items_path(tmp_path, rows[-1]), items)
+    mean = tables(PLAN, rows, Comparisons(tmp_path, PLAN, rows))[-1]
+    drawn = {
+        task: np.random.default_rng([0, count]).integers(0, count, size=(1000, count), dtype=np.int32)
+        for task, count in (("one", 30), ("two", 70))
+    }
+    ours, theirs = (
+        [fmean(100 * values[task, one.name][drawn[task][n]].mean() for task in drawn) for n in range(1000)]
+        for one in (OURS, THEIRS)
+    )
+    expected = np.percentile(np.subtract(ours, theirs), [2.5, 97.5])
+    assert mean.intervals[8, 1] == pytest.approx(tuple(expected))
+    assert mean.cells[0][8].interval == pytest.approx(tuple(np.percentile(ours, [2.5, 97.5])))
+
+
+class OfMteb:
+    """A task class that scores its splits a and b; the data have c too."""
+
+    def filter_eval_splits(self, splits: list[str] | None) -> "OfMteb":
+        self.eval_splits = splits or ["a", "b"]
+        return self
+
+
+def test_each_split_occurs_once() -> None:
+    named = [PlannedTask("one", "STS", "cosine_spearman", split, None, "x@1", OfMteb) for split in ("b", None, "c")]
+    planned = Plan(SUITE, tuple(named), (OURS,), (8, 32))
+    rows = [row(OURS, "one", 8, score, split=split) for split, score in (("a", 10), ("b", 20), ("c", 60), ("d", 99))]
+    found = tables(planned, rows)
+    assert [table.title for table in found] == ["one (b)", "one (a)", "one (c)", "Mean"]
+    assert found[-1].scores[0] == {8: 30}
+    (alone,) = tables(Plan(SUITE, tuple(named[1:2]), (OURS,), (8, 32)), rows[1:])
+    assert alone.title == "one (b)"
+
+
+def test_the_head_of_sizes_says_the_precision_where_there_are_others() -> None:
+    assert tables(PLAN, ROWS)[0].size_head == "bytes a vector"
+    planned = plan("STS", precisions=("float32", "binary"))
+    assert tables(planned, ROWS)[0].size_head == "bytes in float32"
 
 
 def test_means_over_types_and_none_where_there_is_one_type() -> None:

@@ -1,7 +1,9 @@
 """What is printed and written: the summary, differences, what keeps how much, at any width."""
 
+import html
 import io
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
+from matryoshka_text.evaluation.report.grids import detail
 from matryoshka_text.evaluation.report.tables import tables
 from matryoshka_text.evaluation.report.write import markdown, print_tables, write_report
 from matryoshka_text.evaluation.subject import Subject
+from matryoshka_text.evaluation.tasks.sample import read_sample
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
 
@@ -32,7 +36,7 @@ def made(
 ) -> tuple[Plan, list[Row]]:
     """A plan of that many tasks, and a row for everything it would score."""
     tasks = tuple(
-        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", None, None, "x@1", None)
+        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", "test", None, "x@1", None)
         for place in range(count)
     )
     entries = tuple(TaskEntry(task=task.name) for task in tasks)
@@ -100,9 +104,9 @@ def test_the_mean_alone_where_nothing_else_fits() -> None:
     assert ["dim", "vector", "Mean", "full", "width"] in cells_of(said)
 
 
-def test_each_other_column_has_its_differences() -> None:
+def test_each_other_column_has_its_differences(known: Callable[..., Any]) -> None:
     planned, rows = made(4, precisions=("float32", "int8"), baselines=("random",))
-    said = printed(tables(planned, rows, lambda *_: (0.5, 2.5)), 120)
+    said = printed(tables(planned, rows, known(lambda *_: (0.5, 2.5))), 120)
     for label in ("theirs[/red]|$x$", "FF", "theirs[/red]|$x$ random", "<b>ours</b> & co int8"):
         assert f"<b>ours</b> & co against {label}: points above it (+) or below it (-)" in said
     theirs = said[said.index("against theirs[/red]|$x$:") :]
@@ -168,9 +172,9 @@ def test_nothing_to_print() -> None:
     assert printed([], 80) == ""
 
 
-def test_text_and_markdown_say_the_same() -> None:
+def test_text_and_markdown_say_the_same(known: Callable[..., Any]) -> None:
     planned, rows = made(1, subjects=(OURS, THEIRS), baselines=("random",))
-    table = tables(planned, rows, lambda *words: (1.0, 2.0) if words[2] == 8 else None)[0]
+    table = tables(planned, rows, known(lambda tasks, dim, column: (1.0, 2.0) if dim == 8 else None))[0]
     lines = markdown(table).splitlines()
     assert lines[0] == "### TaskNumber0"
     first = "| dim | bytes a vector | score | share of full width | theirs[/red]\\|$x$ | difference |"
@@ -207,3 +211,99 @@ def test_a_model_that_could_not_be_scored_leaves_the_others_scores(tmp_path: Pat
     write_report(tmp_path, found, planned, others, failures=["every task: gone"])
     assert "| 8 | 32 | - | - | 64.00 [40.00, 99.00] | - |" in (tmp_path / "results.md").read_text()
     assert "<b>ours</b> & co" in printed(found, 100)
+
+
+def test_what_a_star_is_made_of_is_said(known: Callable[..., Any]) -> None:
+    planned, rows = made(3, baselines=("random",), kinds=("Clustering", "STS", "Clustering"))
+    found = tables(planned, rows, known(lambda *_: (0.5, 2.5)))
+    said = printed(found, 120)
+    mean = "of a mean: the items of each of its tasks are drawn again"
+    draws = "of a method that draws: the draws are drawn again beside the items"
+    clustering = "of clustering: the items are the task's few experiments or sets (mostly ten), not its texts"
+    assert [said.count(words) for words in (mean, draws, clustering)] == [1, 1, 1]
+    assert said.index(draws) > said.index("against theirs[/red]|$x$ random:")
+    unsure = printed(tables(planned, rows, known(lambda *_: (-0.5, 2.5))), 120)
+    assert clustering not in unsure and mean in unsure
+    assert "independent" not in said
+    (alone,) = tables(*made(1), known(lambda *_: (0.5, 2.5)))
+    assert mean not in markdown(alone) and draws not in markdown(alone)
+
+
+def test_names_that_look_like_tags_are_shown_in_markdown(tmp_path: Path) -> None:
+    planned, rows = made(1, subjects=(OURS, THEIRS))
+    write_report(tmp_path, tables(planned, rows), planned, rows, failures=["<i>Task</i>: gone"])
+    page = (tmp_path / "results.md").read_text()
+    assert "<" not in page.replace("\\<", "")
+    assert page.startswith("# \\<b>ours\\</b> & co, suite x\n")
+    assert "\n\\<b>ours\\</b> & co; accuracy x 100, test split.\n" in page
+    assert "* \\<i>Task\\</i>: gone" in page
+
+
+def test_a_section_without_rows_has_no_double_blank(tmp_path: Path) -> None:
+    planned, rows = made(2, subjects=(OURS, THEIRS))
+    some = [row for row in rows if row.model == OURS.name or row.dim == 32]
+    some = [row for row in some if row.model != OURS.name or row.dim != 32]
+    write_report(tmp_path, tables(planned, some), planned, some)
+    page = (tmp_path / "results.md").read_text()
+    assert "### Against theirs[/red]|$x$\n\ntheirs[/red]|$x$ has no score at a dim at which" in page
+    assert "\n\n\n" not in page
+
+
+def test_rows_in_which_the_shown_columns_have_nothing_are_left_out() -> None:
+    wide = Subject("org/wide", "wide", Path("/w"), "hub", "d" * 64, 128, None)
+    planned, rows = made(1, subjects=(OURS, THEIRS, wide))
+    (table,) = tables(planned, rows)
+    assert 128 in table.dims
+    assert [row[0] for row in detail(table, [1]).rows] == ["8", "24°", "32", "64"]
+    assert [row[0] for row in detail(table, [2]).rows] == ["8", "24°", "32", "64", "128"]
+
+
+def test_bytes_say_their_precision_where_others_stand_beside() -> None:
+    planned, rows = made(2, subjects=(OURS,), precisions=("float32", "binary"))
+    said = printed(tables(planned, rows), 120)
+    assert "bytes in" in said and "bytes a" not in said
+    assert "| dim | bytes in float32 | score |" in markdown(tables(planned, rows)[0])
+    assert "| dim | bytes a vector | score |" in markdown(tables(*made(1))[0])
+
+
+def test_types_of_one_task_are_not_said_twice(tmp_path: Path) -> None:
+    planned, rows = made(3, kinds=("STS", "Retrieval", "STS"))
+    write_report(tmp_path, tables(planned, rows), planned, rows)
+    page = (tmp_path / "results.md").read_text()
+    kept = page[page.index("### Smallest dim") :].split("\n\n")[1].splitlines()[2:]
+    assert [line.split()[1] for line in kept] == ["Mean", "STS", "TaskNumber0", "TaskNumber1", "TaskNumber2"]
+
+
+def test_sample_draws_prompts_seed_and_rounds_stand_beside_the_numbers(tmp_path: Path) -> None:
+    sample = tmp_path / "texts.txt"
+    sample.write_text("".join(f"text {n}\n" for n in range(12)))
+    how: dict[str, Any] = {"precisions": ("float32", "int8"), "baselines": ("random", "pca")}
+    planned, rows = made(2, sample=str(sample), seed=4, draws=2, prompts={"STS": 'find "x": '}, **how)
+    whole = read_sample(planned.suite)
+    less = whole.without({"text 3"})
+    digests = {("TaskNumber1", "pca"): less.digest}
+    fitted = [
+        row.model_copy(update={"sample": digests.get((row.task, row.method), whole.digest)})
+        if row.method == "pca" or row.precision == "int8"
+        else row
+        for row in rows
+    ]
+    write_report(tmp_path, tables(planned, fitted), planned, fitted)
+    for name in ("results.md", "report.html"):
+        said = html.unescape((tmp_path / name).read_text())
+        assert (
+            f"ample for int8, pca: 12 texts of texts.txt (sha256 {whole.digest[:12]}); components less the texts that "
+            f"the task has too: TaskNumber1 (sha256 {less.digest[:12]})" in said
+        )
+        assert "andom: 2 draws, seeds 4, 5" in said
+        assert 'rompts: STS "find \\"x\\": " (of the suite); else those of the models' in said
+        assert "eed of the suite: 4; 95% intervals: 1,000 rounds of the bootstrap" in said
+
+
+def test_without_a_sample_none_is_read_or_told(tmp_path: Path) -> None:
+    planned, rows = made(1, sample="gone.txt", draws=1, baselines=("projection",))
+    write_report(tmp_path, tables(planned, rows), planned, rows)
+    said = (tmp_path / "results.md").read_text()
+    assert "sample" not in said
+    assert "* prompts: those of the models\n" in said
+    assert "* projection: one draw, seed 0; differences to it say nothing of other draws\n" in said

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
 from matryoshka_text.evaluation.scoring import bootstrap
-from matryoshka_text.evaluation.scoring.bootstrap import difference, interval, resampled
+from matryoshka_text.evaluation.scoring.bootstrap import difference, gap, interval, resampled
 from matryoshka_text.evaluation.scoring.items import Items, Part
 
 ROUNDS = 60
@@ -95,15 +95,44 @@ def test_a_difference_is_of_the_same_items_drawn(name: str) -> None:
     assert found == pytest.approx(bounds(expected), abs=1e-9)
 
 
-def test_of_several_draws_of_a_baseline_the_mean_counts() -> None:
+def test_of_several_draws_of_a_baseline_all_but_one_are_drawn_again() -> None:
     ours, rng = parts()["ties in gold"], np.random.default_rng(1)
     several = [part("spearman", rng.normal(size=37), ours.gold) for _ in range(3)]
     rounds = list(draws(ours, 2, ROUNDS))
-    gaps = [plainly(ours, one) - sum(plainly(other, one) for other in several) / 3 for one in rounds]
+    again = np.random.default_rng([2, 3, 1]).integers(0, 3, size=(ROUNDS, 2))
+    gaps = [
+        plainly(ours, one) - sum(plainly(several[draw], one) for draw in chosen) / 2
+        for one, chosen in zip(rounds, again, strict=True)
+    ]
     found = difference(Items((ours,)), [Items((other,)) for other in several], seed=2, rounds=ROUNDS)
     assert found == pytest.approx(bounds(gaps), abs=1e-9)
     turned = difference([Items((other,)) for other in several], Items((ours,)), seed=2, rounds=ROUNDS)
     assert turned == pytest.approx((-found[1], -found[0]), abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_draws_vary_as_their_mean_does(count: int) -> None:
+    """The variance of a mean of k draws is s^2 / k, s^2 with k - 1 below; and two sides' draws are apart."""
+    scores = np.random.default_rng(count).normal(size=count)
+    side = [np.full(20_000, score) for score in scores]
+    alone = gap([np.zeros(20_000)], side, seed=0)
+    assert alone.var() == pytest.approx(scores.var(ddof=1) / count, rel=0.05)
+    assert alone.mean() == pytest.approx(-scores.mean(), abs=0.03)
+    assert gap(side, side, seed=0).var() == pytest.approx(2 * alone.var(), rel=0.05)
+
+
+def test_about_95_of_100_intervals_hold_the_difference_to_a_method_that_draws() -> None:
+    """Ten draws that scatter far more widely than the items: of intervals over items alone, 5 in 100 would."""
+    rng = np.random.default_rng(0)
+    held = []
+    for trial in range(300):
+        ours = rng.normal(size=80)
+        several = [ours + rng.normal(size=80) / 10 + 0.3 * rng.normal() for _ in range(10)]
+        found = difference(
+            Items((part("mean", ours),)), [Items((part("mean", one),)) for one in several], seed=trial, rounds=300
+        )
+        held.append(found[0] < 0 < found[1])
+    assert 0.88 <= np.mean(held) <= 0.98
 
 
 def test_a_model_beside_itself_differs_by_nothing() -> None:

@@ -295,6 +295,32 @@ def test_other_items_do_not_pair() -> None:
     assert not found[0].pairs_with(found[1])
 
 
+def clustering(name: str = "One", subset: str = "default", labels: int = 3, sets: bool = False) -> Any:
+    """The items of a task of that name, whose texts have so many labels."""
+    data = clusters(sets)
+    data = data.map(lambda row: {"labels": [one % labels for one in row["labels"]] if sets else row["labels"] % labels})
+    base, body = (AbsTaskClusteringLegacy, {}) if sets else (AbsTaskClustering, CLUSTERING)
+    named = {} if subset == "default" else {"subsets": (subset,)}
+    given = data if subset == "default" else {subset: data}
+    made = small_task(base, "Clustering", "v_measure", given, **named, **body)
+    made.metadata = made.metadata.model_copy(update={"name": name})
+    task, result = scored(with_items(made))
+    found = items_of(task, result, "test")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("sets", [False, True])
+def test_clustering_tasks_are_told_apart_though_all_have_as_many_experiments(sets: bool) -> None:
+    first = clustering(sets=sets)
+    assert first.pairs_with(clustering(sets=sets))
+    others = [clustering(sets=sets, **changes) for changes in ({"name": "Two"}, {"labels": 2}, {"subset": "fr"})]
+    assert [len(one.parts[0].values[0]) for one in others] == [len(first.parts[0].values[0])] * 3
+    assert not any(first.pairs_with(one) for one in others)
+    # Nor are the same experiments drawn for both.
+    assert len({one.parts[0].identity[:16] for one in (first, *others)}) == 4
+
+
 def test_nothing_is_written_where_predictions_are_asked_for_only_to_be_read(tmp_path: Path) -> None:
     task, result = scored(with_items(TASKS["summarization"]()), folder=tmp_path / "predictions")
     assert items_of(task, result, "test") is not None

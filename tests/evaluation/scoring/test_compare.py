@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
-from matryoshka_text.evaluation.scoring.bootstrap import difference
+from matryoshka_text.evaluation.scoring.bootstrap import difference, resampled
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.scoring.items import Items, Part, items_path, write_items
 from matryoshka_text.evaluation.subject import Subject
@@ -22,6 +22,7 @@ SMALL = Subject("local/ours-ff-8", "ff-8", Path("/f"), "folder", "c" * 64, 32, N
 TASKS = tuple(PlannedTask(name, "STS", "cosine_spearman", None, None, "x@1", None) for name in ("one", "two"))
 SUITE = Suite(name="x", tasks=(TaskEntry(task="one"), TaskEntry(task="two")), baselines=("random",), seed=5)
 PLAN = Plan(SUITE, TASKS, (OURS, THEIRS, SMALL), (8, 32), reduced=(THEIRS,))
+WIDE = {"ours": 1.0, "theirs": 2.0}
 LABELS = [column.label for column in PLAN.columns]
 
 
@@ -71,6 +72,42 @@ def test_a_drawn_baseline_is_the_mean_of_its_seeds(tmp_path: Path) -> None:
     rows = [kept(tmp_path, OURS, 8, ours)]
     rows += [kept(tmp_path, THEIRS, 8, one, method="random", seed=seed) for seed, one in enumerate(draws)]
     assert Comparisons(tmp_path, PLAN, rows)("one", "test", 8, 3) == difference(ours, draws, seed=5)
+
+
+def test_draws_are_drawn_again_and_alike_on_every_task(tmp_path: Path) -> None:
+    """One draw is far from the others, the same on both tasks: the more draws are left to chance, the wider."""
+    ours = items(1.0)
+    draws = [items(scale, seed) for seed, scale in enumerate((2.0, 2.0, 6.0), start=1)]
+    rows = []
+    for task in ("one", "two"):
+        rows.append(kept(tmp_path, OURS, 8, ours, task=task))
+        made = [kept(tmp_path, THEIRS, 8, one, task=task, method="random", seed=seed) for seed, one in enumerate(draws)]
+        # The order of rows plays no part.
+        rows += made if task == "one" else made[::-1]
+    compare = Comparisons(tmp_path, PLAN, rows)
+    alone, both = compare("one", "test", 8, 3), compare.mean([("one", "test"), ("two", "test")], 8, 3)
+    assert alone is not None and both == pytest.approx(alone)
+    fixed = np.mean([resampled(one, seed=5) for one in draws], axis=0)
+    low, high = np.percentile(resampled(ours, seed=5) - fixed, [2.5, 97.5])
+    assert alone[1] - alone[0] > 2 * (high - low)
+
+
+def test_the_mean_score_of_a_column(tmp_path: Path) -> None:
+    found = {(task, name): items(scale, n, n) for task, n in (("one", 60), ("two", 80)) for name, scale in WIDE.items()}
+    rows = [
+        kept(tmp_path, subject, 8, found[task, subject.label], task=task)
+        for task in ("one", "two")
+        for subject in (OURS, THEIRS)
+    ]
+    rows += [kept(tmp_path, THEIRS, 8, items(2.0), method="random", seed=seed) for seed in (0, 1)]
+    compare = Comparisons(tmp_path, PLAN, rows)
+    for column, name in enumerate(WIDE):
+        both = np.mean([resampled(found[task, name], seed=5) for task in ("one", "two")], axis=0)
+        expected = pytest.approx(tuple(np.percentile(both, [2.5, 97.5])))
+        assert compare.score([("one", "test"), ("two", "test")], 8, column) == expected
+    assert compare.score([("one", "test"), ("three", "test")], 8, 0) is None
+    assert compare.score([("one", "test")], 8, 3) is None  # several draws
+    assert compare.score([], 8, 0) is None
 
 
 def test_the_mean_over_tasks(tmp_path: Path) -> None:

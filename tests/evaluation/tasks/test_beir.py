@@ -69,6 +69,15 @@ def test_what_is_missing_is_listed(tmp_path: Path) -> None:
             {"qrels": "query-id\tcorpus-id\tscore\na\t2\thigh\n"},
             r"test\.tsv:2: score is 'high'; allowed: a whole number",
         ),
+        (
+            {"qrels": "query-id\tcorpus-id\tscore\na\t2\t1\na\t1\t1\na\t2\t0\n"},
+            r"test\.tsv:4: judges document '2' for query 'a' as 0, a line above as 1; allowed: one judgement a pair",
+        ),
+        (
+            # What is above 0 belongs to a query that is not there.
+            {"qrels": "query-id\tcorpus-id\tscore\na\t2\t0\na\t1\t-1\nz\t1\t1\n"},
+            r"test\.tsv: scores are -1, 0; at least one above 0",
+        ),
     ],
 )
 def test_faults_have_a_place(tmp_path: Path, files: dict[str, str], said: str) -> None:
@@ -79,3 +88,15 @@ def test_faults_have_a_place(tmp_path: Path, files: dict[str, str], said: str) -
 def test_judgements_of_lost_documents_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read_beir(folder(tmp_path, qrels="query-id\tcorpus-id\tscore\na\t2\t1\na\t9\t1\n"), "test")
     assert "1 judgements in qrels/test.tsv name documents that corpus.jsonl lacks" in caplog.text
+
+
+def test_judged_queries_that_are_not_there_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "".join(f"{query}\t2\t1\n" for query in ("a", "v", "w", "x", "y"))
+    data = read_beir(folder(tmp_path, qrels="query-id\tcorpus-id\tscore\n" + rows), "test")
+    assert list(data["relevant_docs"]) == ["a"]
+    assert "4 queries judged in qrels/test.tsv are not in queries.jsonl (v, w, x, …): left out" in caplog.text
+
+
+def test_the_same_judgement_twice_is_one(tmp_path: Path) -> None:
+    data = read_beir(folder(tmp_path, qrels="query-id\tcorpus-id\tscore\na\t2\t1\na\t2\t1\n"), "test")
+    assert data["relevant_docs"] == {"a": {"2": 1}}

@@ -55,7 +55,9 @@ def test_a_split_of_the_suite_that_is_not_there(small_data: Path, tiny_model: Pa
 def test_a_file_that_is_no_json_is_named(small_data: Path, tiny_model: Path) -> None:
     (small_data / "mteb/mteb__banking77/test.jsonl").write_text("{oops")
     said = problem(small_data, tiny_model)
-    assert "Banking77Classification: " in said and "mteb__banking77 cannot be loaded" in said
+    place = small_data / "mteb/mteb__banking77/test.jsonl"
+    assert f"\n  Banking77Classification: {place}:1: is no JSON: " in said
+    assert "mtext data fetch Banking77Classification --out DIR" in said
 
 
 def fault(name: str, data: Any, **attributes: Any) -> str:
@@ -105,6 +107,11 @@ FAULTS: list[tuple[str, Any, str]] = [
         split(sentence1=A, sentence2=["cat", None], score=[1.0, 2.0]),
         "1 rows without a value in column ",
     ),
+    (
+        "STSBenchmark",
+        split(sentence1=A, sentence2=B, score=[1.0, float("nan")]),
+        "has NaN or infinity in 1 cell of column score, the first in row 2; needed: finite numbers",
+    ),
     ("STSBenchmark", split(sentence1=A, sentence2=B, score=["1", "2"]), "has texts in column score; needed: number"),
     ("STSBenchmark", split(sentence1=[], sentence2=[], score=[]), "split test is empty; at least one row is needed"),
     ("Banking77Classification", both(text=A, label=[0, 1]), ""),
@@ -135,6 +142,16 @@ FAULTS: list[tuple[str, Any, str]] = [
         "the labels 1, 2 in column labels; needed: 0 and",
     ),
     ("SummEvalSummarization.v2", split(**SUMMARY), ""),
+    (
+        "SummEvalSummarization.v2",
+        split(**{**SUMMARY, "relevance": [[1.0, 2.0], [3.0, float("inf")]]}),
+        "has NaN or infinity in 1 cell of column relevance, the first in row 2",
+    ),
+    (
+        "TwentyNewsgroupsClustering.v2",
+        split(sentences=A * 20, labels=["cat"] * 40),
+        "has one class alone in column lab",
+    ),
     ("SummEvalSummarization.v2", split(**{**SUMMARY, "relevance": [[1.0], [2.0]]}), "lists of different lengths"),
     (
         "SummEvalSummarization.v2",

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from matryoshka_text.errors import RecipeError
+from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.evaluation.tasks.named import entries_of, open_suite, suite_of
+from matryoshka_text.evaluation.tasks.planned import PlannedTask
 
 
 def test_a_suite_is_a_bundled_name_a_file_a_benchmark_or_a_task(tmp_path: Path) -> None:
@@ -48,3 +49,29 @@ def test_an_unknown_suite_gets_the_closest_suites_and_benchmarks() -> None:
 def test_no_name_is_an_error() -> None:
     with pytest.raises(RecipeError, match="no task given"):
         suite_of([])
+
+
+def test_a_path_is_from_the_working_folder_whatever_suite_it_is_added_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matryoshka_text.evaluation.tasks.plan import planned_tasks
+
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    rows = '{"sentence1": "red", "sentence2": "blue", "score": 1}\n'
+    for file in (tmp_path / "up.jsonl", tmp_path / "below/my.jsonl"):
+        file.write_text(rows)
+    tasks = planned_tasks(open_suite("mlm"), names=["sts:./my.jsonl", "sts:../up.jsonl"])
+    assert [task.name for task in tasks[1:]] == ["my", "up"]
+    folders = [task.folder for task in tasks[1:] if isinstance(task, PlannedTask)]
+    assert folders == [tmp_path / "below/my.jsonl", tmp_path / "up.jsonl"]
+
+
+def test_a_file_of_the_working_folder_without_a_dot_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matryoshka_text.evaluation.tasks.plan import planned_tasks
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.jsonl").write_text("{}\n")
+    for name in ("my.jsonl", "my"):
+        with pytest.raises(DataError, match=r"my\.jsonl is there, but a path begins with a dot: write \./my\.jsonl"):
+            planned_tasks(open_suite("mlm"), names=[f"sts:{name}"])

@@ -318,6 +318,8 @@ GOOD = {"text": "red cat", "label": "a"}
             [{"query": "red", "document": "a", "label": 1}, {"query": "blue", "document": "b", "label": 0}],
             r"no query has both a positive and another candidate",
         ),
+        ({"clustering": "x"}, [GOOD], r"split test has 1 row; at least 2 rows are needed"),
+        ({"clustering": "x"}, [GOOD, GOOD], r"split test has one class alone in column labels; at least two"),
         ({"clustering": "x"}, [], r"x\.jsonl: is empty; at least one row"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.tasks.place import data_roots, find_beir, find_hub_layout, find_own
+from matryoshka_text.evaluation.tasks.place import data_roots, find_beir, find_hub_layout, find_own, find_text
 from matryoshka_text.suite import Suite, TaskEntry
 
 
@@ -74,3 +74,17 @@ def test_own_sets_are_a_folder_of_splits_or_one_file(tmp_path: Path) -> None:
     assert "an own set needs a data root" in str(find_own([], "birds", Path()).problem)
     (tmp_path / "extra/empty").mkdir()
     assert "holds no file <split>.jsonl" in str(find_own([tmp_path], "empty", Path()).problem)
+
+
+def test_what_is_there_by_path_but_not_by_name_is_hinted_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "suites/pets").mkdir(parents=True)
+    (tmp_path / "suites/a.txt").write_text("red")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/birds.csv").write_text("x")
+    monkeypatch.chdir(tmp_path / "here")
+    base = tmp_path / "suites"
+    for said in (find_beir([], "pets", "test", base).problem, find_own([tmp_path], "pets", base).problem):
+        assert str(said).endswith(f"; {base}/pets is there, but a path begins with a dot: write ./pets")
+    assert str(find_text([], "a.txt", base)).endswith("write ./a.txt")
+    assert str(find_own([], "birds", base).problem).endswith("write ./birds.csv on the command line")
+    assert "write" not in str(find_own([tmp_path], "./none", base).problem)

@@ -47,6 +47,25 @@ def test_a_benchmark_is_fetched_by_its_name(small_data: Path) -> None:
         planned_tasks(open_suite("MTEB(eng, v2)"), small_data)
 
 
+def test_without_one_name_for_all_the_tasks_that_are_missing_are_fetched(small_data: Path) -> None:
+    entries = (STS, TaskEntry(task="STS22.v2"), TaskEntry(sts="birds"), TaskEntry(task="STS13"))
+    with pytest.raises(DataError, match=r"mtext data fetch STS22\.v2 STS13 --out DIR$"):
+        planned_tasks(suite(*entries), small_data)
+    with pytest.raises(DataError, match=r"mtext data fetch STS22\.v2 --out DIR$"):
+        planned_tasks(suite(STS, given="quick"), small_data, ["STS22.v2"])
+
+
+def test_a_suite_that_nothing_was_added_to_keeps_its_name() -> None:
+    assert with_tasks(suite(STS, given="own.yaml"), ["STSBenchmark"]).given == "own.yaml"
+    assert with_tasks(suite(STS, given="own.yaml"), ["STS13"]).given is None
+
+
+def test_own_sets_alone_are_not_fetched_where_tasks_of_mteb_are_there(small_data: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        planned_tasks(suite(STS, TaskEntry(sts="birds"), given="own.yaml"), small_data)
+    assert "mtext data fetch" not in str(caught.value)
+
+
 def test_nothing_is_fetched_for_own_sets(small_data: Path) -> None:
     with pytest.raises(DataError) as caught:
         planned_tasks(suite(TaskEntry(sts="birds")), small_data)

@@ -88,8 +88,8 @@ def render_html(
         # The stars themselves are explained beside the colours.
         stars=star_words([*tables, *found.means], found.others)[1:],
         intervals=any(table.intervals for table in tables),
-        compared={other for other in found.others if any(_has_gap(one, other) for one in found.tasks)},
-        has_gap=_has_gap,
+        compared=[other for other in found.others if _gap_dims(found.tasks, [other])],
+        gap_dims=_gap_dims,
     )
 
 
@@ -103,9 +103,10 @@ def _groups(found: Overview) -> list[tuple[Table | None, list[Table]]]:
     ]
 
 
-def _has_gap(table: Table, other: int) -> bool:
-    """Whether the column has a score where the model has one."""
-    return any(table.gap(dim, other) is not None for dim in table.dims)
+def _gap_dims(shown: Sequence[Table], others: Sequence[int]) -> list[int]:
+    """The dims at which one of those columns has a score beside the model's, in one of the tables."""
+    pairs = [(table, other) for table in shown for other in others]
+    return sorted({dim for table, other in pairs for dim in table.scores[0].keys() & table.scores[other].keys()})
 
 
 def _bytes_alone(plan: Plan) -> Costs:

@@ -61,7 +61,7 @@ def settings_of(plan: Plan, rows: Sequence[Row]) -> list[str]:
     prompts = ", ".join(f"{name} {json.dumps(text, ensure_ascii=False)}" for name, text in plan.suite.prompts.items())
     found = [*_sample(plan, rows), *_draws(rows)]
     if any(row.type != MASKED_TEXT for row in rows):
-        found.append(f"prompts: {prompts + ' (of the suite); else' if prompts else ''} those of the models")
+        found.append(f"prompts: {f'{prompts} (of the suite); else ' if prompts else ''}those of the models")
     return [*found, f"seed of the suite: {plan.suite.seed}; 95% intervals: {ROUNDS:,} rounds of the bootstrap"]
 
 

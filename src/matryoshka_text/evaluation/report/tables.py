@@ -134,10 +134,6 @@ class Table:
         points = self.difference(dim, other)
         return None if points is None else Gap(points, self.intervals.get((dim, other)))
 
-    def compared_at(self, dim: int) -> bool:
-        """Whether the model and one of the others were scored there."""
-        return any(self.gap(dim, other) is not None for other in range(1, len(self.cells)))
-
     def interpolated(self, dim: int) -> bool:
         """Whether the model says at which dims it was trained, and this prefix is none of them."""
         return self.trained is not None and dim < self.widths[0] and dim not in self.trained

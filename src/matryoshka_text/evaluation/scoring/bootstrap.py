@@ -57,6 +57,7 @@ def gap(ours: Sequence[Scores], theirs: Sequence[Scores], *, seed: int) -> Score
     Where a side has k draws, k - 1 of them are drawn again in each round, with replacement: their mean varies as that
     of k draws does, while the variance of k drawn again is (k - 1) / k of it (Rao and Wu 1988, "Resampling inference
     with complex survey data"). Which ones depends on the seed and k alone: a draw counts alike on every task.
+    The bounds of very few draws reach no further than the draws do: of three, as far as the lowest and the highest.
     """
     both = len(ours) > 1 and len(theirs) > 1
     return _mean_of_draws(ours, seed, 1) - _mean_of_draws(theirs, seed, 2 if both else 1)

@@ -42,7 +42,8 @@ class Resamples:
     def mean_difference(self, pairs: Iterable[tuple[Sequence[Row], Sequence[Row]]]) -> tuple[float, float] | None:
         """The same for the mean over tasks, given our rows and theirs on each; None where one of them has none.
 
-        The tasks stay as they are, their items are drawn: nothing is said about other tasks.
+        The tasks stay as they are: nothing is said about other tasks. Their items are drawn, each task's for itself but
+        where two have the very same ones, and a method's draws, alike on every task.
         """
         return _bounds([self.gaps(*pair) for pair in pairs])
 

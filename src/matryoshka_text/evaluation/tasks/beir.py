@@ -31,17 +31,35 @@ def read_beir(folder: Path, split: str) -> dict[str, Any]:
     judged = [query for query in queries if query["id"] in qrels]
     if not judged:
         raise DataError(f"{folder}: no query of queries.jsonl is judged in qrels/{split}.tsv; the ids must be the same")
+    _require_positives(folder, split, qrels, [query["id"] for query in judged])
     ids = {document["id"] for document in corpus}
     lost = sum(document not in ids for relevant in qrels.values() for document in relevant)
     if lost:
         log.warning("%s: %d judgements in qrels/%s.tsv name documents that corpus.jsonl lacks", folder, lost, split)
     known = {query["id"] for query in judged}
+    if left_out := [query for query in qrels if query not in known]:
+        log.warning(
+            "%s: %d queries judged in qrels/%s.tsv are not in queries.jsonl (%s): left out",
+            folder,
+            len(left_out),
+            split,
+            ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else ""),
+        )
     return {
         "corpus": Dataset.from_list(corpus),
         "queries": Dataset.from_list(judged),
         "relevant_docs": {query: relevant for query, relevant in qrels.items() if query in known},
         "top_ranked": None,
     }
+
+
+def _require_positives(folder: Path, split: str, qrels: dict[str, dict[str, int]], queries: list[str]) -> None:
+    found = {score for query in queries for score in qrels[query].values()}
+    if max(found) <= 0:
+        raise DataError(
+            f"{folder}/qrels/{split}.tsv: scores are {', '.join(map(str, sorted(found)))}; "
+            "at least one above 0, which is a relevant document, is needed"
+        )
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -104,5 +122,11 @@ def _judgements(path: Path) -> dict[str, dict[str, int]]:
                 raise DataError(
                     f"{path}:{reader.line_num}: score is {row['score']!r}; allowed: a whole number"
                 ) from None
-            qrels.setdefault(row["query-id"], {})[row["corpus-id"]] = score
+            query, document = row["query-id"], row["corpus-id"]
+            before = qrels.setdefault(query, {}).setdefault(document, score)
+            if before != score:
+                raise DataError(
+                    f"{path}:{reader.line_num}: judges document {document!r} for query {query!r} as {score}, a line "
+                    f"above as {before}; allowed: one judgement a pair; remove one of the lines"
+                )
     return qrels

@@ -20,7 +20,7 @@ def column_faults(split: Any, needs: Needs, name: str) -> Iterator[str]:
     if lacking:
         yield f"lacks the column {', '.join(lacking)}; found: {', '.join(split.column_names)}"
     if len(split) < needs.rows:
-        found = f"has {len(split)} rows" if len(split) else "is empty"
+        found = f"has {len(split)} row{'' if len(split) == 1 else 's'}" if len(split) else "is empty"
         yield f"{found}; at least {'one row is' if needs.rows == 1 else f'{needs.rows} rows are'} needed"
         return
     if (
@@ -34,10 +34,10 @@ def column_faults(split: Any, needs: Needs, name: str) -> Iterator[str]:
     for column, cell in needs.columns.items():
         if column in split.column_names:
             yield from _cell_faults(table[column], column, cell)
-    if needs.train == name and not lacking:
-        label = list(needs.columns)[-1]
-        if len(pc.unique(table[label])) < 2:
-            yield f"has one class alone in column {label}; at least two are needed"
+    label = list(needs.columns)[-1] if needs.train == name else needs.classes
+    # Of several levels of labels one may be alike throughout.
+    if label is not None and not lacking and not _is_list(table[label].type) and len(pc.unique(table[label])) < 2:
+        yield f"has one class alone in column {label}; at least two are needed"
     if needs.aligned and not lacking:
         yield from _ragged(table, needs.aligned)
 
@@ -50,11 +50,29 @@ def _cell_faults(cells: pa.ChunkedArray, column: str, cell: Cell) -> Iterator[st
         yield f"has {cells.null_count} rows without a value in column {column}, the first is row {_first_null(cells)}"
     elif _is_list(cells.type) and (inner := pc.list_flatten(cells)).null_count:
         yield f"has {inner.null_count} empty items in the lists of column {column}"
+    yield from _unfinite(cells, column)
     if cell == "0 or 1":
         found = sorted(value for value in pc.unique(cells).to_pylist() if value is not None)
         if found != [0, 1]:
             listed = ", ".join(map(str, found[:8]))
             yield f"has the labels {listed} in column {column}; needed: 0 and 1, both of them"
+
+
+def _unfinite(cells: pa.ChunkedArray, column: str) -> Iterator[str]:
+    lists = cells.combine_chunks() if _is_list(cells.type) else None
+    numbers = cells if lists is None else pc.list_flatten(lists)
+    if not pa.types.is_floating(numbers.type):
+        return
+    # Null is no answer, and a fault of its own.
+    wrong = pc.fill_null(pc.invert(pc.is_finite(numbers)), False)
+    if count := pc.sum(wrong).as_py():
+        first = pc.index(wrong, True).as_py()
+        if lists is not None:
+            first = pc.list_parent_indices(lists)[first].as_py()
+        yield (
+            f"has NaN or infinity in {count} cell{'' if count == 1 else 's'} of column {column}, the first in row "
+            f"{first + 1}; needed: finite numbers"
+        )
 
 
 def _ragged(table: pa.Table, columns: tuple[str, ...]) -> Iterator[str]:

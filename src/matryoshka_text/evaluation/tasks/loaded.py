@@ -13,6 +13,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from matryoshka_text.evaluation.tasks.beir import read_beir
 from matryoshka_text.evaluation.tasks.labels import with_array_labels
+from matryoshka_text.evaluation.tasks.revision import require_declared_revision, watched_loads
 
 __all__ = ["LoadedTask", "beir_class", "local_class", "own_data_cache"]
 
@@ -55,12 +56,17 @@ def beir_class(name: str, folder: Path, fingerprint: str, split: str, languages:
 
 
 class LoadedTask:
-    """A task whose data are in memory once, and fresh task objects that share them."""
+    """A task whose data are in memory once, and fresh task objects that share them.
+
+    `DataError` where the hub's data are not those of the revision that the task declares.
+    """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._loaded = make()
-        self._loaded.load_data()
+        with watched_loads() as loads:
+            self._loaded.load_data()
+        require_declared_revision(self._loaded.metadata.name, self._loaded.metadata.dataset, loads)
         if isinstance(self._loaded, AbsTaskRetrieval):
             # Data in mteb's first format would be converted anew at each dim.
             self._loaded.convert_v1_dataset_format_to_v2(num_proc=None)

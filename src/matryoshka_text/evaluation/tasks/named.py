@@ -34,6 +34,7 @@ def open_suite(name_or_path: str | Path) -> Suite:
 def suite_of(names: Sequence[str]) -> Suite:
     """A suite of the tasks and benchmarks of mteb of those names, and of own sets written `kind:name`.
 
+    A name that begins with ./ or ../ is a path from the working folder.
     `RecipeError` naming every unknown one with the closest names.
     """
     entries = entries_of(names)
@@ -59,7 +60,8 @@ def entries_of(names: Sequence[str]) -> tuple[TaskEntry, ...]:
 def _entry(name: str) -> TaskEntry | str:
     kind, colon, target = name.partition(":")
     if colon and target and kind in OWN_KINDS:
-        return TaskEntry.model_validate({kind: target})
+        # Otherwise the folder of the suite that it is added to would be searched.
+        return TaskEntry.model_validate({kind: str(Path.cwd() / target) if target.startswith(".") else target})
     from matryoshka_text.evaluation.tasks.chosen import benchmark_names, closest, is_benchmark, is_task, task_names
 
     if is_task(name):

@@ -25,14 +25,16 @@ Cell = Literal["text", "texts", "number", "numbers", "label", "labels", "label o
 class Needs:
     """Splits that are read and columns with what is in their cells.
 
-    `train`: the split a classifier is fitted on, which has to hold two classes. `aligned`: columns of lists that are of
-    one length, row by row. `rows`: the least number of rows. `one_row`: older sets have all pairs as lists in one row.
-    `in_one`: all subsets are columns of one set. `retrieval`: corpus, queries and judgements; with `candidates` ranked.
+    `train`: the split a classifier is fitted on, which has to hold two classes; `classes`: a column that has to hold
+    two in every split. `aligned`: columns of lists that are of one length, row by row. `rows`: the least number of
+    rows. `one_row`: older sets have all pairs as lists in one row. `in_one`: all subsets are columns of one set.
+    `retrieval`: corpus, queries and judgements; with `candidates` ranked.
     """
 
     splits: tuple[str, ...]
     columns: dict[str, Cell] = field(default_factory=dict)
     train: str | None = None
+    classes: str | None = None
     aligned: tuple[str, ...] = ()
     rows: int = 1
     one_row: bool = False
@@ -73,8 +75,9 @@ def _classified(cell: Cell) -> Any:
 def _clustering(task: Any, splits: tuple[str, ...]) -> Needs:
     share = task.max_fraction_of_documents_to_embed
     # mteb embeds int(share * rows) texts.
-    rows = next(n for n in range(1, 10**6) if int(share * n) >= 1) if share else 1
-    return Needs(splits, {task.input_column_name: "text", task.label_column_name: "label or labels"}, rows=rows)
+    rows = next(n for n in range(2, 10**6) if int(share * n) >= 1) if share else 2
+    label = task.label_column_name
+    return Needs(splits, {task.input_column_name: "text", label: "label or labels"}, rows=rows, classes=label)
 
 
 def _clustering_legacy(task: Any, splits: tuple[str, ...]) -> Needs:

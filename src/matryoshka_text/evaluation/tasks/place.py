@@ -10,10 +10,10 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.evaluation.tasks.beir import missing_files
 from matryoshka_text.suite import ENDINGS, Suite
 
-__all__ = ["DATA_ROOT", "Found", "data_roots", "find_beir", "find_hub_layout", "find_own", "find_text"]
+__all__ = ["DATA_ENDINGS", "DATA_ROOT", "Found", "data_roots", "find_beir", "find_hub_layout", "find_own", "find_text"]
 
 DATA_ROOT = "MTEXT_DATA_ROOT"
-_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def find_hub_layout(roots: Iterable[Path], hub_id: str) -> Found:
     for folder in looked:
         if not folder.is_dir():
             continue
-        if any(file.name.endswith(_DATA_ENDINGS) for file in folder.rglob("*")):
+        if any(file.name.endswith(DATA_ENDINGS) for file in folder.rglob("*")):
             return Found(folder)
-        return Found(problem=f"{folder} holds no data file ({', '.join(_DATA_ENDINGS)})")
+        return Found(problem=f"{folder} holds no data file ({', '.join(DATA_ENDINGS)})")
     return Found(problem="no such folder: " + " or ".join(map(str, looked)))
 
 
@@ -65,9 +65,10 @@ def find_beir(roots: Iterable[Path], name: str, split: str, base: Path) -> Found
         if folder.is_dir():
             lacking = missing_files(folder, split)
             return Found(problem=f"{folder} lacks {', '.join(lacking)}") if lacking else Found(folder.resolve())
+    hint = _path_hint(name, base, ("",))
     if not looked:
-        return Found(problem="a retrieval folder needs a data root")
-    return Found(problem="no such folder: " + " or ".join(map(str, looked)))
+        return Found(problem=f"a retrieval folder needs a data root{hint}")
+    return Found(problem="no such folder: " + " or ".join(map(str, looked)) + hint)
 
 
 def find_own(roots: Iterable[Path], name: str, base: Path) -> Found:
@@ -85,10 +86,24 @@ def find_own(roots: Iterable[Path], name: str, base: Path) -> Found:
         for file in (place, *(place.with_name(place.name + ending) for ending in ENDINGS)):
             if file.is_file() and file.name.endswith(ENDINGS):
                 return Found(file.resolve(), files={"": file.resolve()})
+    hint = _path_hint(name, base, ("", *ENDINGS))
     if not looked:
-        return Found(problem="an own set needs a data root")
+        return Found(problem=f"an own set needs a data root{hint}")
     places = " or ".join(map(str, looked))
-    return Found(problem=f"no such folder, and no file of that name with {', '.join(ENDINGS)}: {places}")
+    return Found(problem=f"no such folder, and no file of that name with {', '.join(ENDINGS)}: {places}{hint}")
+
+
+def _path_hint(name: str, base: Path, endings: Iterable[str]) -> str:
+    """What to write for a file or folder that is there, but not where a name without a dot before it is sought."""
+    given = Path(name).expanduser()
+    if given.is_absolute() or name.startswith("."):
+        return ""
+    for folder, where in ((base, ""), (Path.cwd(), " on the command line")):
+        for ending in endings:
+            there = folder / f"{given}{ending}"
+            if there.exists():
+                return f"; {there.resolve()} is there, but a path begins with a dot: write ./{given}{ending}{where}"
+    return ""
 
 
 def _looked(roots: Iterable[Path], name: str, base: Path) -> list[Path]:
@@ -111,7 +126,8 @@ def find_text(roots: Iterable[Path], name: str, base: Path) -> Path | str:
     there = [file.resolve() for file in looked if file.is_file()]
     if there:
         return there[0]
-    return "no such file: " + " or ".join(map(str, looked)) if looked else "a masked_text needs a data root"
+    missing = "no such file: " + " or ".join(map(str, looked)) if looked else "a masked_text needs a data root"
+    return missing + _path_hint(name, base, ("",))
 
 
 def _require_folder(path: Path, origin: str) -> Path:

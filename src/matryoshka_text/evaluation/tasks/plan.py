@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matryoshka_text.errors import DataError, RecipeError
+from matryoshka_text.evaluation.tasks.command import suite_command
 from matryoshka_text.evaluation.tasks.named import entries_of
 from matryoshka_text.evaluation.tasks.place import (
     DATA_ROOT,
@@ -38,10 +39,17 @@ def planned_tasks(
     suite = with_tasks(suite, names)
     roots = data_roots(suite, data_root)
     wanted = _wanted(suite)
-    found = [one for index, entry in enumerate(suite.tasks) for one in _planned(entry, suite, roots, wanted.get(index))]
+    by_entry = [_planned(entry, suite, roots, wanted.get(index)) for index, entry in enumerate(suite.tasks)]
+    found = [one for of_entry in by_entry for one in of_entry]
     problems = list(dict.fromkeys(one for one in found if isinstance(one, str)))
     if problems:
-        raise DataError(_missing(suite, problems, len(found), roots, any_of_mteb=bool(wanted)))
+        of_mteb = [
+            choice.name
+            for index, choices in wanted.items()
+            for choice, one in zip(choices, by_entry[index], strict=True)
+            if isinstance(one, str)
+        ]
+        raise DataError(_missing(suite, problems, len(found), roots, of_mteb))
     tasks = _distinct([one for one in found if not isinstance(one, str)])
     _require_distinct_names(suite, tasks)
     return tuple(tasks)
@@ -52,7 +60,8 @@ def with_tasks(suite: Suite, names: Sequence[str]) -> Suite:
     if not names:
         return suite
     added = [entry for entry in entries_of(names) if entry not in suite.tasks]
-    return suite.model_copy(update={"tasks": (*suite.tasks, *added)})
+    # What named the suite no longer names all of it.
+    return suite.model_copy(update={"tasks": (*suite.tasks, *added), "given": None}) if added else suite
 
 
 def _wanted(suite: Suite) -> dict[int, "list[TaskChoice]"]:
@@ -166,23 +175,19 @@ def _require_distinct_names(suite: Suite, tasks: Sequence[_Planned]) -> None:
         )
 
 
-def _missing(suite: Suite, problems: list[str], count: int, roots: list[Path], *, any_of_mteb: bool) -> str:
+def _missing(suite: Suite, problems: list[str], count: int, roots: list[Path], of_mteb: list[str]) -> str:
     lines = [f"suite {suite.name}: {len(problems)} of {count} tasks have no data, so nothing was run."]
     lines += [f"  {problem}" for problem in problems]
     way_out = f"Way out: give the folder that holds {_layout(suite)} with --data-root or {DATA_ROOT}"
-    if any_of_mteb and roots and suite.data is None:
+    if of_mteb and roots and suite.data is None:
         way_out += "; or give neither, and tasks of mteb are loaded from the hub"
     lines.append(way_out)
-    if any_of_mteb:
+    if of_mteb:
         lines.append(
             "On a connected machine this fetches the data of mteb's tasks into such a folder: "
-            f"mtext data fetch {_quoted(suite.given or suite.name)} --out DIR"
+            + suite_command(suite, of_mteb)
         )
     return "\n".join(lines)
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"' if any(sign in name for sign in " ()&,") else name
 
 
 def _layout(suite: Suite) -> str:

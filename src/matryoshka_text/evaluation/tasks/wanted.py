@@ -23,25 +23,28 @@ class Wanted:
         return f"{self.repo} @ {self.revision[:12]}"
 
 
-def datasets_of(suite: Suite) -> tuple[Wanted, ...]:
-    """The data sets of the suite's tasks and benchmarks of mteb, each once, in the suite's order.
+def datasets_of(*suites: Suite) -> tuple[Wanted, ...]:
+    """The data sets of the suites' tasks and benchmarks of mteb, each once, in the suites' order.
 
     Its own sets and texts have none. `RecipeError` for all tasks and benchmarks that mteb lacks or that cannot be
     scored.
     """
-    of_mteb = {place: one for place, one in enumerate(suite.tasks) if one.kind in ("task", "benchmark")}
+    of_mteb = [
+        (f"{suite.place(index)}.{one.kind}", one)
+        for suite in suites
+        for index, one in enumerate(suite.tasks)
+        if one.kind in ("task", "benchmark")
+    ]
     if not of_mteb:
         return ()
     optional("mteb", extra="eval", purpose="a list of mteb's data sets")
     from matryoshka_text.evaluation.tasks.chosen import chosen_tasks
 
-    chosen = {place: chosen_tasks(entry) for place, entry in of_mteb.items()}
-    problems = [
-        f"{suite.place(place)}.{of_mteb[place].kind}: {one}" for place, one in chosen.items() if isinstance(one, str)
-    ]
+    chosen = [(place, chosen_tasks(entry)) for place, entry in of_mteb]
+    problems = [f"{place}: {one}" for place, one in chosen if isinstance(one, str)]
     if problems:
         raise RecipeError("\n".join(problems))
-    return datasets_of_tasks(task.task_class for one in chosen.values() if not isinstance(one, str) for task in one)
+    return datasets_of_tasks(task.task_class for _, one in chosen if not isinstance(one, str) for task in one)
 
 
 def datasets_of_tasks(tasks: Iterable[Any]) -> tuple[Wanted, ...]:
