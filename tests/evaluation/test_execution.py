@@ -34,7 +34,7 @@ def test_a_full_disk_stops_everything_and_keeps_what_was_scored(
         return original(out, result, *rest, **settings)
 
     monkeypatch.setattr(scoring, "save_result", full)
-    with pytest.raises(RunError, match=r"results: the disk is full .*; what was scored before is kept: free some space"):
+    with pytest.raises(RunError, match=r"results: the disk is full .*; what was scored before is kept: free some"):
         evaluate(tiny_model, SUITE, data_root=small_data, out=tmp_path / "out", device="cpu")
     assert {row.task for row in read_rows(tmp_path / "out/rows.jsonl")} == {"STSBenchmark"}
     monkeypatch.setattr(scoring, "save_result", original)

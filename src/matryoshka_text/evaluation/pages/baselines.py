@@ -13,7 +13,8 @@ _HALF_WIDTH = "± is half the width of the 95% bootstrap interval over the task'
 _SPREAD = "In brackets the spread over seeds, largest - smallest."
 _REAL = (
     "A difference in bold is more than the chance of which items were asked: its paired 95% bootstrap interval over "
-    "the tasks' items leaves out 0. Of the chance in training the spread speaks."
+    "the tasks' items leaves out 0. Where a column has several seeds or draws, those are drawn again too; of so few, "
+    "the interval hardly reaches beyond their own range."
 )
 
 
@@ -85,20 +86,29 @@ def _kept(found: Folder, whole: Sheet) -> Iterator[str]:
         return
     yield "### Smallest dim that keeps the score"
     yield (
-        f"The smallest scored dim whose mean over the {len(whole.places)} tasks is at least that share of "
-        f"{reference.label}'s at its full width, {board.width} dims ({full.mean:.2f}); {NONE}: none of those scored."
+        f"The smallest scored dim whose mean over the {len(whole.places)} tasks, as that of every larger one, is at "
+        f"least that share of {reference.label}'s at its full width, {board.width} dims ({full.mean:.2f})."
     )
     rows = []
     for percent in KEPT:
         least = percent / 100 * full.mean
-        dims = [[dim for dim in board.dims if _reaches(found, whole, dim, n, least)] for n in range(len(board.columns))]
-        rows.append([f"{percent}% ({least:.2f})", *(str(own[0]) if own else NONE for own in dims)])
+        dims = [_smallest(found, whole, n, least) for n in range(len(board.columns))]
+        rows.append([f"{percent}% ({least:.2f})", *(NONE if dim is None else str(dim) for dim in dims)])
     yield grid(["share", *(column.label for column in board.columns)], rows)
 
 
-def _reaches(found: Folder, sheet: Sheet, dim: int, column: int, least: float) -> bool:
-    score = found.board.score(found.board.columns[column], sheet, dim)
-    return score is not None and score.mean >= least
+def _smallest(found: Folder, sheet: Sheet, column: int, least: float) -> int | None:
+    """The smallest dim that reaches the score, as every larger one does that was scored."""
+    board = found.board
+    scores = {dim: board.score(board.columns[column], sheet, dim) for dim in board.dims}
+    smallest = None
+    for dim, score in sorted(scores.items(), reverse=True):
+        if score is None:
+            continue
+        if score.mean < least:
+            break
+        smallest = dim
+    return smallest
 
 
 def _by_type(found: Folder, sheets: Sequence[Sheet]) -> Iterator[str]:
