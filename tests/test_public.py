@@ -37,7 +37,7 @@ def test_the_probe_itself_can_fail() -> None:
     assert "torch" in _imported_by("import matryoshka_text.nested")
 
 
-@pytest.mark.parametrize("words", [[], ["check"], ["train"], ["eval"], ["encode"]])
+@pytest.mark.parametrize("words", [[], ["check"], ["train"], ["eval"], ["encode"], ["data"], ["data", "fetch"]])
 def test_help_imports_no_torch(words: list[str]) -> None:
     assert _run_by([*words, "--help"]) == set()
     assert _run_by(["--version"]) == set()
@@ -47,6 +47,10 @@ def test_the_verbs_are_frozen() -> None:
     from matryoshka_text.cli import app
 
     assert [command.name for command in app.registered_commands] == ["check", "train", "eval", "encode"]
+    below = {group.name: group.typer_instance for group in app.registered_groups}
+    assert {name: [one.name for one in verbs.registered_commands] for name, verbs in below.items() if verbs} == {
+        "data": ["fetch"]
+    }
 
 
 def _run_by(words: list[str]) -> set[str]:

@@ -19,6 +19,8 @@ def test_the_wheel_brings_recipes_suites_and_data(repo: Path, tmp_path: Path) ->
     assert (tmp_path / "site" / "matryoshka_text" / "py.typed").exists()
     share = tmp_path / "site" / "matryoshka_text" / "_share"
     assert (share / "recipes" / "quickstart.yaml").exists()
+    assert (tmp_path / "site/matryoshka_text/evaluation/report/report.html.j2").exists()
+    assert (share / "suites" / "english.yaml").exists()
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
     where = "import matryoshka_text; print(matryoshka_text.__file__)"
     found = subprocess.run(

@@ -132,6 +132,19 @@ def test_the_bundled_suite_is_checked_without_a_model(
         (["--suite", "own.yaml", "--against", "./none"], "error: ./none: there is no such folder"),
         (["--suite", "own.yaml", "--twins"], "has no twins, there is no folder"),
         (["--suite", "own.yaml", "--out", "own.yaml/out"], "own.yaml/out: cannot be written"),
+        (["--suite", "own.yaml", "--sample", "own.yaml"], "--sample: nothing is fitted on it; add --baselines pca"),
+        (["--suite", "own.yaml", "--published", "a/b@c"], "--published: says where a submission's model is; add"),
+        (
+            ["--suite", "own.yaml", "--baselines", "pcb"],
+            "--baselines: found 'pcb'; allowed: random, pca, svd, projection",
+        ),
+        (["--suite", "own.yaml", "--precision", "int4"], "--precision: found 'int4'; allowed: float32, int8, binary"),
+        (["--suite", "own.yaml", "--layers", "9"], "--layers: found 9, but"),
+        (["--task", "STSBenchmrk"], "mteb has no task and no benchmark 'STSBenchmrk'; did you mean STSBenchmark"),
+        (
+            ["--suite", "own.yaml", "--submission", "sub"],
+            "which is no commit on the hub, so nobody can repeat its scores",
+        ),
     ],
 )
 def test_mistakes_end_with_status_2(

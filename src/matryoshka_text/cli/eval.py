@@ -79,6 +79,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix or submission is not None,
     )
+    _require_used(planned, sample, published if submission is None else None)
     if submission is not None:
         from matryoshka_text.evaluation.submission.write import require_submittable, write_submission
 
@@ -97,6 +98,15 @@ def evaluate(
         typer.echo(
             write_submission(submission, out=evaluation.out, plan=planned, rows=evaluation.rows, published=published)
         )
+
+
+def _require_used(planned: "Plan", sample: Path | None, published: str | None) -> None:
+    """`RecipeError` for an option that nothing would read."""
+    fitted = [view for subject in planned.subjects for view in planned.views_of(subject) if view.needs_sample]
+    if sample is not None and planned.subjects and not fitted:
+        raise RecipeError("--sample: nothing is fitted on it; add --baselines pca (or svd) or --precision int8")
+    if published is not None:
+        raise RecipeError("--published: says where a submission's model is; add --submission DIR")
 
 
 def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Word, ...] | None:
