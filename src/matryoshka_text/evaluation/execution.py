@@ -1,8 +1,7 @@
 """A plan carried out: tasks outside, models and views inside, and nothing done that was done before."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from matryoshka_text.errors import DataError, MtextError, RunError
 from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText
+from matryoshka_text.evaluation.progress import progress_bar
 from matryoshka_text.evaluation.scoring import masked
 from matryoshka_text.evaluation.scoring.items import items_path
 from matryoshka_text.evaluation.stage import Settings, Stage
@@ -108,7 +108,7 @@ class Execution:
             if found is not None:
                 stage = Stage(subject.label, task.name, 0.0, 0.0, 0.0, 0, 0, "scored before")
             else:
-                with _bar(self.console, title) as on_progress:
+                with progress_bar(self.console, title) as on_progress:
                     found, stage = self._scored(task, subject, load, on_progress)
         except Exception as error:  # one task's trouble must not cost the others
             if isinstance(error, RunError):
@@ -276,18 +276,6 @@ def _cell(row: Row) -> tuple[object, ...]:
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, MtextError) else f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar over the texts to encode, shown where a person looks at a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console.is_terminal and not console.quiet
-    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
-        bar = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _load(task: PlannedTask | PlannedText) -> Any:
