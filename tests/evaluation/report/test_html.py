@@ -244,7 +244,10 @@ def test_perplexity_has_a_picture_and_a_table() -> None:
 def test_tasks_that_no_column_shares_have_no_mean() -> None:
     planned, rows = made(2, subjects=(OURS, THEIRS))
     apart = [row for row in rows if (row.model == OURS.name) == (row.task == "TaskNumber0")]
-    Page(render_html(planned, tables(planned, apart), apart))
+    words = render_html(planned, tables(planned, apart), apart)
+    Page(words)  # every element that opens closes
+    assert "over 0 of 2 tasks" in words
+    assert "nan" not in words.lower().split()
 
 
 def test_places_on_the_axes() -> None:
