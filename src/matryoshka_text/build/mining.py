@@ -4,14 +4,14 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,13 +20,13 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Source
+from matryoshka_text.rotation.neighbours import nearest
 
-__all__ = ["MinedPair", "MinedRows", "mine_pairs", "nearest", "stored_pairs"]
+__all__ = ["MinedPair", "MinedRows", "mine_pairs", "stored_pairs"]
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4096  # texts given to the encoder in one call, which sorts them by length
-_LOW32 = 0xFFFFFFFF
 
 
 class MinedPair(NamedTuple):
@@ -114,59 +114,6 @@ def stored_pairs(
     lines = [json.dumps({"fingerprint": mark, "pairs": len(made.pairs)}), *(json.dumps(pair) for pair in made.pairs)]
     write_whole(path, "\n".join(lines) + "\n")
     return made
-
-
-def nearest(vectors: Float[Tensor, "n d"], count: int, *, block: int = 1024) -> Iterator[tuple[list[int], list[float]]]:
-    """For each row of unit `vectors`, the indices of its `count` nearest other rows, and their cosines, nearest first.
-
-    Exact, in float32; of equally near rows the first. Of the n x n cosines no more than `block` x 16 `block` are kept
-    at a time.
-    """
-    total = len(vectors)
-    for start in range(0, total, block):
-        queries = vectors[start : start + block]
-        best = torch.empty(len(queries), 0, dtype=torch.int64, device=vectors.device)
-        for left in range(0, total, 16 * block):
-            cosines = (queries @ vectors[left : left + 16 * block].T).clamp(-1, 1)
-            own = torch.arange(start, start + len(queries), device=vectors.device) - left
-            inside = (own >= 0) & (own < cosines.shape[1])
-            cosines[inside.nonzero().squeeze(1), own[inside]] = -torch.inf
-            keys = torch.cat([best, _best(cosines, count, left, total)], dim=1)
-            best = keys.topk(min(count, keys.shape[1]), dim=1).values
-        yield from zip(_indices(best, total).tolist(), _cosines(best).tolist(), strict=True)
-
-
-def _best(cosines: Float[Tensor, "q n"], count: int, left: int, total: int) -> Int64[Tensor, "q k"]:
-    """Keys of the `count` highest cosines of each row (all where there are fewer), of equal ones the first."""
-    few = min(count, cosines.shape[1])
-    values, columns = cosines.topk(few, dim=1)
-    keys = _keys(values, columns + left, total)
-    # topk takes any of several equal cosines at the end. Keys of all columns settle that, but take five times as long.
-    tied = (cosines >= values[:, -1:]).sum(1) > few
-    if bool(tied.any()):
-        columns = torch.arange(left, left + cosines.shape[1], device=cosines.device)
-        keys[tied] = _keys(cosines[tied], columns, total).topk(few, dim=1).values
-    return keys
-
-
-def _keys(cosines: Float[Tensor, "q n"], columns: Int64[Tensor, "..."], total: int) -> Int64[Tensor, "q n"]:
-    """Whole numbers in the order of the cosines, and among equal ones in that of the columns, so no two are equal.
-
-    A float32 read as an int32 grows with the number where it is positive, and shrinks where it is negative.
-    """
-    # + 0.0 makes -0.0 and 0.0 one number.
-    bits = (cosines + 0.0).view(torch.int32)
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
-    return (ordered << 32) + (total - 1 - columns)
-
-
-def _indices(keys: Int64[Tensor, "q k"], total: int) -> Int64[Tensor, "q k"]:
-    return total - 1 - (keys & _LOW32)
-
-
-def _cosines(keys: Int64[Tensor, "q k"]) -> Float[Tensor, "q k"]:
-    ordered = (keys >> 32).to(torch.int32)
-    return torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).view(torch.float32)
 
 
 def _different(rows: SourceRows) -> list[int]:

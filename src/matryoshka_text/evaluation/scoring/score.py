@@ -27,11 +27,11 @@ from matryoshka_text.evaluation.tasks.planned import PlannedTask
 from matryoshka_text.evaluation.tasks.sample import Sample, texts_within
 from matryoshka_text.evaluation.vectors.adapter import StoredEncoder, mteb_prompts
 from matryoshka_text.evaluation.vectors.cut import Fitted, cut_of
-from matryoshka_text.evaluation.vectors.reader import TextReader
-from matryoshka_text.evaluation.vectors.store import VectorStore
 from matryoshka_text.evaluation.vectors.view import View, bytes_per_vector
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
+from matryoshka_text.vectors.reader import TextReader
+from matryoshka_text.vectors.store import VectorStore
 
 __all__ = ["Scorer", "load_task"]
 

@@ -9,8 +9,8 @@ from mteb.models.abs_encoder import AbsEncoder
 
 from matryoshka_text.errors import EvaluationError, RecipeError
 from matryoshka_text.evaluation.vectors.cut import Cut
-from matryoshka_text.evaluation.vectors.reader import TextReader
 from matryoshka_text.evaluation.vectors.search import Hits, StoredSearch
+from matryoshka_text.vectors.reader import TextReader
 
 __all__ = ["StoredEncoder", "mteb_prompts", "require_prompts"]
 

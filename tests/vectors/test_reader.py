@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from matryoshka_text.errors import EvaluationError, RunError
-from matryoshka_text.evaluation.vectors import reader as module
-from matryoshka_text.evaluation.vectors.reader import TextReader
-from matryoshka_text.evaluation.vectors.store import VectorStore
+from matryoshka_text.vectors import reader as module
+from matryoshka_text.vectors.reader import TextReader
+from matryoshka_text.vectors.store import VectorStore
 
 
 class Encoder:

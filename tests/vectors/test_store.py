@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matryoshka_text.errors import EvaluationError
-from matryoshka_text.evaluation.vectors.store import VectorStore, text_key
+from matryoshka_text.vectors.store import VectorStore, text_key
 
 
 def vectors(seed: int, rows: int, width: int = 8) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from matryoshka_text.errors import EvaluationError, RunError
-from matryoshka_text.evaluation.vectors.store import VectorStore, text_key
 from matryoshka_text.files import require_space
+from matryoshka_text.vectors.store import VectorStore, text_key
 
 __all__ = ["DISK_FULL", "Counts", "TextReader"]
 

@@ -1,0 +1,1 @@
+"""The job that learns a rotation: texts to vectors, vectors to a matrix, the matrix into a model."""

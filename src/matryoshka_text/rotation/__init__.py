@@ -1,0 +1,22 @@
+"""Rotations: an orthogonal matrix that makes prefixes better and leaves full width as it is. Knows vectors only."""
+
+from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
+from matryoshka_text.rotation.kept import SHARES, neighbours_kept, smallest_dims
+from matryoshka_text.rotation.learn import Learned, SourceKept, kept_by_source, learn, split_sources
+from matryoshka_text.rotation.matrix import Rotation
+
+__all__ = [
+    "SHARES",
+    "Check",
+    "FitSettings",
+    "Learned",
+    "Rotation",
+    "SourceKept",
+    "Step",
+    "fit_rotation",
+    "kept_by_source",
+    "learn",
+    "neighbours_kept",
+    "smallest_dims",
+    "split_sources",
+]

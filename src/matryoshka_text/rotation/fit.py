@@ -1,0 +1,255 @@
+"""The rotation that lets prefixes keep the neighbourhoods of the full width: tensors in, one orthogonal matrix out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from matryoshka_text.nested import nested_distillation
+from matryoshka_text.nested.checks import check_dims
+from matryoshka_text.rotation.batches import neighbourhood_batches
+from matryoshka_text.rotation.kept import neighbours_kept
+from matryoshka_text.rotation.neighbours import distinct_rows, nearest_rows
+from matryoshka_text.rotation.start import STARTS, Start, principal_axes, starting_matrix, within_source_covariance
+
+__all__ = ["Check", "FitSettings", "Step", "fit_rotation", "slope"]
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-10
+# Rows of a source whose neighbours are looked at in a check: the error of the mean share is below one point.
+_MOST_ASKED = 500
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a rotation is learned; the defaults are those of the study in eval/LOG.md.
+
+    `steps` 0 keeps the start. `learning_rate` is Adam's, in radians of each plane's turn; it rises over `warmup` steps
+    and falls to 0 over the rest. `anchors` and `neighbours` make a batch, `temperature` divides its cosines.
+    """
+
+    start: Start = "within_source"
+    anchors: int = 128
+    neighbours: int = 3
+    temperature: float = 0.05
+    steps: int = 400
+    learning_rate: float = 2e-3
+    warmup: int = 50
+    check_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """ValueError naming the setting that is out of its bounds."""
+        if self.start not in STARTS:
+            raise ValueError(f"start is {self.start!r}; allowed: {', '.join(STARTS)}")
+        for name, least in (("anchors", 2), ("neighbours", 1), ("steps", 0), ("warmup", 0), ("check_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: a whole number of at least {least}")
+        for name in ("temperature", "learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: a number above 0")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its number from 1, the source of its batch, and the batch's loss at each dim, in nats."""
+
+    number: int
+    source: int
+    per_dim: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How many steps had been taken, and the share of held-back rows' neighbours that each dim kept (0 to 1)."""
+
+    step: int
+    kept: dict[int, float]
+
+    @property
+    def score(self) -> float:
+        """The mean over dims."""
+        return sum(self.kept.values()) / len(self.kept)
+
+
+def fit_rotation(
+    vectors_by_source: Sequence[Float[Tensor, "rows width"]],
+    dims: Sequence[int],
+    settings: FitSettings | None = None,
+    *,
+    held_back_by_source: Sequence[Float[Tensor, "rows width"]] | None = None,
+    on_step: Callable[[Step], object] = lambda step: None,
+    on_check: Callable[[Check], object] = lambda check: None,
+) -> Float64[Tensor, "width width"]:
+    """An orthogonal R whose prefixes of `vectors @ R` keep the neighbourhoods that `vectors` have at full width.
+
+    It minimises, over orthogonal matrices, with x the unit rows of a batch and y = x R,
+
+        L(R) = sum over dims m < width of  mean_i KL( softmax_j(x_i . x_j / t) || softmax_j(cos(y_i[:m], y_j[:m]) / t) )
+
+    over j != i, which is `nested_distillation` with the frozen vectors as teacher. Each batch holds anchors of one
+    source with their nearest rows of that source. Cosines at full width are not changed: R is orthogonal to 1e-12.
+
+    R moves along the group: Adam's moments are kept for the skew-symmetric gradient R^T dL/dR - (R^T dL/dR)^T, and each
+    update is a Cayley transform, so that no constraint has to be restored. Turns within a block (m_k, m_k+1] change no
+    trained prefix; they are left out, and each block is turned to its own principal axes at the end, largest variance
+    first, which is what dims between the trained ones gain by.
+
+    `held_back_by_source`: rows that are not learned from. Every `check_every` steps the share of their 10 nearest rows
+    that the prefixes keep is taken, and the best R so far is the result; the start is the first candidate and the
+    identity (no rotation) the second. None: the last R. Rows that repeat an earlier row of their source count once.
+    The result depends on the vectors, the settings, the number of threads and torch's version only.
+    `ValueError` for dims that are none, for sources of fewer rows than a neighbourhood, and for NaN.
+    """
+    settings = settings or FitSettings()
+    sources = [_unit_rows(vectors, f"vectors_by_source[{i}]") for i, vectors in enumerate(vectors_by_source)]
+    width = _common_width(sources)
+    shorter = [dim for dim in check_dims(dims, width) if dim < width]
+    learned = [vectors[distinct_rows(vectors)] for vectors in sources]
+    for place, rows in enumerate(learned):
+        if len(rows) <= settings.neighbours + 1:
+            raise ValueError(
+                f"vectors_by_source[{place}] has {len(rows)} different rows; allowed: more than a neighbourhood of "
+                f"{settings.neighbours + 1}"
+            )
+    rotation = starting_matrix(learned, settings.start)
+    if not shorter:
+        return rotation
+    best = _Best(learned, held_back_by_source, shorter, on_check)
+    best.compare(0, torch.eye(width), rotation)
+    for number, moved in enumerate(_descent(learned, rotation.float(), shorter, settings, on_step), start=1):
+        if number % settings.check_every == 0 or number == settings.steps:
+            best.compare(number, moved)
+    return _ordered_blocks(_orthogonal(best.rotation), within_source_covariance(learned), shorter)
+
+
+def slope(
+    vectors: Float[Tensor, "n width"], rotation: Float[Tensor, "width width"], dims: Sequence[int], temperature: float
+) -> tuple[Float[Tensor, "width width"], dict[int, float]]:
+    """How the loss of a batch rises as R turns to R exp(S), as a skew-symmetric matrix, and the loss at each dim.
+
+    The change to first order is half the sum of the element-wise product of the two matrices.
+    """
+    turned = (vectors @ rotation).requires_grad_()
+    own = torch.arange(len(vectors))
+    loss = nested_distillation(turned, turned, vectors, vectors, dims, temperature=temperature, self_index=own)
+    (gradient,) = torch.autograd.grad(loss.total, turned)
+    along = turned.detach().T @ gradient
+    return along - along.T, dict(zip(dims, loss.per_dim.tolist(), strict=True))
+
+
+def _descent(
+    sources: Sequence[Tensor],
+    rotation: Float[Tensor, "width width"],
+    dims: Sequence[int],
+    settings: FitSettings,
+    on_step: Callable[[Step], object],
+) -> Iterator[Float[Tensor, "width width"]]:
+    """R after each step."""
+    near = [nearest_rows(vectors, settings.neighbours) for vectors in sources]
+    batches = neighbourhood_batches(near, anchors=settings.anchors, seed=settings.seed)
+    free = _free_planes(dims, len(rotation))
+    mean, square, eye = torch.zeros_like(rotation), torch.zeros_like(rotation), torch.eye(len(rotation))
+    for number in range(1, settings.steps + 1):
+        source, rows = next(batches)
+        gradient, per_dim = slope(sources[source][rows], rotation, dims, settings.temperature)
+        gradient.mul_(free)
+        mean.lerp_(gradient, 1 - _BETAS[0])
+        square.lerp_(gradient.square(), 1 - _BETAS[1])
+        direction = (mean / (1 - _BETAS[0] ** number)) / ((square / (1 - _BETAS[1] ** number)).sqrt() + _EPSILON)
+        half = -_rate(settings, number) * direction
+        # (I - S/2)^-1 (I + S/2) for the skew S is orthogonal, and exp(S) to second order.
+        rotation = rotation @ torch.linalg.solve(eye - half, eye + half)
+        # One Newton step towards the nearest orthogonal matrix: rounding does not add up.
+        rotation = rotation @ (1.5 * eye - 0.5 * (rotation.T @ rotation))
+        on_step(Step(number, source, per_dim))
+        yield rotation
+
+
+def _rate(settings: FitSettings, number: int) -> float:
+    """The learning rate of a step: up over the warm-up, then down to 0 just after the last one."""
+    left = (settings.steps + 1 - number) / max(1, settings.steps + 1 - settings.warmup)
+    return settings.learning_rate * min(1.0, left, number / max(1, settings.warmup))
+
+
+class _Best:
+    """The candidate that keeps most neighbours of held-back rows; the last one where no rows are held back."""
+
+    def __init__(
+        self,
+        sources: Sequence[Tensor],
+        held_back: Sequence[Tensor] | None,
+        dims: Sequence[int],
+        on_check: Callable[[Check], object],
+    ) -> None:
+        self.rotation, self.dims, self.on_check, self._score = torch.empty(0), dims, on_check, -1.0
+        self._asked = [
+            (torch.cat([_unit_rows(held[:_MOST_ASKED], "held_back_by_source"), vectors]), min(len(held), _MOST_ASKED))
+            for held, vectors in zip(held_back or (), sources, strict=bool(held_back))
+            if len(held)
+        ]
+
+    def compare(self, step: int, *candidates: Tensor) -> None:
+        for candidate in candidates:
+            if not self._asked:
+                self.rotation = candidate
+                continue
+            check = Check(step, self._kept(candidate))
+            self.on_check(check)
+            if check.score > self._score:
+                self.rotation, self._score = candidate, check.score
+
+    def _kept(self, rotation: Tensor) -> dict[int, float]:
+        each = [
+            neighbours_kept(vectors, self.dims, asked=torch.arange(count), rotation=rotation)
+            for vectors, count in self._asked
+        ]
+        return {dim: sum(one[dim] for one in each) / len(each) for dim in self.dims}
+
+
+def _unit_rows(vectors: Float[Tensor, "rows width"], place: str) -> Float[Tensor, "rows width"]:
+    if not bool(torch.isfinite(vectors).all()):
+        bad = (~torch.isfinite(vectors).all(1)).nonzero().squeeze(1).tolist()
+        raise ValueError(f"{place}: rows {', '.join(map(str, bad[:5]))} hold NaN or infinity; allowed: finite numbers")
+    return normalize(vectors.float(), dim=1)
+
+
+def _common_width(sources: Sequence[Tensor]) -> int:
+    widths = {vectors.shape[1] for vectors in sources}
+    if len(widths) != 1:
+        raise ValueError(f"vectors_by_source has widths {sorted(widths)}; allowed: one width for at least one source")
+    return int(widths.pop())
+
+
+def _blocks(dims: Sequence[int], width: int) -> list[slice]:
+    bounds = [0, *dims, width]
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+def _free_planes(dims: Sequence[int], width: int) -> Float[Tensor, "width width"]:
+    """1 for the planes whose turn changes a prefix in `dims`, 0 for those within a block."""
+    free = torch.ones(width, width)
+    for block in _blocks(dims, width):
+        free[block, block] = 0
+    return free
+
+
+def _orthogonal(rotation: Float[Tensor, "width width"]) -> Float64[Tensor, "width width"]:
+    """The orthogonal matrix nearest to `rotation`, in float64."""
+    left, _, right = torch.linalg.svd(rotation.double())
+    return left @ right
+
+
+def _ordered_blocks(
+    rotation: Float64[Tensor, "width width"], covariance: Float64[Tensor, "width width"], dims: Sequence[int]
+) -> Float64[Tensor, "width width"]:
+    """R with each block turned to its own principal axes: no prefix in `dims` is changed by it."""
+    turned = rotation.clone()
+    for block in _blocks(dims, len(rotation)):
+        columns = rotation[:, block]
+        turned[:, block] = columns @ principal_axes(columns.T @ covariance @ columns)
+    return _orthogonal(turned)

@@ -1,0 +1,131 @@
+"""A rotation learned from vectors by source, judged on rows that it has not seen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from jaxtyping import Num
+from torch import Tensor
+
+from matryoshka_text.errors import DataError
+from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
+from matryoshka_text.rotation.kept import neighbours_kept
+from matryoshka_text.rotation.matrix import Rotation
+
+__all__ = ["Learned", "SourceKept", "kept_by_source", "learn", "split_sources"]
+
+Vectors = Num[np.ndarray, "rows width"]
+
+# Held-back rows of a source whose neighbours are counted: the error of the mean share is about half a point.
+_MOST_ASKED = 1000
+
+
+@dataclass(frozen=True)
+class SourceKept:
+    """By dim, the share (0 to 1) of held-back rows' 10 nearest neighbours at full width that the prefix keeps.
+
+    `asked`: how many held-back rows that is the mean of. Neighbours are looked for among the `rows` of the source.
+    """
+
+    source: str
+    rows: int
+    asked: int
+    before: dict[int, float]
+    after: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A rotation, and what it does to each source's held-back rows; `checks` as they were made, the best was kept."""
+
+    rotation: Rotation
+    kept: tuple[SourceKept, ...]
+    checks: tuple[Check, ...]
+
+    def mean(self, *, after: bool) -> dict[int, float]:
+        """By dim, the mean over sources of the share kept, before or after."""
+        each = [one.after if after else one.before for one in self.kept]
+        return {dim: fmean(kept[dim] for kept in each) for dim in each[0]} if each else {}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A source's rows that are learned from, and those that are held back, as float32 tensors."""
+
+    learned: Tensor
+    held_back: Tensor
+
+
+def learn(
+    vectors: Mapping[str, Vectors],
+    dims: Sequence[int],
+    settings: FitSettings | None = None,
+    *,
+    most: int = 20_000,
+    held_back: float = 0.1,
+    on_step: Callable[[Step], object] = lambda step: None,
+    on_check: Callable[[Check], object] = lambda check: None,
+) -> Learned:
+    """The rotation of `vectors` (by source: each of one kind of text), learned by `fit_rotation`.
+
+    Of each source at most `most` rows are read, drawn by the seed; arrays may be mapped from disk. The share
+    `held_back` of them is not learned from: it tells which step was the best, and what the rotation keeps. `DataError`
+    for rows that hold NaN and for sources that are too small.
+    """
+    settings = settings or FitSettings()
+    parts = split_sources(vectors, most=most, held_back=held_back, seed=settings.seed)
+    checks: list[Check] = []
+
+    def note(check: Check) -> None:
+        checks.append(check)
+        on_check(check)
+
+    try:
+        matrix = fit_rotation(
+            [part.learned for part in parts.values()],
+            dims,
+            settings,
+            held_back_by_source=[part.held_back for part in parts.values()] if held_back else None,
+            on_step=on_step,
+            on_check=note,
+        )
+    except ValueError as error:
+        names = ", ".join(f"{place} is {name}" for place, name in enumerate(parts))
+        raise DataError(f"the rotation cannot be learned: {error} (sources in order: {names})") from error
+    rows = {name: len(one) for name, one in vectors.items()}
+    rotation = Rotation(matrix.numpy(), dims, {"fit": asdict(settings), "rows": rows})
+    return Learned(rotation, kept_by_source(parts, dims, rotation), tuple(checks))
+
+
+def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float, seed: int) -> dict[str, Split]:
+    """At most `most` rows of each source, drawn by the seed, the share `held_back` of them apart."""
+    found = {}
+    for place, (name, rows) in enumerate(vectors.items()):
+        chosen = np.random.default_rng([seed, place]).permutation(len(rows))[:most]
+        back, learned = np.split(chosen, [int(held_back * len(chosen))])
+        found[name] = Split(_tensor(rows, learned), _tensor(rows, back))
+    return found
+
+
+def kept_by_source(
+    parts: Mapping[str, Split], dims: Sequence[int], rotation: Rotation | None = None
+) -> tuple[SourceKept, ...]:
+    """What prefixes keep of held-back rows' neighbours, before and after `rotation` (None: before, twice)."""
+    matrix = None if rotation is None else torch.from_numpy(rotation.matrix).float()
+    found = []
+    for name, part in parts.items():
+        asked = torch.arange(min(len(part.held_back), _MOST_ASKED))
+        if not len(asked):
+            continue
+        together = torch.cat([part.held_back, part.learned])
+        before = neighbours_kept(together, dims, asked=asked)
+        after = before if matrix is None else neighbours_kept(together, dims, asked=asked, rotation=matrix)
+        found.append(SourceKept(name, len(together), len(asked), before, after))
+    return tuple(found)
+
+
+def _tensor(rows: Vectors, chosen: np.ndarray) -> Tensor:
+    # In order of place, so that a mapped file is read once from its start to its end.
+    return torch.from_numpy(np.asarray(rows[np.sort(chosen)], dtype=np.float32))

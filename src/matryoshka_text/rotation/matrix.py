@@ -1,0 +1,112 @@
+"""A rotation for vectors of any origin: numpy in, numpy out, one file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Num
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from matryoshka_text.errors import DataError
+from matryoshka_text.files import write_whole
+from matryoshka_text.rotation.fit import FitSettings
+
+__all__ = ["TENSOR", "Rotation"]
+
+TENSOR = "rotation"
+_BLOCK = 65536
+# In float64. A float32 file of somebody else's, rounded once, is within 1e-6.
+_ORTHOGONAL = 1e-5
+
+Vectors = Num[np.ndarray, "rows width"]
+
+
+class Rotation:
+    """An orthogonal matrix [width, width] that is multiplied to vectors from the right: `vectors @ matrix`.
+
+    Inner products and lengths at full width stay as they are; prefixes keep more of the neighbourhoods. `dims` are the
+    prefix lengths it was learned for, `record` what else is known of how it came about.
+    """
+
+    def __init__(
+        self, matrix: Float[np.ndarray, "width width"], dims: Sequence[int], record: Mapping[str, Any] | None = None
+    ) -> None:
+        """`ValueError` where the matrix is not square or not orthogonal to 1e-5."""
+        self.matrix: Float64[np.ndarray, "width width"] = np.array(matrix, dtype=np.float64)
+        if self.matrix.ndim != 2 or self.matrix.shape[0] != self.matrix.shape[1] or not len(self.matrix):
+            raise ValueError(f"the matrix has shape {list(self.matrix.shape)}; allowed: [width, width]")
+        off = float(np.abs(self.matrix.T @ self.matrix - np.eye(self.width)).max())
+        if not off <= _ORTHOGONAL:
+            raise ValueError(f"the matrix is not orthogonal (off by {off:.1e}); allowed: at most {_ORTHOGONAL:.0e}")
+        self.dims, self.record = tuple(int(dim) for dim in dims), dict(record or {})
+
+    @property
+    def width(self) -> int:
+        """The length of the vectors it turns."""
+        return len(self.matrix)
+
+    @classmethod
+    def fit(
+        cls,
+        vectors: Vectors | Mapping[str, Vectors],
+        dims: Sequence[int],
+        settings: FitSettings | None = None,
+        *,
+        most: int = 20_000,
+        held_back: float = 0.1,
+    ) -> "Rotation":
+        """The rotation learned from vectors of any length and scale: an array, or several by source; see `learn`."""
+        from matryoshka_text.rotation.learn import learn
+
+        sources = vectors if isinstance(vectors, Mapping) else {"vectors": vectors}
+        return learn(sources, dims, settings, most=most, held_back=held_back).rotation
+
+    def apply(
+        self, vectors: Vectors, dim: int | None = None, *, unit: bool | None = None
+    ) -> Float32[np.ndarray, "rows dim"]:
+        """The first `dim` coordinates of the rotated vectors (None: all), float32.
+
+        `unit` brings rows back to length 1; None: where `dim` is given, as `MatryoshkaEncoder.encode` does. At full
+        width without `unit`, inner products are those of the vectors given. A memory-mapped array is read in blocks.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.width:
+            raise ValueError(f"vectors have shape {list(vectors.shape)}; allowed: [rows, {self.width}]")
+        if dim is not None and not 1 <= dim <= self.width:
+            raise ValueError(f"dim is {dim}; allowed: 1 to {self.width}")
+        columns = self.matrix[:, :dim].astype(np.float32)
+        found = np.empty((len(vectors), columns.shape[1]), dtype=np.float32)
+        for start in range(0, len(vectors), _BLOCK):
+            block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float32) @ columns
+            if unit or (unit is None and dim is not None):
+                block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
+            found[start : start + _BLOCK] = block
+        return found
+
+    def then(self, later: "Rotation") -> "Rotation":
+        """The one rotation that does what this and then `later` do."""
+        return Rotation(self.matrix @ later.matrix, later.dims, later.record)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole: the matrix in float64 as "rotation", dims and record as metadata."""
+        metadata = {"dims": json.dumps(self.dims), "record": json.dumps(self.record)}
+        write_whole(Path(path), save({TENSOR: np.ascontiguousarray(self.matrix)}, metadata))
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Rotation":
+        """The rotation that `save` wrote; `DataError` for any other file."""
+        path = Path(path)
+        way_out = "give a file that `mtext rotate` has written"
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; {way_out}")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                if TENSOR not in file.keys():
+                    names = ", ".join(list(file.keys())[:5]) or "none"
+                    raise DataError(f"{path}: found the tensors {names}; allowed: one called {TENSOR!r}; {way_out}")
+                matrix, metadata = file.get_tensor(TENSOR), file.metadata() or {}
+            return cls(matrix, json.loads(metadata.get("dims", "[]")), json.loads(metadata.get("record", "{}")))
+        except (SafetensorError, ValueError, TypeError, OSError) as error:
+            raise DataError(f"{path}: cannot be read as a rotation ({error}); {way_out}") from error
