@@ -122,7 +122,7 @@ def test_the_best_check_on_held_back_rows_is_kept() -> None:
     checks: list[Check] = []
     fit_rotation([vectors], [3, 6], SMALL, held_back_by_source=[held], on_check=checks.append)
     assert [check.step for check in checks] == [0, 0, 10, 20, 30]  # the identity, the start, and every tenth step
-    assert all(set(check.kept) == {3, 6} and 0 <= check.score <= 1 for check in checks)
+    assert all(set(check.per_dim) == {3, 6} and check.loss == sum(check.per_dim.values()) for check in checks)
 
 
 def test_a_model_that_is_nested_already_is_left_as_it_is() -> None:

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from matryoshka_text.nested import nested_distillation
 from matryoshka_text.nested.checks import check_dims
 from matryoshka_text.rotation.batches import neighbourhood_batches
-from matryoshka_text.rotation.kept import neighbours_kept
 from matryoshka_text.rotation.neighbours import distinct_rows, nearest_rows
 from matryoshka_text.rotation.start import STARTS, Start, principal_axes, starting_matrix, within_source_covariance
 
@@ -20,7 +19,7 @@ __all__ = ["Check", "FitSettings", "Step", "fit_rotation", "slope"]
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-10
-# Rows of a source whose neighbours are looked at in a check: the error of the mean share is below one point.
+# Held-back rows of a source that a check looks at.
 _MOST_ASKED = 500
 
 
@@ -65,15 +64,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Check:
-    """How many steps had been taken, and the share of held-back rows' neighbours that each dim kept (0 to 1)."""
+    """How many steps had been taken, and the loss of held-back rows at each dim, in nats (mean over sources)."""
 
     step: int
-    kept: dict[int, float]
+    per_dim: dict[int, float]
 
     @property
-    def score(self) -> float:
-        """The mean over dims."""
-        return sum(self.kept.values()) / len(self.kept)
+    def loss(self) -> float:
+        """The sum over dims."""
+        return sum(self.per_dim.values())
 
 
 def fit_rotation(
@@ -99,9 +98,9 @@ def fit_rotation(
     trained prefix; they are left out, and each block is turned to its own principal axes at the end, largest variance
     first, which is what dims between the trained ones gain by.
 
-    `held_back_by_source`: rows that are not learned from. Every `check_every` steps the share of their 10 nearest rows
-    that the prefixes keep is taken, and the best R so far is the result; the start is the first candidate and the
-    identity (no rotation) the second. None: the last R. Rows that repeat an earlier row of their source count once.
+    `held_back_by_source`: rows that are not learned from. Every `check_every` steps the loss is taken with them as the
+    i and with their nearest learned rows as the j, and the R of the lowest such loss is the result; the identity (no
+    rotation) and the start are candidates too. None: the last R. Rows that repeat an earlier row count once.
     The result depends on the vectors, the settings, the number of threads and torch's version only.
     `ValueError` for dims that are none, for sources of fewer rows than a neighbourhood, and for NaN.
     """
@@ -119,7 +118,7 @@ def fit_rotation(
     rotation = starting_matrix(learned, settings.start)
     if not shorter:
         return rotation
-    best = _Best(learned, held_back_by_source, shorter, on_check)
+    best = _Best(learned, held_back_by_source, shorter, settings, on_check)
     best.compare(0, torch.eye(width), rotation)
     for number, moved in enumerate(_descent(learned, rotation.float(), shorter, settings, on_step), start=1):
         if number % settings.check_every == 0 or number == settings.steps:
@@ -177,38 +176,53 @@ def _rate(settings: FitSettings, number: int) -> float:
 
 
 class _Best:
-    """The candidate that keeps most neighbours of held-back rows; the last one where no rows are held back."""
+    """The candidate of the lowest loss on held-back rows; the last one where no rows are held back."""
 
     def __init__(
         self,
         sources: Sequence[Tensor],
         held_back: Sequence[Tensor] | None,
         dims: Sequence[int],
+        settings: FitSettings,
         on_check: Callable[[Check], object],
     ) -> None:
-        self.rotation, self.dims, self.on_check, self._score = torch.empty(0), dims, on_check, -1.0
+        self.rotation, self._lowest = torch.empty(0), float("inf")
+        self._dims, self._temperature, self._on_check = dims, settings.temperature, on_check
         self._asked = [
-            (torch.cat([_unit_rows(held[:_MOST_ASKED], "held_back_by_source"), vectors]), min(len(held), _MOST_ASKED))
+            _neighbourhood(_unit_rows(held[:_MOST_ASKED], "held_back_by_source"), vectors, settings.neighbours)
             for held, vectors in zip(held_back or (), sources, strict=bool(held_back))
-            if len(held)
+            if len(held) > 1
         ]
 
     def compare(self, step: int, *candidates: Tensor) -> None:
+        """Keep the best of these and the one kept so far."""
         for candidate in candidates:
             if not self._asked:
                 self.rotation = candidate
                 continue
-            check = Check(step, self._kept(candidate))
-            self.on_check(check)
-            if check.score > self._score:
-                self.rotation, self._score = candidate, check.score
+            check = Check(step, self._losses(candidate.float()))
+            self._on_check(check)
+            if check.loss < self._lowest:
+                self.rotation, self._lowest = candidate, check.loss
 
-    def _kept(self, rotation: Tensor) -> dict[int, float]:
-        each = [
-            neighbours_kept(vectors, self.dims, asked=torch.arange(count), rotation=rotation)
-            for vectors, count in self._asked
-        ]
-        return {dim: sum(one[dim] for one in each) / len(each) for dim in self.dims}
+    def _losses(self, rotation: Float[Tensor, "width width"]) -> dict[int, float]:
+        each = torch.stack([self._of(rows, count, rotation) for rows, count in self._asked])
+        return dict(zip(self._dims, each.mean(0).tolist(), strict=True))
+
+    @torch.no_grad()
+    def _of(self, rows: Tensor, count: int, rotation: Tensor) -> Float[Tensor, " dims"]:
+        turned, own = rows @ rotation, torch.arange(count)
+        return nested_distillation(
+            turned[:count], turned, rows[:count], rows, self._dims, temperature=self._temperature, self_index=own
+        ).per_dim
+
+
+def _neighbourhood(
+    held: Float[Tensor, "k width"], learned: Float[Tensor, "n width"], neighbours: int
+) -> tuple[Float[Tensor, "rows width"], int]:
+    """The held-back rows, then the learned rows that are nearest to any of them; and how many the first are."""
+    near = torch.cat([(part @ learned.T).topk(neighbours, dim=1).indices for part in torch.split(held, 1024)])
+    return torch.cat([held, learned[torch.unique(near)]]), len(held)
 
 
 def _unit_rows(vectors: Float[Tensor, "rows width"], place: str) -> Float[Tensor, "rows width"]:
