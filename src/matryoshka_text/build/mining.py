@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from matryoshka_text.data import SourceRows
+from matryoshka_text.data import SourceRows, different
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import write_whole
@@ -58,7 +58,7 @@ def mine_pairs(
     """
     assert source.neighbours is not None
     count, lowest = source.neighbours.count, source.neighbours.lowest
-    first = _different(rows)
+    first = different(text for (text,) in rows.texts)
     if len(first) < 2:
         raise DataError(
             f"{rows.label}: found {len(rows.texts)} texts that are all the same; allowed: at least two different ones "
@@ -114,14 +114,6 @@ def stored_pairs(
     lines = [json.dumps({"fingerprint": mark, "pairs": len(made.pairs)}), *(json.dumps(pair) for pair in made.pairs)]
     write_whole(path, "\n".join(lines) + "\n")
     return made
-
-
-def _different(rows: SourceRows) -> list[int]:
-    """The first row of each text, case and blanks aside."""
-    known: dict[str, int] = {}
-    for row, (text,) in enumerate(rows.texts):
-        known.setdefault(" ".join(text.casefold().split()), row)
-    return list(known.values())
 
 
 def _embedded(encoder: MatryoshkaEncoder, texts: Sequence[str], what: str, batch_size: int) -> Float[Tensor, "n d"]:

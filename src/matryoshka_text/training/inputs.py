@@ -191,6 +191,8 @@ def _packed(
 
 def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:
     """Optimizer steps; an epoch is a pass over the first objective's stream."""
+    if recipe.stopping is None:
+        return 0
     if recipe.stopping.steps is not None:
         return recipe.stopping.steps
     stream = READS[recipe.objectives[0].kind]

@@ -206,7 +206,7 @@ class Run:
             save_weights(self._best(done), self.loop.trained, {"step": done, "score": score})
             return
         progress.without_better += 1
-        patience = self.recipe.stopping.patience
+        patience = self.recipe.stopping.patience if self.recipe.stopping is not None else None
         progress.stopped = patience is not None and progress.without_better >= patience
 
     def _checkpoint(self) -> None:
