@@ -15,8 +15,8 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(recipe: Recipe) -> dict[str, str]:
-    """`data.<name>`, `rotation.<name>` and `evaluation.<name>` -> hash: of a local file's bytes, or of the used columns of a hub data set;
-    `vectors.<name>` -> that of the file with a source's precomputed vectors.
+    """`data.<name>`, `rotation.<name>` and `evaluation.<name>` -> hash: of a local file's bytes, or of the used columns
+    of a hub data set; `vectors.<name>` -> that of the file with a source's precomputed vectors.
 
     The hub's rows are hashed rather than its commit: offline, the commit that the cache serves may be another one.
     """

@@ -46,7 +46,7 @@ def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str
 
 
 def rotation_texts(rows: SourceRows, name: str, section: RotationSection, seed: int) -> list[str]:
-    """All columns' texts, cut, each once, in the order of the rows; at most `section.texts` of them, drawn by `seed`."""
+    """The texts of all columns, cut, each once, row by row; at most `section.texts` of them, drawn by `seed`."""
     texts = [text[: section.max_characters] for text in chain.from_iterable(rows.texts)]
     first = different(texts)
     return [texts[first[i]] for i in sampled(len(first), section.texts, f"{seed}:rotation:{name}")]

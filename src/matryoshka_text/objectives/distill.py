@@ -16,8 +16,8 @@ class Distill:
     Every text of the batch is a row. Its teacher cosines to all other texts of the batch, through a softmax, are the
     target of the student's cosines at each prefix; the squared error holds the related pairs' cosines themselves in
     place, which a softmax does not see. `vector_weight` adds the squared distance of each text's unit prefix to the
-    teacher's prefix of the same length, as far as the teacher is that long. `full_width_weight` multiplies the weight of full width, where a step reads
-    it, and anchors it there.
+    teacher's prefix of the same length, as far as the teacher is that long. `full_width_weight` multiplies the weight
+    of full width, where a step reads it, and anchors it there.
     """
 
     name = "distill"
