@@ -54,7 +54,18 @@ def _lines(run: Path) -> int:
 
 
 def _losses(run: Path) -> list[dict[str, Any]]:
-    keep = ("step", "rotation_step", "source", "kept", "loss", "per_dim", "learning_rate", "gradient_norm", "evaluation", "score")
+    keep = (
+        "step",
+        "rotation_step",
+        "source",
+        "kept",
+        "loss",
+        "per_dim",
+        "learning_rate",
+        "gradient_norm",
+        "evaluation",
+        "score",
+    )
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: row[k] for k in keep if k in row} for row in rows]
 
