@@ -89,5 +89,5 @@ def test_a_recipe_runs(path: Path, tiny_model: Path, tmp_path: Path) -> None:
     small = _made_small(yaml.safe_load(path.read_text()), tiny_model, tmp_path)
     (tmp_path / path.name).write_text(yaml.safe_dump(small))
     run = train(tmp_path / path.name, out=tmp_path / "run")
-    assert run.steps == 2
+    assert run.steps == (2 if "objectives" in small else 0)
     assert MatryoshkaEncoder(run.model, device="cpu").dims == tuple(small["dims"])
