@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "latest_checkpoint",
     "load_weights",
     "prune",
+    "read_average",
     "read_checkpoint",
     "save_checkpoint",
     "save_weights",
@@ -40,15 +42,26 @@ class Checkpoint:
         return int(self.state["step"])
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
-    """`folder`/step-N with the weights, the optimizer's state and `state` (its "step" is N), whole or absent."""
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    average: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """`folder`/step-N with the weights, the optimizer's state, the running `average` of weights where there is one,
+    and `state` (its "step" is N), whole or absent.
+    """
     weights, moments = _tensors(model), _optimizer_tensors(optimizer)
-    size = sum(t.numel() * t.element_size() for t in (*weights.values(), *moments.values()))
+    averaged = {name: tensor.detach().cpu().contiguous() for name, tensor in (average or {}).items()}
+    size = sum(t.numel() * t.element_size() for t in (*weights.values(), *moments.values(), *averaged.values()))
     path = folder / _NAME.format(state["step"])
     require_space(folder, int(size * 1.05) + 1_000_000, what=f"the checkpoint of step {state['step']}")
     with whole_folder(path) as beside:
         save_file(weights, beside / "weights.safetensors")
         save_file(moments, beside / "optimizer.safetensors")
+        if averaged:
+            save_file(averaged, beside / "average.safetensors")
         write_whole(beside / "state.json", json.dumps(state, indent=2) + "\n")
     return path
 
@@ -68,17 +81,18 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 def read_checkpoint(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put the checkpoint's weights into `model` and its moments into `optimizer`, bit for bit."""
     load_weights(checkpoint.path / "weights.safetensors", model)
-    path = checkpoint.path / "optimizer.safetensors"
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+    stored = _opened(checkpoint.path / "optimizer.safetensors")
     state = optimizer.state_dict()
     state["state"] = {}
     for name, tensor in stored.items():
         index, _, key = name.partition(".")
         state["state"].setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict(state)
+
+
+def read_average(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The running average of weights that the checkpoint holds, by parameter."""
+    return _opened(checkpoint.path / "average.safetensors")
 
 
 def save_weights(path: Path, model: nn.Module, state: dict[str, Any]) -> None:
@@ -93,10 +107,7 @@ def save_weights(path: Path, model: nn.Module, state: dict[str, Any]) -> None:
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Put the weights of a file into `model`; `RunError` where they are another model's."""
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+    stored = _opened(path)
     try:
         missing, unexpected = model.load_state_dict(stored, strict=False)
     except RuntimeError as error:
@@ -104,6 +115,13 @@ def load_weights(path: Path, model: nn.Module) -> None:
     tied = set(missing) - _repeated(model)
     if tied or unexpected:
         raise RunError(f"{path}: holds the weights of another model (lacks {sorted(tied)[:3]}, has {unexpected[:3]})")
+
+
+def _opened(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> RunError:

@@ -7,7 +7,7 @@ import pytest
 
 from matryoshka_text.data import fingerprint
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Base, Evaluation, HeldOut, InfoNCE, Recipe, Source, Stopping
+from matryoshka_text.recipe import Base, Evaluation, HeldOut, InfoNCE, Recipe, RotationSection, Source, Stopping
 
 
 def recipe(folder: Path) -> Recipe:
@@ -57,3 +57,16 @@ def test_a_file_of_vectors_is_hashed_too(tmp_path: Path) -> None:
     (tmp_path / "v.safetensors").unlink()
     with pytest.raises(DataError, match=r"vectors\.one: .*v\.safetensors cannot be read"):
         fingerprint(made)
+
+
+def test_the_files_of_a_rotation_are_hashed_too(tmp_path: Path) -> None:
+    for name in ("one.csv", "sts.csv", "t.txt"):
+        (tmp_path / name).write_text(name)
+    plain = recipe(tmp_path)
+    # A rotation that reads the recipe's own data adds nothing.
+    assert fingerprint(plain.model_copy(update={"rotation": RotationSection()})) == fingerprint(plain)
+    own = RotationSection(data=[Source(name="one", file="t.txt", kind="text")])
+    assert fingerprint(plain.model_copy(update={"rotation": own})) == {
+        **fingerprint(plain),
+        "rotation.one": f"file sha256:{hashlib.sha256(b't.txt').hexdigest()}",
+    }

@@ -111,6 +111,25 @@ def pair_error(first, second, target, dims, weights=None, denominator=None):
     return total, torch.tensor(per_dim, dtype=torch.float64)
 
 
+def unit(vector: Tensor) -> Tensor:
+    """A prefix shorter than 1e-12 is a row of zeros."""
+    return 0.0 * vector if length(vector.detach()) < 1e-12 else vector / length(vector)
+
+
+def vector_error(student, teacher, dims, weights=None, denominator=None):
+    weights = [1.0] * len(dims) if weights is None else weights
+    total, per_dim = torch.zeros((), dtype=torch.float64), []
+    for weight, m in zip(weights, dims, strict=True):
+        errors = [
+            ((unit(s[:m]) - unit(t[:m])) ** 2).sum()
+            for s, t in zip(student.double(), teacher.detach().double(), strict=True)
+        ]
+        mean = sum(errors, torch.zeros((), dtype=torch.float64)) / (denominator or max(len(student), 1))
+        per_dim.append(float(mean.detach()))
+        total = total + weight * mean
+    return total, torch.tensor(per_dim, dtype=torch.float64)
+
+
 def cosent(first, second, scores, dims, weights=None, scale=20.0, denominator=1):
     """log(1 + sum over all ordered pairs of rows), in float64, as the largest exponent would have it."""
     weights = [1.0] * len(dims) if weights is None else weights
@@ -131,7 +150,13 @@ def cosent(first, second, scores, dims, weights=None, scale=20.0, denominator=1)
 
 @pytest.fixture(scope="session")
 def oracle() -> SimpleNamespace:
-    return SimpleNamespace(cross_entropy=cross_entropy, distillation=distillation, pair_error=pair_error, cosent=cosent)
+    return SimpleNamespace(
+        cross_entropy=cross_entropy,
+        distillation=distillation,
+        pair_error=pair_error,
+        vector_error=vector_error,
+        cosent=cosent,
+    )
 
 
 @pytest.fixture(scope="session")

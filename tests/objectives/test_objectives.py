@@ -87,6 +87,28 @@ def test_distill_is_its_definition(vectors: tuple[Tensor, Tensor], pair_weight: 
     assert float(loss.total) == pytest.approx(sum(w * x for w, x in zip(weights, expected, strict=True)), rel=1e-6)
 
 
+@pytest.mark.parametrize("width", [8, 5])
+def test_distill_adds_the_error_of_vectors_at_the_dims_that_the_teacher_has(
+    vectors: tuple[Tensor, Tensor], width: int
+) -> None:
+    student, _ = vectors
+    teacher = torch.randn(3, 6, width, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    without, added = (
+        Distill(temperature=0.1, pair_weight=7.0, full_width_weight=3.0, vector_weight=factor)(
+            GlobalBatch(student, teacher, 0, 6), NESTING
+        )
+        for factor in (0.0, 2.0)
+    )
+    errors = []
+    for dim in DIMS:
+        ours, theirs = (torch.nn.functional.normalize(x[..., :dim], dim=-1) for x in (student, teacher))
+        errors.append(2 * float((ours - theirs).square().sum(-1).mean()) if dim <= width else 0.0)
+    assert (added.per_dim - without.per_dim).tolist() == pytest.approx(errors, rel=1e-9)
+    weights = (1.0, 0.5, 6.0)
+    expected = sum(w * x for w, x in zip(weights, errors, strict=True))
+    assert float(added.total - without.total) == pytest.approx(expected, rel=1e-9)
+
+
 def test_the_full_width_weight_is_for_full_width_alone(vectors: tuple[Tensor, Tensor]) -> None:
     student, teacher = vectors
     objective = Distill(temperature=0.1, pair_weight=0.0, full_width_weight=3.0)
@@ -100,7 +122,7 @@ def test_the_full_width_weight_is_for_full_width_alone(vectors: tuple[Tensor, Te
 SCORES = torch.tensor([0.0, 5.0, 2.5, 2.5, 4.0, 1.0], dtype=torch.float64)
 OBJECTIVES = {
     "info_nce": InfoNCE(temperature=0.1),
-    "distill": Distill(temperature=0.1, pair_weight=7.0, full_width_weight=3.0),
+    "distill": Distill(temperature=0.1, pair_weight=7.0, full_width_weight=3.0, vector_weight=2.0),
     "self_distill": SelfDistill(temperature=0.1, pair_weight=7.0),
     "cosent": CoSENT(temperature=0.1),
     "score_distill": ScoreDistill(low=0.0, high=5.0),

@@ -39,7 +39,8 @@ def _done(processes: int, *program: object) -> None:
 
 def _lines(run: Path) -> list[dict[str, Any]]:
     path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    # A line that is being written is no line yet.
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
 def _launch(recipe: Path, run: Path, processes: int, *more: str) -> list[dict[str, Any]]:
@@ -243,3 +244,23 @@ def test_two_processes_killed_and_resumed_end_in_the_same_bits(
 
 if __name__ == "__main__":
     _noted_runs(sys.argv[1:])
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_rotation_that_one_learned(
+    write_recipe: Write, tiny_model: Path, still: Still, tmp_path: Path
+) -> None:
+    recipe = write_recipe(
+        base={"model": str(still(tiny_model, tmp_path / "still"))},
+        rotation={"steps": 20, "anchors": 16, "check_every": 10},
+        objectives=[{"kind": "distill", "vector_weight": 5.0}],
+        averaging={"start": 0.5},
+        optimizer={"learning_rate": 1e-4},
+        stopping={"steps": 6},
+    )
+    one = _launch(recipe, tmp_path / "one", 1)
+    two = _launch(recipe, tmp_path / "two", 2)
+    assert len(one) == len(two) == 20 + 4 + 6
+    assert one[:24] == two[:24]
+    for first, second in zip(one[24:], two[24:], strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)

@@ -54,7 +54,18 @@ def _lines(run: Path) -> int:
 
 
 def _losses(run: Path) -> list[dict[str, Any]]:
-    keep = ("step", "loss", "per_dim", "learning_rate", "gradient_norm", "evaluation", "score")
+    keep = (
+        "step",
+        "rotation_step",
+        "source",
+        "kept",
+        "loss",
+        "per_dim",
+        "learning_rate",
+        "gradient_norm",
+        "evaluation",
+        "score",
+    )
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: row[k] for k in keep if k in row} for row in rows]
 
@@ -121,3 +132,78 @@ def test_a_joint_run_goes_on_in_the_same_bits(write_recipe: Write, everything: d
     for head in ("mlm", "classifier"):
         a, b = (load_file(run / "model" / "heads" / head / "model.safetensors") for run in (whole, broken))
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+ROTATION = {"steps": 60, "warmup": 5, "check_every": 20, "anchors": 64}
+
+
+def _stored(run: Path) -> int:
+    return len(list((run / "rotation-vectors").rglob("*.safetensors")))
+
+
+def _whole_model(run: Path) -> dict[str, torch.Tensor]:
+    return {str(file.parent.name): load_file(file) for file in (run / "model").rglob("*.safetensors")}
+
+
+def _assert_same_everywhere(first: Path, second: Path) -> None:
+    _assert_same(first, second)
+    a, b = _whole_model(first), _whole_model(second)
+    assert a.keys() == b.keys() and len(a) == 2  # the backbone, and the Dense that holds the rotation
+    assert all(torch.equal(a[part][name], b[part][name]) for part in a for name in a[part])
+
+
+@pytest.mark.slow
+def test_killed_while_encoding_fitting_and_training_it_ends_in_the_same_bits(
+    write_recipe: Write, tmp_path: Path
+) -> None:
+    """800 texts are stored in two pieces; the rotation's lines stand in metrics.jsonl once, before the others."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"{a} {b} {c}\n" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyz0123456789"))
+    data = [{"name": "texts", "file": str(texts), "kind": "text"}]
+    recipe = write_recipe(**LONG | {"rotation": ROTATION | {"data": data, "steps": 300}})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = _train(recipe, whole)
+    assert done.returncode == 0, done.stderr
+    assert "neighbours kept after the rotation" in done.stdout
+    _kill_when(recipe, broken, lambda: _stored(broken) >= 1)
+    assert 1 <= _stored(broken) < 4 and not (broken / "rotation.safetensors").exists()
+    _kill_when(recipe, broken, lambda: _stored(broken) == 4, "--resume")
+    assert _stored(broken) == 4 and not (broken / "rotation.safetensors").exists()
+    _kill_when(recipe, broken, lambda: _lines(broken) >= 320, "--resume")
+    assert not (broken / "rotation-vectors").exists()
+    assert not (broken / "model").exists()
+    resumed = _train(recipe, broken, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "neighbours kept after the rotation" in resumed.stdout
+    _assert_same_everywhere(whole, broken)
+
+
+@pytest.mark.slow
+def test_a_rotated_run_killed_before_its_first_checkpoint_begins_again(write_recipe: Write, tmp_path: Path) -> None:
+    recipe = write_recipe(**LONG | {"rotation": ROTATION})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert _train(recipe, whole).returncode == 0
+    _kill_when(recipe, broken, lambda: any("step" in line for line in _losses_so_far(broken)))
+    assert not list((broken / "checkpoints").glob("step-*"))
+    resumed = _train(recipe, broken, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    _assert_same_everywhere(whole, broken)
+
+
+def _losses_so_far(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text().split("\n")[:-1] if (run / "metrics.jsonl").exists() else []
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+def test_an_average_goes_on_in_the_same_bits(write_recipe: Write, rows_file: Path, tmp_path: Path) -> None:
+    held_out = {"name": "found", "file": str(rows_file), "kind": "pairs", "rows": 30}
+    averaging = {"start": 0.3, "every": 2, "base_share": 0.25}
+    for name, evaluation in (("plain", None), ("scored", {"every": 5, "data": [held_out]})):
+        recipe = write_recipe(**LONG | {"averaging": averaging, "evaluation": evaluation})
+        whole, broken = tmp_path / f"whole-{name}", tmp_path / f"broken-{name}"
+        assert _train(recipe, whole).returncode == 0
+        _kill_when(recipe, broken, lambda broken=broken: _lines(broken) >= 20)
+        resumed = _train(recipe, broken, "--resume")
+        assert resumed.returncode == 0, resumed.stderr
+        _assert_same(whole, broken)

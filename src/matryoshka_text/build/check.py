@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matryoshka_text.build.check_data import check_data
 from matryoshka_text.build.check_model import check_models
+from matryoshka_text.build.check_rotation import require_texts
 from matryoshka_text.build.findings import Findings
 from matryoshka_text.recipe import read_recipe
 
@@ -28,6 +29,7 @@ def inspect_recipe(path: Path) -> Findings:
     findings = Findings(reading, list(reading.problems))
     values = reading.document.value
     if isinstance(values, dict):
-        check_data(values, findings)
-        check_models(values, findings)
+        counts = check_data(values, findings)
+        width = check_models(values, findings)
+        require_texts(values, counts, width, findings)
     return findings

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from matryoshka_text.build.check_rotation import check_rotation
 from matryoshka_text.build.findings import Findings, items_of, valid
 from matryoshka_text.data import (
     Demands,
@@ -31,8 +32,11 @@ __all__ = ["check_data"]
 R = TypeVar("R")
 
 
-def check_data(values: dict[str, Any], findings: Findings) -> None:
-    """Record what is wrong with the training data, and with the held-out data beside them."""
+def check_data(values: dict[str, Any], findings: Findings) -> dict[str, int] | None:
+    """Record what is wrong with the training data, the rotation's and the held-out data.
+
+    What comes back is how many texts each source of a rotation has; None where that is not known.
+    """
     given = values.get("seed", 0)
     seed = given if type(given) is int and 0 <= given < 2**32 else 0
     sources = [valid(Source, item) for item in items_of(values, "data")]
@@ -47,6 +51,9 @@ def check_data(values: dict[str, Any], findings: Findings) -> None:
         if source is not None and rows is not None:
             parts.append(Part(index, source, rows))
             _check_neighbours(index, source, len(rows.texts), findings)
+    counts = _check_rotation(values, sources, parts, seed, findings)
+    if values.get("rotation") is not None and not values.get("objectives"):
+        return counts
     _check_vectors(values, sources, findings)
     there = {part.index for part in parts}
     lost = {stream_of(source.kind) if source else None for i, source in enumerate(sources) if i not in there}
@@ -58,6 +65,19 @@ def check_data(values: dict[str, Any], findings: Findings) -> None:
             found = _stream(stream, own, values, seed, findings)
             classes = found.seen_classes if found is not None and stream == "labelled" else classes
     _check_held_out(values, classes, findings)
+    return counts
+
+
+def _check_rotation(
+    values: dict[str, Any], sources: Sequence[Source | None], parts: Sequence[Part], seed: int, findings: Findings
+) -> dict[str, int] | None:
+    def read(source: Source, key: str) -> SourceRows | None:
+        return _looked_into(
+            source, key, lambda: read_source(source, findings.reading.folder, key=key, seed=seed), findings
+        )
+
+    by_place = {part.index: (part.source, part.rows) for part in parts}
+    return check_rotation(values, read, [by_place.get(place) for place in range(len(sources))], seed=seed)
 
 
 def _stream(stream: str, parts: list[Part], values: dict[str, Any], seed: int, findings: Findings) -> Examples | None:

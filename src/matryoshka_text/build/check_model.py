@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matryoshka_text.build.check_rotation import check_rotated_base
 from matryoshka_text.build.findings import Findings, items_of, valid
 from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
 from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model, width_of
@@ -17,8 +18,12 @@ from matryoshka_text.recipe.section import Loc, value_of
 __all__ = ["check_models"]
 
 
-def check_models(values: dict[str, Any], findings: Findings) -> None:
-    """Record where dims, layers and objectives do not fit the base, and which models cannot be had."""
+def check_models(values: dict[str, Any], findings: Findings) -> int | None:
+    """Record where dims, layers and objectives do not fit the base, and which models cannot be had.
+
+    What comes back is the base's width; None where it is not known.
+    """
+    width = None
     base = valid(Base, values.get("base"))
     if base is not None:
         path, width = _found(("base", "model"), base.model, base.revision, findings, pooling=base.pooling)
@@ -29,10 +34,29 @@ def check_models(values: dict[str, Any], findings: Findings) -> None:
             _check_layers(base, _config(path), values, findings)
             _check_dims_of_pairs(base, dims, values, findings)
             _check_mlm(base, path, width, values, dims, findings)
+            check_rotated_base(base.model, path, width, values, findings)
     for index, objective in enumerate(items_of(values, "objectives")):
         teacher = value_of(objective, "teacher")
         if isinstance(teacher, str) and teacher:
-            _found(("objectives", index, "teacher"), teacher, None, findings)
+            _, wide = _found(("objectives", index, "teacher"), teacher, None, findings)
+            _check_teacher(index, objective, width, wide, values, findings)
+    return width
+
+
+def _check_teacher(
+    index: int, objective: Any, width: int | None, teacher: int | None, values: dict[str, Any], findings: Findings
+) -> None:
+    """A problem of vectors that are compared with those of a teacher whose own are too short."""
+    factor = value_of(objective, "vector_weight")
+    if width is None or teacher is None or not isinstance(factor, int | float) or factor <= 0:
+        return
+    needed = max((dim for dim in items_of(values, "dims") if isinstance(dim, int) and dim < width), default=0)
+    if teacher < needed:
+        findings.problem(
+            ("objectives", index, "vector_weight"),
+            f"found {factor:g}, but the teacher's vectors are {teacher} long; allowed: a teacher of at least {needed}, "
+            "the largest dim below full width; use another teacher, or leave it out",
+        )
 
 
 def _check_dims(base: Base, width: int | None, values: dict[str, Any], findings: Findings) -> None:

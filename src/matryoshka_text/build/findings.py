@@ -16,7 +16,9 @@ __all__ = ["Findings", "items_of", "valid"]
 S = TypeVar("S", bound=Section)
 
 # A key of the recipe, not a file that is called data.csv.
-_KEY = re.compile(r"(data\[\d+\]|evaluation\.data\[\d+\]|objectives\[\d+\]|batch)(\.[a-z_0-9]+|\[\d+\])*")
+_KEY = re.compile(
+    r"((?:rotation\.)?data\[\d+\]|evaluation\.data\[\d+\]|objectives\[\d+\]|batch|rotation)(\.[a-z_0-9]+|\[\d+\])*"
+)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Related texts without pairs: each text with its nearest neighbours by the starting model's own vectors."""
 
-import hashlib
 import json
 import logging
 import sys
@@ -15,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from matryoshka_text.data import SourceRows
+from matryoshka_text.data import SourceRows, different
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Source
@@ -58,7 +58,7 @@ def mine_pairs(
     """
     assert source.neighbours is not None
     count, lowest = source.neighbours.count, source.neighbours.lowest
-    first = _different(rows)
+    first = different(text for (text,) in rows.texts)
     if len(first) < 2:
         raise DataError(
             f"{rows.label}: found {len(rows.texts)} texts that are all the same; allowed: at least two different ones "
@@ -116,14 +116,6 @@ def stored_pairs(
     return made
 
 
-def _different(rows: SourceRows) -> list[int]:
-    """The first row of each text, case and blanks aside."""
-    known: dict[str, int] = {}
-    for row, (text,) in enumerate(rows.texts):
-        known.setdefault(" ".join(text.casefold().split()), row)
-    return list(known.values())
-
-
 def _embedded(encoder: MatryoshkaEncoder, texts: Sequence[str], what: str, batch_size: int) -> Float[Tensor, "n d"]:
     was_training = encoder.training
     found: list[np.ndarray] = []
@@ -149,14 +141,8 @@ def _paired(rows: SourceRows, pairs: tuple[MinedPair, ...]) -> MinedRows:
 
 
 def _fingerprint(encoder: MatryoshkaEncoder, rows: SourceRows, source: Source) -> str:
-    """sha256 over the texts, the settings, and all of the model that its vectors depend on."""
     settings = source.neighbours.model_dump() if source.neighbours is not None else None
-    vocabulary = sorted(encoder.tokenizer.get_vocab().items())
-    digest = hashlib.sha256(json.dumps([rows.texts, settings, vocabulary, repr(encoder)]).encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + b"\0")
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return model_mark(encoder, rows.texts, settings)
 
 
 def _read(path: Path, mark: str, rows: int) -> tuple[MinedPair, ...] | None:

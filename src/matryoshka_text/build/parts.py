@@ -31,6 +31,7 @@ __all__ = [
     "build_trained",
     "require_dims",
     "require_layers",
+    "require_teacher_width",
     "start_bias",
 ]
 
@@ -114,6 +115,19 @@ def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncod
     return teacher.requires_grad_(False).eval()
 
 
+def require_teacher_width(recipe: Recipe, width: int, teacher: int | None) -> None:
+    """`RecipeError` where `distill` compares prefixes with those of a `teacher` whose vectors are too short for it."""
+    place = next((i for i, one in enumerate(recipe.objectives) if one.kind == "distill"), None)
+    needed = max((dim for dim in recipe.lengths if dim < width), default=0)
+    if place is None or teacher is None or teacher >= needed or not recipe.objective("distill").vector_weight:
+        return
+    raise RecipeError(
+        f"objectives[{place}].vector_weight: found {recipe.objective('distill').vector_weight:g}, but the teacher's "
+        f"vectors are {teacher} long; allowed: a teacher of at least {needed}, the largest dim below full width; use "
+        "another teacher, or write `vector_weight: 0`"
+    )
+
+
 def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
     """Put the recipe's LoRA matrices into `encoder`, the same ones for the same seed; nothing without `lora`."""
     if recipe.lora is None:
@@ -191,6 +205,7 @@ def _objective(spec: Section, trained: Trained) -> Objective:
         return Distill(
             temperature=spec.temperature,
             pair_weight=spec.pair_weight,
+            vector_weight=spec.vector_weight,
             full_width_weight=spec.full_width_weight,
             weight=spec.weight,
         )

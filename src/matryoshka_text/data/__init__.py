@@ -8,6 +8,7 @@ from matryoshka_text.data.hub import Unreachable
 from matryoshka_text.data.planner import BatchPlan, plan_batches, plan_rows
 from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.data.streams import read_sources, streams_of
+from matryoshka_text.data.texts import different, read_rotation_texts, require_enough_texts, rotation_texts
 
 __all__ = [
     "BatchPlan",
@@ -19,12 +20,16 @@ __all__ = [
     "Unreachable",
     "assembled",
     "class_names",
+    "different",
     "fingerprint",
     "plan_batches",
     "plan_rows",
     "read_held_out",
+    "read_rotation_texts",
     "read_source",
     "read_sources",
+    "require_enough_texts",
     "require_known_classes",
+    "rotation_texts",
     "streams_of",
 ]

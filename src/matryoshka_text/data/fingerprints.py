@@ -15,12 +15,14 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(recipe: Recipe) -> dict[str, str]:
-    """`data.<name>` and `evaluation.<name>` -> hash: of a local file's bytes, or of the used columns of a hub data set;
-    `vectors.<name>` -> that of the file with a source's precomputed vectors.
+    """`data.<name>`, `rotation.<name>` and `evaluation.<name>` -> hash: of a local file's bytes, or of the used columns
+    of a hub data set; `vectors.<name>` -> that of the file with a source's precomputed vectors.
 
     The hub's rows are hashed rather than its commit: offline, the commit that the cache serves may be another one.
     """
     sections: dict[str, Source | HeldOut] = {f"data.{source.name}": source for source in recipe.data}
+    if recipe.rotation is not None:
+        sections.update({f"rotation.{source.name}": source for source in recipe.rotation.data or ()})
     if recipe.evaluation is not None:
         sections.update({f"evaluation.{held_out.name}": held_out for held_out in recipe.evaluation.data})
     found = {name: _hash(section, recipe.folder, name) for name, section in sections.items()}

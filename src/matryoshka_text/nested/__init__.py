@@ -6,6 +6,7 @@ from matryoshka_text.nested.distillation import nested_distillation
 from matryoshka_text.nested.fused_support import ChosenBackend, choose_backend
 from matryoshka_text.nested.loss import NestedLoss
 from matryoshka_text.nested.pair_error import nested_pair_error
+from matryoshka_text.nested.vector_error import nested_vector_error
 
 __all__ = [
     "ChosenBackend",
@@ -15,4 +16,5 @@ __all__ = [
     "nested_cross_entropy",
     "nested_distillation",
     "nested_pair_error",
+    "nested_vector_error",
 ]

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.nested import NestedLoss, nested_distillation, nested_pair_error
+from matryoshka_text.nested import NestedLoss, nested_distillation, nested_pair_error, nested_vector_error
 from matryoshka_text.objectives.batch import GlobalBatch, Nesting
 
 __all__ = ["Distill", "distilled"]
@@ -15,25 +15,35 @@ class Distill:
 
     Every text of the batch is a row. Its teacher cosines to all other texts of the batch, through a softmax, are the
     target of the student's cosines at each prefix; the squared error holds the related pairs' cosines themselves in
-    place, which a softmax does not see. `full_width_weight` multiplies the weight of full width, where a step reads
-    it, and anchors it there.
+    place, which a softmax does not see. `vector_weight` adds the squared distance of each text's unit prefix to the
+    teacher's prefix of the same length, as far as the teacher is that long. `full_width_weight` multiplies the weight
+    of full width, where a step reads it, and anchors it there.
     """
 
     name = "distill"
 
     def __init__(
-        self, *, temperature: float, pair_weight: float, full_width_weight: float, weight: float = 1.0
+        self,
+        *,
+        temperature: float,
+        pair_weight: float,
+        full_width_weight: float,
+        vector_weight: float = 0.0,
+        weight: float = 1.0,
     ) -> None:
         """`temperature` divides both models' cosines."""
-        self.temperature, self.pair_weight = temperature, pair_weight
+        self.temperature, self.pair_weight, self.vector_weight = temperature, pair_weight, vector_weight
         self.full_width_weight, self.weight = full_width_weight, weight
 
     def __call__(self, batch: GlobalBatch, nesting: Nesting) -> NestedLoss:
-        """This process's share; `per_dim` is KL (nats) + pair_weight x squared error, unweighted by dim."""
+        """This process's share; `per_dim`, unweighted by dim, is KL (nats) + pair_weight x squared error of the pairs
+        + vector_weight x squared error of the vectors.
+        """
         assert batch.teacher is not None
         if nesting.dims[-1] == batch.student.shape[-1]:
             nesting = nesting.scaled_last(self.full_width_weight)
-        return distilled(batch, batch.teacher, nesting, self.temperature, self.pair_weight)
+        loss = distilled(batch, batch.teacher, nesting, self.temperature, self.pair_weight)
+        return _with_vectors(loss, batch, batch.teacher, nesting, self.vector_weight)
 
 
 def distilled(
@@ -70,3 +80,28 @@ def distilled(
         denominator=rows,
     )
     return NestedLoss(spread.total + pair_weight * pairs.total, spread.per_dim + pair_weight * pairs.per_dim)
+
+
+def _with_vectors(
+    loss: NestedLoss,
+    batch: GlobalBatch,
+    teacher: Float[Tensor, "columns rows teacher_width"],
+    nesting: Nesting,
+    factor: float,
+) -> NestedLoss:
+    """`loss` with `factor` times the squared error of all texts' vectors, at the dims that the teacher has."""
+    dims = [dim for dim in nesting.dims if dim <= teacher.shape[-1]]
+    if factor == 0 or not dims:
+        return loss
+    columns, rows = batch.student.shape[:2]
+    mine = slice(batch.first, batch.last)
+    added = nested_vector_error(
+        batch.student[:, mine].flatten(0, 1),
+        teacher[:, mine].flatten(0, 1),
+        dims,
+        weights=None if nesting.weights is None else nesting.weights[: len(dims)],
+        denominator=columns * rows,
+    )
+    per_dim = loss.per_dim.clone()
+    per_dim[: len(dims)] += factor * added.per_dim
+    return NestedLoss(loss.total + factor * added.total, per_dim)

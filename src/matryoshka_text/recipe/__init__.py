@@ -13,8 +13,10 @@ from matryoshka_text.recipe.objectives import (
     ScoreDistill,
     SelfDistill,
 )
+from matryoshka_text.recipe.rotation import RotationSection, rotation_dims
 from matryoshka_text.recipe.schema import Recipe
 from matryoshka_text.recipe.sections import (
+    Averaging,
     Base,
     Batch,
     Checkpoints,
@@ -29,6 +31,7 @@ from matryoshka_text.recipe.twins import Twin, twins_of
 
 __all__ = [
     "READS",
+    "Averaging",
     "Base",
     "Batch",
     "Checkpoints",
@@ -48,6 +51,7 @@ __all__ = [
     "RandomLayer",
     "Reading",
     "Recipe",
+    "RotationSection",
     "ScoreDistill",
     "SelfDistill",
     "Source",
@@ -56,5 +60,6 @@ __all__ = [
     "Twin",
     "load_recipe",
     "read_recipe",
+    "rotation_dims",
     "twins_of",
 ]

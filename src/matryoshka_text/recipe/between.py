@@ -1,12 +1,12 @@
 """Faults of a recipe that lie between its sections."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.objectives import READS
-from matryoshka_text.recipe.section import Fault, value_of
+from matryoshka_text.recipe.rotation_only import faults_of_rotation
+from matryoshka_text.recipe.section import Fault, order_of, value_of
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import STREAMS, stream_of
 from matryoshka_text.recipe.wording import shown
@@ -25,7 +25,8 @@ def faults_between(found: Mapping[str, Any]) -> Iterator[Fault]:
     """Every fault that concerns several sections; parts of `found` may be raw values of any type."""
     dims = found.get("dims")
     lengths = list(dims) if isinstance(dims, list | tuple) else None
-    yield from _order_of(lengths)
+    yield from order_of(("dims",), lengths)
+    yield from faults_of_rotation(found)
     yield from _number_of_weights(lengths, found.get("weights"))
     yield from repeated_names("data", found.get("data"))
     yield from _repeated_kinds(found.get("objectives"))
@@ -37,16 +38,6 @@ def faults_between(found: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _held_out(found["objectives"], found.get("evaluation"))
     yield from _layers(found, lengths)
     yield from _patience(found)
-
-
-def _order_of(dims: Sequence[Any] | None) -> Iterator[Fault]:
-    for index, (before, dim) in enumerate(pairwise(dims or ()), start=1):
-        if isinstance(dim, int) and isinstance(before, int) and dim <= before:
-            twice = "remove one of the two" if dim == before else "sort the list upwards"
-            yield (
-                ("dims", index),
-                f"found {dim}, which is not above {before}; allowed: strictly increasing whole numbers; {twice}",
-            )
 
 
 def _number_of_weights(dims: Sequence[Any] | None, weights: Any) -> Iterator[Fault]:

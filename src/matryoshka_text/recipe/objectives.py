@@ -57,6 +57,12 @@ class Distill(Section):
     pair_weight: Real = Field(
         default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
     )
+    vector_weight: Real = Field(
+        default=0.0,
+        ge=0,
+        description="factor of the squared distance between the unit prefixes of student and teacher, at every dim "
+        "that the teacher has; meant for a rotated teacher (0: none)",
+    )
     full_width_weight: Real = Field(
         default=3.0, gt=0, description="extra factor of the largest dim, which anchors full width"
     )

@@ -13,8 +13,10 @@ from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
 from matryoshka_text.recipe.objectives import Objective
 from matryoshka_text.recipe.presets import log_dims
+from matryoshka_text.recipe.rotation import RotationSection
 from matryoshka_text.recipe.section import Fault, Section, Whole
 from matryoshka_text.recipe.sections import (
+    Averaging,
     Base,
     Batch,
     Checkpoints,
@@ -28,6 +30,10 @@ from matryoshka_text.recipe.sources import Source
 from matryoshka_text.yaml_lines import dump_yaml
 
 __all__ = ["Recipe"]
+
+# Keys of later versions do not count while they hold their default, so that the hash of an older recipe stays.
+_LATER: Mapping[str, Any] = {"rotation": None, "averaging": None, "vector_weight": 0.0}
+_WITH_OBJECTIVES = "required with objectives"
 
 
 class Recipe(Section):
@@ -62,14 +68,20 @@ class Recipe(Section):
         default=None, description="layers below the last that learn too, from pairs and scored sources (null: none)"
     )
     data: tuple[Source, ...] = Field(
-        min_length=1,
+        default=(),
         description="the training data, one section a source",
-        json_schema_extra={"example": [{"name": "nli", "file": "pairs.jsonl.gz", "kind": "pairs"}]},
+        json_schema_extra={
+            "default": _WITH_OBJECTIVES,
+            "example": [{"name": "nli", "file": "pairs.jsonl.gz", "kind": "pairs"}],
+        },
+    )
+    rotation: RotationSection | None = Field(
+        default=None, description="rotates the base's vectors before the objectives, or without any (null: none)"
     )
     objectives: tuple[Objective, ...] = Field(
-        min_length=1,
+        default=(),
         description="what is minimised: the weighted sum of these, each of another kind",
-        json_schema_extra={"example": [{"kind": "info_nce"}]},
+        json_schema_extra={"default": "required without rotation", "example": [{"kind": "info_nce"}]},
     )
     stream_shares: StreamShares | None = Field(
         default=None,
@@ -78,7 +90,11 @@ class Recipe(Section):
     )
     batch: Batch = Field(default=Batch(), description="what one step sees")
     optimizer: Optimizer = Field(default=Optimizer(), description="how the weights move")
-    stopping: Stopping = Field(description="when training ends", json_schema_extra={"example": {"steps": 1000}})
+    stopping: Stopping | None = Field(
+        default=None,
+        description="when training ends",
+        json_schema_extra={"default": _WITH_OBJECTIVES, "example": {"steps": 1000}},
+    )
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto",
         description="of the forward and backward pass (master weights are always float32); auto: bf16 where the "
@@ -86,6 +102,9 @@ class Recipe(Section):
     )
     seed: Whole = Field(default=0, ge=0, lt=2**32, description="of everything drawn at random")
     lora: Lora | None = Field(default=None, description="low-rank adapters (null: all weights are trained)")
+    averaging: Averaging | None = Field(
+        default=None, description="average the weights of the later steps (null: export the last weights)"
+    )
     evaluation: Evaluation | None = Field(default=None, description="evaluation during training (null: none)")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="what is kept to resume from")
     twins: tuple[Literal["ff", "plain"], ...] = Field(
@@ -111,12 +130,13 @@ class Recipe(Section):
 
     @property
     def hash8(self) -> str:
-        """The first 8 hex digits of the sha256 of all values, defaults included, as canonical JSON; without `folder`.
+        """The first 8 hex digits of the sha256 of all values, defaults included, as canonical JSON; without `folder`,
+        and without keys of later versions (`_LATER`) that hold their default.
 
         Data files count by their path as written, not by their content (that is what `data.fingerprint` is for), so
         the hash is the same on every machine and wherever the checkout lies.
         """
-        values = self.model_dump(mode="json", exclude={"folder"})
+        values = _counted(self.model_dump(mode="json", exclude={"folder"}))
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
@@ -144,3 +164,12 @@ class Recipe(Section):
     def objective(self, kind: str) -> Any:
         """The section of the objective of that kind; None where the recipe has none."""
         return next((spec for spec in self.objectives if spec.kind == kind), None)
+
+
+def _counted(value: Any) -> Any:
+    """`value` without the keys of `_LATER` that hold their default."""
+    if isinstance(value, list):
+        return [_counted(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _counted(item) for key, item in value.items() if key not in _LATER or item != _LATER[key]}

@@ -1,6 +1,7 @@
 """What every section of a recipe is: frozen, strict, and able to report all its faults at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Strict, ValidationError, model_validator
@@ -8,7 +9,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from matryoshka_text.yaml_lines import Loc
 
-__all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "value_of"]
+__all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "order_of", "value_of"]
 
 # Without Strict, pydantic takes "64" and true for the number 64 and 1.
 Whole = Annotated[int, Strict()]
@@ -69,6 +70,17 @@ class Section(BaseModel):
 def value_of(section: Any, key: str) -> Any:
     """`section[key]` of a raw mapping or `section.key` of a finished section; None where there is none."""
     return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
+
+
+def order_of(key: Loc, dims: Sequence[Any] | None) -> Iterator[Fault]:
+    """A fault for each of `dims` that is not above the one before."""
+    for index, (before, dim) in enumerate(pairwise(dims or ()), start=1):
+        if isinstance(dim, int) and isinstance(before, int) and dim <= before:
+            twice = "remove one of the two" if dim == before else "sort the list upwards"
+            yield (
+                (*key, index),
+                f"found {dim}, which is not above {before}; allowed: strictly increasing whole numbers; {twice}",
+            )
 
 
 def _rebuilt(detail: ErrorDetails) -> InitErrorDetails:

@@ -10,6 +10,7 @@ from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole, va
 from matryoshka_text.recipe.sources import HeldOut
 
 __all__ = [
+    "Averaging",
     "Base",
     "Batch",
     "Checkpoints",
@@ -136,6 +137,23 @@ class Stopping(Section):
         if (found["steps"] is None) == (found["epochs"] is None):
             both = "neither steps nor epochs" if found["steps"] is None else "both steps and epochs"
             yield (), f"found {both}; allowed: exactly one of the two; write `steps: 1000` or `epochs: 1`"
+
+
+class Averaging(Section):
+    """A uniform average of the trained weights over the later steps, exported in place of the last weights.
+
+    Once it has begun, held-out sets score the average, and the best checkpoint is one of averages.
+    """
+
+    start: Real = Field(default=0.5, ge=0, lt=1, description="share of all steps after which it begins")
+    every: Whole = Field(default=1, ge=1, description="steps between two states that are averaged")
+    base_share: Real = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="how far the encoder is drawn back to the weights it started from (after the rotation): exported "
+        "is (1 - base_share) x average + base_share x start; heads are averaged only",
+    )
 
 
 class Lora(Section):

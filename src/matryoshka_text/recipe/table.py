@@ -68,11 +68,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _cells(recipe: Recipe) -> Iterator[str]:
     yield recipe.base.model
     yield recipe.dims if isinstance(recipe.dims, str) else ", ".join(map(str, recipe.dims))
-    yield ", ".join(objective.kind for objective in recipe.objectives)
-    yield ", ".join(source.name for source in recipe.data)
-    yield str(recipe.batch.size)
+    yield ", ".join([*(["rotation"] if recipe.rotation else []), *(objective.kind for objective in recipe.objectives)])
+    own = recipe.rotation.data if recipe.rotation is not None else None
+    yield ", ".join(source.name for source in (*(own or ()), *recipe.data))
+    yield str(recipe.batch.size) if recipe.objectives else ""
+    yield _length(recipe)
+
+
+def _length(recipe: Recipe) -> str:
+    if recipe.stopping is None:
+        return f"{recipe.rotation.steps} steps of the rotation" if recipe.rotation is not None else ""
     steps, epochs = recipe.stopping.steps, recipe.stopping.epochs
-    yield f"{steps} steps" if steps is not None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
+    return f"{steps} steps" if steps is not None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
 
 
 def _sections() -> Iterator[str]:

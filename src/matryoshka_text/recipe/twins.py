@@ -23,26 +23,31 @@ def twins_of(
 
     "ff-12", …: fixed-feature models, trained at one dim alone (FF in arXiv:2205.13147); "plain": trained at full width
     alone, what fine-tuning without Matryoshka gives. Neither has layers, self_distill or what it alone reads; data,
-    steps, seed and all else are the same.
+    steps, seed and all else are the same. The rotation is the run's own, learned for all its dims: a twin starts from
+    the very base that the run's objectives started from.
     """
     asked = {*recipe.twins, *more}
     dims = recipe.widths(width).lengths
     if "plain" in asked:
-        yield "plain", _at(recipe, "plain", full, steps)
+        yield "plain", _at(recipe, "plain", full, steps, dims)
     if "ff" in asked:
         for dim in dims:
-            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps)
+            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps, dims)
 
 
-def _at(recipe: Recipe, twin: str, dim: int, steps: int) -> Recipe:
+def _at(recipe: Recipe, twin: str, dim: int, steps: int, dims: tuple[int, ...]) -> Recipe:
     # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
     kept = (spec for spec in recipe.objectives if spec.kind != "self_distill")
     # A head for one dim is a matrix of that many columns, whichever kind it is of.
     single = {"head": "mrl"}
     objectives = tuple(spec.model_copy(update=single) if spec.kind == "classify" else spec for spec in kept)
     read = {READS[spec.kind] for spec in objectives}
+    rotation = recipe.rotation
+    if rotation is not None and rotation.dims is None:
+        rotation = rotation.model_copy(update={"dims": dims})
     return recipe.model_copy(
         update={
+            "rotation": rotation,
             "name": f"{recipe.name}-{twin}",
             "dims": (dim,),
             "weights": "uniform",

@@ -90,7 +90,9 @@ def _allowed_at(spot: Spot) -> str:
 def _way_out(spot: Spot) -> str:
     if spot.field is None:
         return "change it, or remove it"
-    if spot.field.is_required():
+    extra = spot.field.json_schema_extra
+    # A key whose default is said in words, and that has an example, is required in some recipes.
+    if spot.field.is_required() or (isinstance(extra, dict) and {"default", "example"} <= set(extra)):
         return _example(spot)
     default = spot.field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, Section):

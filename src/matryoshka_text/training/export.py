@@ -26,8 +26,8 @@ tags:
 
 # {name}
 
-[{base}](https://huggingface.co/{base}), fine-tuned with matryoshka-text {version} so that every prefix of its
-{width}-dimensional vectors works alone. Trained dims: {dims}.{layers} Objectives: {objectives}. Training data: {data}.
+[{base}](https://huggingface.co/{base}), {how} with matryoshka-text {version} so that every prefix of its
+{width}-dimensional vectors works alone. Trained dims: {dims}.{layers}{rotation}{objectives}
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -52,9 +52,28 @@ def export(trained: Trained, recipe: Recipe, path: Path) -> None:
         version=__version__,
         width=model.width,
         dims=", ".join(map(str, model.dims)),
-        objectives=", ".join(spec.kind for spec in recipe.objectives),
-        data=", ".join(source.name for source in recipe.data),
+        how="fine-tuned" if recipe.objectives else "rotated",
+        rotation=_rotation(recipe),
+        objectives=_objectives(recipe),
         small=model.dims[0],
         layers=f" Trained layers: {', '.join(map(str, model.layers))}." if len(model.layers) > 1 else "",
     )
     model.save(str(path))
+
+
+def _rotation(recipe: Recipe) -> str:
+    if recipe.rotation is None:
+        return ""
+    names = ", ".join(source.name for source in recipe.rotation.data or recipe.data)
+    after = ", then trained further" if recipe.objectives and not recipe.rotation.frozen and recipe.lora is None else ""
+    return (
+        f" Its last Dense holds an orthogonal matrix, learned without labels from texts of {names}{after}. "
+        "By itself it improves prefixes and leaves cosines at full width as they are."
+    )
+
+
+def _objectives(recipe: Recipe) -> str:
+    if not recipe.objectives:
+        return ""
+    kinds = ", ".join(spec.kind for spec in recipe.objectives)
+    return f" Objectives: {kinds}. Training data: {', '.join(source.name for source in recipe.data)}."

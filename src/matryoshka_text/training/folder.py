@@ -19,9 +19,13 @@ __all__ = ["RunFolder"]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`runs/<name>-<hash8>/`: recipe.yaml, environment.json, metrics.jsonl, checkpoints/, best/, model/."""
+    """`runs/<name>-<hash8>/`: recipe.yaml, environment.json, metrics.jsonl, checkpoints/, best/, model/.
+
+    `trunk` is the folder of the run that this one is a twin of.
+    """
 
     path: Path
+    trunk: Path | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, out: Path | None) -> "RunFolder":
@@ -68,6 +72,21 @@ class RunFolder:
         """The runs of the twins, by name."""
         return self.path / "twins"
 
+    @property
+    def rotation(self) -> Path:
+        """The rotation of the base, once it has been learned."""
+        return self.path / "rotation.safetensors"
+
+    @property
+    def rotation_record(self) -> Path:
+        """How the rotation was learned and what it does: texts, losses, neighbours kept."""
+        return self.path / "rotation.json"
+
+    @property
+    def rotation_vectors(self) -> Path:
+        """The vectors that the rotation is learned from, until it has been written."""
+        return self.path / "rotation-vectors"
+
     def mined(self, source: str) -> Path:
         """The pairs that were mined for a source, once."""
         return self.path / f"mined-{source}.jsonl"
@@ -98,8 +117,9 @@ class RunFolder:
                 "or remove the folder"
             )
         if not self.recipe.exists():
-            # Pairs are mined before the run begins: a kill may have left them alone.
-            names = (p.name for p in self.path.iterdir() if not p.name.startswith("."))
+            # Pairs are mined, and the rotation is learned, before the run begins: a kill may have left them alone.
+            rotation = {self.rotation.name, self.rotation_record.name, self.rotation_vectors.name}
+            names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - rotation
             strangers = sorted(name for name in names if not (name.startswith("mined-") and name.endswith(".jsonl")))
             if strangers:
                 raise RunError(

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 
 from matryoshka_text.build.mining import mine_pairs, stored_pairs
-from matryoshka_text.build.parts import build_adapter, build_encoder, build_teacher, build_trained, start_bias
+from matryoshka_text.build.parts import (
+    build_adapter,
+    build_encoder,
+    build_teacher,
+    build_trained,
+    require_teacher_width,
+    start_bias,
+)
+from matryoshka_text.build.rotation import require_rotation
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.data import (
     Examples,
     HeldOutRows,
     SourceRows,
     read_held_out,
+    read_rotation_texts,
     read_sources,
     require_known_classes,
     streams_of,
@@ -29,6 +38,7 @@ from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.recipe import READS, Recipe
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.plan import StreamPlan, batch_size
+from matryoshka_text.training.rotated import Rotated, rotated
 
 __all__ = ["Inputs", "read_inputs"]
 
@@ -46,6 +56,7 @@ class Inputs:
     teacher: MatryoshkaEncoder | None
     trained: Trained
     steps: int
+    rotation: Rotated | None = None
 
     def outlook(self) -> Iterator[str]:
         """A line for each stream."""
@@ -86,11 +97,12 @@ def read_inputs(
 ) -> Inputs:
     """The recipe's inputs; mined pairs are kept in `folder` where `store` is true. `MtextError` for what is wrong."""
     found = read_sources(recipe)
+    texts = read_rotation_texts(recipe, found)
     held_out = [read_held_out(held, recipe.folder) for held in recipe.evaluation.data] if recipe.evaluation else []
     encoder = build_encoder(recipe, accelerator.device)
     spelled = recipe.widths(encoder.width)
-    streams = streams_of(recipe, _mined(recipe, found, encoder, folder, accelerator, store=store))
-    _require_vectors(recipe, streams)
+    require_rotation(spelled, encoder, {name: len(rows) for name, rows in texts.items()})
+    streams = _streams(recipe, found, encoder, folder, accelerator, store=store)
     masking = _masking(recipe, streams, encoder)
     for held in held_out:
         if held.kind == "labelled":
@@ -102,8 +114,10 @@ def read_inputs(
         name: StreamPlan.of(spelled, name, examples, packed if name == "text" else None)
         for name, examples in streams.items()
     }
-    # Before the adapter goes in: the teacher is the model as it was.
-    teacher = build_teacher(recipe, encoder)
+    teacher = _teacher(spelled, encoder, streams)
+    rotation = rotated(spelled, folder, encoder, texts, accelerator, store=store)
+    # After the rotation and before the adapter: a teacher that is a copy of the base is the base as it starts.
+    teacher = teacher or build_teacher(recipe, encoder)
     build_adapter(recipe, encoder)
     trained = build_trained(spelled, encoder, streams)
     for model in (encoder, teacher):
@@ -111,7 +125,35 @@ def read_inputs(
             (runtime or Runtime()).apply(model)
     if trained.vocabulary is not None and packed is not None:
         start_bias(trained.vocabulary, packed)
-    return Inputs(spelled, streams, masking, plans, held_out, encoder, teacher, trained, _steps(recipe, plans))
+    steps = _steps(recipe, plans)
+    return Inputs(spelled, streams, masking, plans, held_out, encoder, teacher, trained, steps, rotation)
+
+
+def _streams(
+    recipe: Recipe,
+    found: list[SourceRows],
+    encoder: MatryoshkaEncoder,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    *,
+    store: bool,
+) -> dict[str, Examples]:
+    """The data by stream, mined pairs found; none without objectives, where `data` are texts of the rotation alone."""
+    if not recipe.objectives:
+        return {}
+    streams = streams_of(recipe, _mined(recipe, found, encoder, folder, accelerator, store=store))
+    _require_vectors(recipe, streams)
+    return streams
+
+
+def _teacher(recipe: Recipe, encoder: MatryoshkaEncoder, streams: dict[str, Examples]) -> MatryoshkaEncoder | None:
+    """A teacher that is another model; None for one that is the base or a file. `RecipeError` for a narrow one."""
+    spec = recipe.objective("distill")
+    teacher = build_teacher(recipe, encoder) if spec is not None and spec.teacher is not None else None
+    stored = streams["pairs"].vectors if spec is not None and spec.vectors else None
+    width = teacher.width if teacher is not None else stored[0].shape[1] if stored is not None else None
+    require_teacher_width(recipe, encoder.width, width)
+    return teacher
 
 
 def _mined(
@@ -191,6 +233,8 @@ def _packed(
 
 def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:
     """Optimizer steps; an epoch is a pass over the first objective's stream."""
+    if recipe.stopping is None:
+        return 0
     if recipe.stopping.steps is not None:
         return recipe.stopping.steps
     stream = READS[recipe.objectives[0].kind]

@@ -4,7 +4,7 @@ import atexit
 import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from matryoshka_text.training.inputs import Inputs, read_inputs
 from matryoshka_text.training.loop import Loop
 from matryoshka_text.training.plan import batch_size
 from matryoshka_text.training.processes import Processes
+from matryoshka_text.training.rotated import export_rotated
 from matryoshka_text.training.run import Run
 from matryoshka_text.training.setup import build_streams
 
@@ -81,10 +82,15 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
     folder = RunFolder.of(recipe, Path(out) if out is not None else None)
     how = _How(Runtime(compile, attention), resume, dry_run)
+    if twins and not recipe.objectives:
+        raise RecipeError(
+            f"--twin: found {', '.join(twins)}, but the recipe has no objectives, which a twin trains otherwise; "
+            "leave it out, or add objectives"
+        )
     run, trunk = _trained(recipe, folder, how)
     summaries = [run.summary]
     for name, twin in twins_of(recipe, width=trunk.width, full=trunk.full, steps=trunk.steps, more=twins):
-        done, _ = _trained(twin, RunFolder(folder.twins / name), how)
+        done, _ = _trained(twin, RunFolder(folder.twins / name, trunk=folder.path), how)
         summaries.append(f"twin {name}\n{done.summary}")
     return replace(run, summary="\n".join(summaries))
 
@@ -109,18 +115,20 @@ def _trained(recipe: Recipe, folder: RunFolder, how: _How) -> tuple[TrainedRun, 
         folder.require_mine(recipe, resume=how.resume)
     if folder.finished and how.resume and not how.dry_run:
         done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
-        return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(folder))
+        return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(recipe, folder))
     job = _prepare(recipe, folder, how)
     head, width = job.inputs.trained.vocabulary, job.inputs.encoder.width
     full = width if head is None else min(width, head.width)
     if how.dry_run:
         return TrainedRun(folder.path, folder.model, 0, job.outlook()), _Trunk(width, full, job.inputs.steps)
     job.accelerator.wait_for_everyone()
-    return job.run(), _Trunk(width, full, _steps_of(folder))
+    return job.run(), _Trunk(width, full, _steps_of(recipe, folder))
 
 
-def _steps_of(folder: RunFolder) -> int:
-    """The steps that an ended run took: fewer than planned where it stopped early."""
+def _steps_of(recipe: Recipe, folder: RunFolder) -> int:
+    """The steps that an ended run took: fewer than planned where it stopped early, none without objectives."""
+    if not recipe.objectives:
+        return 0
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise RunError(f"{folder.checkpoints}: the run has ended, but has no checkpoint that says after how many steps")
@@ -151,7 +159,8 @@ class _Job:
                 f"base     {self.recipe.base.model} (from the {origin}), width {encoder.width}, {size:,} parameters",
                 f"dims     {', '.join(map(str, encoder.dims))}",
                 *(f"head     {line}" for line in inputs.heads()),
-                *(f"{'data' if not place else '':<8} {line}" for place, line in enumerate(inputs.outlook())),
+                *_listed("data", inputs.outlook()),
+                *_listed("rotation", inputs.rotation.outlook() if inputs.rotation is not None else ()),
                 f"steps    {inputs.steps:,}",
                 f"device   {self.accelerator.device}, {self.accelerator.num_processes} process(es), "
                 f"precision {self.precision}",
@@ -172,6 +181,8 @@ class _Job:
         if self.accelerator.is_main_process:
             self._start(now)
         self.accelerator.wait_for_everyone()
+        if not self.recipe.objectives:
+            return self._rotate()
         inputs = self.inputs
         processes = Processes(self.accelerator, bf16=self.precision == "bf16")
         recipe = inputs.recipe
@@ -181,6 +192,16 @@ class _Job:
         loop = Loop(recipe, inputs.trained, streams, optimizer, rate, processes)
         run = Run(recipe, self.folder, loop, inputs)
         return TrainedRun(self.folder.path, self.folder.model, inputs.steps, run.to_the_end())
+
+    def _rotate(self) -> TrainedRun:
+        """Export the base as it was rotated, which is all there is to do without objectives."""
+        rotation, inputs = self.inputs.rotation, self.inputs
+        assert rotation is not None
+        if self.accelerator.is_main_process:
+            export_rotated(self.folder, inputs.trained, inputs.recipe, rotation)
+        self.accelerator.wait_for_everyone()
+        lines = ["rotated, no objectives", *rotation.summary(), f"model   {self.folder.model}"]
+        return TrainedRun(self.folder.path, self.folder.model, 0, "\n".join(lines))
 
     def _environment(self) -> dict[str, object]:
         resolved = self.inputs.encoder.resolved
@@ -204,7 +225,11 @@ class _Job:
     def _require_space(self) -> None:
         """Better now than at the first checkpoint: weights and two moments, the model, and the next checkpoint."""
         size = sum(p.numel() * 4 for p in self.inputs.trained.parameters())
-        require_space(self.folder.path, (2 * 3 + 1) * size, what="the run (two checkpoints and the model)")
+        if not self.recipe.objectives:
+            require_space(self.folder.path, size, what="the model")
+            return
+        each = 3 if self.recipe.averaging is None else 4
+        require_space(self.folder.path, (2 * each + 1) * size, what="the run (two checkpoints and the model)")
 
     def _start(self, now: dict[str, object]) -> None:
         folder = self.folder
@@ -216,6 +241,11 @@ class _Job:
         require_same_data(stored, now, folder.path)
         if changed := differences(stored, now):
             log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
+
+
+def _listed(what: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines with `what` before the first one."""
+    return (f"{'' if place else what:<8} {line}" for place, line in enumerate(lines))
 
 
 def _prepare(recipe: Recipe, folder: RunFolder, how: _How) -> _Job:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ class MetricsFile:
         """One line, seen by readers at once."""
         self._file.write(json.dumps(record).encode() + b"\n")
         self._file.flush()
+
+    def write_all(self, records: Iterable[dict[str, Any]]) -> None:
+        """A line each."""
+        for record in records:
+            self.write(record)
 
     def sync(self) -> int:
         """The length in bytes, once everything is on disk."""

@@ -17,6 +17,7 @@ from matryoshka_text.checkpoint import (
     latest_checkpoint,
     load_weights,
     prune,
+    read_average,
     read_checkpoint,
     save_checkpoint,
     save_weights,
@@ -25,6 +26,7 @@ from matryoshka_text.encoder.adapter import save_adapter
 from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.ahead import Ahead
+from matryoshka_text.training.averaging import RunningAverage
 from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
@@ -46,6 +48,7 @@ class _Progress:
     best_step: int | None = None
     without_better: int = 0
     stopped: bool = False
+    averaged: int = 0
 
 
 def _progress_of(checkpoint: Checkpoint) -> _Progress:
@@ -67,6 +70,7 @@ class Run:
         self.steps, self.accelerator = inputs.steps, loop.processes.accelerator
         self.dims = loop.recipe.lengths
         self.progress = _Progress()
+        self.average = RunningAverage(recipe.averaging, loop.trained, self.steps)
         self._main = self.accelerator.is_main_process
         self._metrics: MetricsFile | None = None
 
@@ -93,11 +97,16 @@ class Run:
         if checkpoint is not None:
             read_checkpoint(checkpoint, self.loop.trained, self.loop.optimizer)
             self.progress = _progress_of(checkpoint)
+            if self.progress.averaged:
+                self.average.restore(read_average(checkpoint), self.progress.averaged)
         if self._main:
             # Weights that were the best after this checkpoint are trained again.
             for later in (p for p in self.folder.best.glob("step-*") if p.name > self._best(self.progress.step).name):
                 shutil.rmtree(later)
             self._metrics = MetricsFile(self.folder.metrics, keep=self.progress.metrics_bytes)
+            if checkpoint is None and self.inputs.rotation is not None:
+                # A checkpoint's bytes have them already.
+                self._metrics.write_all(self.inputs.rotation.lines)
         if self.recipe.trackers:
             # Tensorboard drops what a killed run logged after its checkpoint.
             self.accelerator.init_trackers(
@@ -130,6 +139,7 @@ class Run:
         self.loop.start_clock()
         for step, prepared in work:
             launched.append(self.loop.step(step, prepared))
+            self.average.update(step + 1)
             due = self._due(step + 1)
             while len(launched) > (0 if due else behind):
                 self._log(launched.popleft().record(self.loop.seconds), bar)
@@ -177,12 +187,14 @@ class Run:
         if self._main:
             self._require_finite()
             masking = self.recipe.objective("mlm")
-            scores = held_out_scores(self.loop.trained, self.inputs.held_out, self.dims, masking)
-            score = scores.selected(section.select)
-            self._note_scores(done, scores, score)
-            # The untouched model (step 0) is scored for comparison; it is never the result of a training run.
-            if done > 0:
-                self._compare(done, score)
+            # What is scored is what would be exported.
+            with self.average.in_place():
+                scores = held_out_scores(self.loop.trained, self.inputs.held_out, self.dims, masking)
+                score = scores.selected(section.select)
+                self._note_scores(done, scores, score)
+                # The untouched model (step 0) is scored for comparison; it is never the result of a training run.
+                if done > 0:
+                    self._compare(done, score)
         shared = [asdict(self.progress)]
         broadcast_object_list(shared)
         self.progress = _Progress(**shared[0])
@@ -206,14 +218,21 @@ class Run:
             save_weights(self._best(done), self.loop.trained, {"step": done, "score": score})
             return
         progress.without_better += 1
-        patience = self.recipe.stopping.patience
+        patience = self.recipe.stopping.patience if self.recipe.stopping is not None else None
         progress.stopped = patience is not None and progress.without_better >= patience
 
     def _checkpoint(self) -> None:
         if self._metrics is not None:
             self._require_finite()
             self.progress.metrics_bytes = self._metrics.sync()
-            save_checkpoint(self.folder.checkpoints, self.loop.trained, self.loop.optimizer, asdict(self.progress))
+            self.progress.averaged = self.average.count
+            save_checkpoint(
+                self.folder.checkpoints,
+                self.loop.trained,
+                self.loop.optimizer,
+                asdict(self.progress),
+                self.average.tensors,
+            )
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
             # Only now: until this checkpoint was whole, a resume would have gone back to the best one before.
             prune(self.folder.best, 1)
@@ -235,6 +254,12 @@ class Run:
             return
         if self.progress.best_step is not None:
             load_weights(self._best(self.progress.best_step) / "weights.safetensors", self.loop.trained)
+            self._write_model()
+            return
+        with self.average.in_place():
+            self._write_model()
+
+    def _write_model(self) -> None:
         encoder, lora = self.loop.trained.encoder, self.recipe.lora
         if lora is not None and lora.keep_adapter and not self.folder.adapter.exists():
             save_adapter(encoder, self.folder.adapter, self.recipe.base.model)
@@ -251,5 +276,9 @@ class Run:
                 f"kept the weights of step {progress.best_step}: held-out score {progress.best_score:.2f} "
                 f"({rule[self.recipe.evaluation.select]})"
             )
+        if self.average.count and progress.best_step is None:
+            lines.append(f"averaged the weights of {self.average.count} steps, from step {self.average.first} on")
+        if self.inputs.rotation is not None:
+            lines += self.inputs.rotation.summary()
         lines += [f"head    {line}" for line in self.inputs.heads()]
         return "\n".join([*lines, f"model   {self.folder.model}"])

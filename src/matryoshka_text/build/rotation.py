@@ -1,0 +1,53 @@
+"""The settings of a rotation from its recipe section, and whether a base can take one."""
+
+from collections.abc import Mapping
+
+from matryoshka_text.data import require_enough_texts
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.rotation import require_rotatable
+from matryoshka_text.errors import ModelError, RecipeError
+from matryoshka_text.recipe import Recipe, RotationSection, rotation_dims
+from matryoshka_text.rotation import FitSettings
+
+__all__ = ["fit_settings", "require_rotation"]
+
+
+def fit_settings(section: RotationSection, seed: int) -> FitSettings:
+    """The section's settings as `learn` takes them."""
+    return FitSettings(
+        start=section.start,
+        anchors=section.anchors,
+        neighbours=section.neighbours,
+        temperature=section.temperature,
+        steps=section.steps,
+        learning_rate=section.learning_rate,
+        warmup=section.warmup,
+        check_every=section.check_every,
+        seed=seed,
+    )
+
+
+def require_rotation(recipe: Recipe, encoder: MatryoshkaEncoder, counts: Mapping[str, int]) -> None:
+    """`RecipeError` for dims that the base does not have or that leave nothing to learn, `ModelError` for a base that
+    cannot be rotated, `DataError` for too few texts; nothing without a rotation.
+    """
+    section, width = recipe.rotation, encoder.width
+    if section is None:
+        return
+    for index, dim in enumerate(section.dims or ()):
+        if dim > width:
+            raise RecipeError(
+                f"rotation.dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
+                f"use dims of at most {width}, or another base"
+            )
+    if not rotation_dims(section, recipe.lengths, width):
+        key = "dims" if section.dims is None else "rotation.dims"
+        raise RecipeError(
+            f"{key}: found {list(section.dims or recipe.lengths)}, but a rotation changes prefixes below the width "
+            f"only, which is {width} for {recipe.base.model}; allowed: at least one dim below {width}; add smaller dims"
+        )
+    try:
+        require_rotatable(encoder)
+    except ModelError as error:
+        raise ModelError(f"{recipe.base.model}: {error}") from error
+    require_enough_texts(section, counts, width)
