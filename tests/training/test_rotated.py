@@ -69,7 +69,7 @@ def test_the_metrics_and_the_record_say_what_was_learned(write_recipe: Write, tm
     assert {line["source"] for line in steps} == {"rows"}
     assert all(set(line["loss"]["rotation"]) == {"4", "8", "16"} for line in steps)
     # The identity and the start, then every ten steps.
-    assert [line["rotation_step"] for line in lines if "kept" in line] == [0, 0, 10, 20]
+    assert [line["rotation_step"] for line in lines if "held_back" in line] == [0, 0, 10, 20]
     assert record["lines"] == lines
     assert record["texts"] == {"rows": 800}
     for when in ("before", "after"):

@@ -124,8 +124,8 @@ def _learned(recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Pa
             _to(bar, step.number)
 
         def on_check(check: Check) -> None:
-            lines.append({"rotation_step": check.step, "kept": _by_text(check.kept)})
-            bar.set_postfix_str(f"neighbours kept {100 * check.score:.1f} %", refresh=False)
+            lines.append({"rotation_step": check.step, "held_back": _by_text(check.per_dim)})
+            bar.set_postfix_str(f"held-back loss {check.loss:.4f}", refresh=False)
 
         learned = learn(
             vectors,
