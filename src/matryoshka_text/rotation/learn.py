@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from jaxtyping import Num
+from jaxtyping import Float32, Int64, Num
 from torch import Tensor
 
 from matryoshka_text.errors import DataError
@@ -16,7 +16,7 @@ from matryoshka_text.rotation.matrix import Rotation
 
 __all__ = ["Learned", "SourceKept", "kept_by_source", "learn", "split_sources"]
 
-Vectors = Num[np.ndarray, "rows width"]
+Vectors = Num[np.ndarray, "rows width"]  # or anything that has a shape and a dtype and gives rows by their numbers
 
 # Held-back rows of a source whose neighbours are counted: the error of the mean share is about half a point.
 _MOST_ASKED = 1000
@@ -101,11 +101,12 @@ def learn(
 
 def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float, seed: int) -> dict[str, Split]:
     """At most `most` rows of each source, drawn by the seed, the share `held_back` of them apart."""
+    _require_vectors(vectors)
     found = {}
     for place, (name, rows) in enumerate(vectors.items()):
         chosen = np.random.default_rng([seed, place]).permutation(len(rows))[:most]
         back, learned = np.split(chosen, [int(held_back * len(chosen))])
-        found[name] = Split(_tensor(rows, learned), _tensor(rows, back))
+        found[name] = Split(_read(name, rows, learned), _read(name, rows, back))
     return found
 
 
@@ -126,6 +127,32 @@ def kept_by_source(
     return tuple(found)
 
 
-def _tensor(rows: Vectors, chosen: np.ndarray) -> Tensor:
+def _require_vectors(vectors: Mapping[str, Vectors]) -> None:
+    """`DataError` unless all of them are rows of floating-point numbers, of one width."""
+    if not vectors:
+        raise DataError("no vectors are given; allowed: at least one source")
+    for name, rows in vectors.items():
+        if len(rows.shape) != 2 or not np.issubdtype(rows.dtype, np.floating) or 0 in rows.shape:
+            raise DataError(
+                f"{name}: found an array of shape {list(rows.shape)} of {rows.dtype}; allowed: [rows, width] of "
+                "floating-point numbers; give the vectors as the model made them"
+            )
+    widths = {name: rows.shape[1] for name, rows in vectors.items()}
+    if len(set(widths.values())) > 1:
+        shown = ", ".join(f"{name}: {width}" for name, width in widths.items())
+        raise DataError(f"the sources have vectors of different widths ({shown}); allowed: one width, of one model")
+
+
+def _read(name: str, rows: Vectors, chosen: Int64[np.ndarray, " n"]) -> Float32[Tensor, "n width"]:
+    """The chosen rows; `DataError` naming those that have no direction."""
     # In order of place, so that a mapped file is read once from its start to its end.
-    return torch.from_numpy(np.asarray(rows[np.sort(chosen)], dtype=np.float32))
+    chosen = np.sort(chosen)
+    found = np.asarray(rows[chosen], dtype=np.float32)
+    for wrong, what in ((~np.isfinite(found).all(axis=1), "NaN or infinity"), (~found.any(axis=1), "only zeros")):
+        if len(bad := chosen[wrong]):
+            shown = ", ".join(map(str, bad[:5].tolist())) + (", …" if len(bad) > 5 else "")
+            raise DataError(
+                f"{name}: found {what} in {len(bad)} of the {len(found):,} rows read, rows {shown} (from 0); "
+                "allowed: finite numbers that are not all 0; make these vectors again, or leave the rows out"
+            )
+    return torch.from_numpy(found)

@@ -5,37 +5,13 @@ from pathlib import Path
 
 from matryoshka_text import __version__
 from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.encoder.card import model_card
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Recipe
 
 __all__ = ["export"]
 
 log = logging.getLogger(__name__)
-
-_CARD = """---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-base_model: {base}
-tags:
-- sentence-transformers
-- sentence-similarity
-- feature-extraction
-- matryoshka
-- loss:MatryoshkaLoss
----
-
-# {name}
-
-[{base}](https://huggingface.co/{base}), fine-tuned with matryoshka-text {version} so that every prefix of its
-{width}-dimensional vectors works alone. Trained dims: {dims}.{layers} Objectives: {objectives}. Training data: {data}.
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{name}")
-vectors = model.encode(texts, truncate_dim={small}, normalize_embeddings=True)   # float32 [n, {small}], unit rows
-```
-"""
 
 
 def export(trained: Trained, recipe: Recipe, path: Path) -> None:
@@ -46,15 +22,16 @@ def export(trained: Trained, recipe: Recipe, path: Path) -> None:
         log.info("%s: its heads, fitted to it as it was, are left out of the trained model", model.resolved.name)
         model.resolved = None  # where they would be copied from
     # Otherwise the base's own card, scores and all, would be saved as this model's.
-    model._model_card_text = _CARD.format(
-        base=recipe.base.model,
+    layers = f" Trained layers: {', '.join(map(str, model.layers))}." if len(model.layers) > 1 else ""
+    objectives = ", ".join(spec.kind for spec in recipe.objectives)
+    data = ", ".join(source.name for source in recipe.data)
+    model._model_card_text = model_card(
         name=recipe.name,
-        version=__version__,
-        width=model.width,
-        dims=", ".join(map(str, model.dims)),
-        objectives=", ".join(spec.kind for spec in recipe.objectives),
-        data=", ".join(source.name for source in recipe.data),
-        small=model.dims[0],
-        layers=f" Trained layers: {', '.join(map(str, model.layers))}." if len(model.layers) > 1 else "",
+        base=recipe.base.model,
+        dims=model.dims,
+        tags=("loss:MatryoshkaLoss",),
+        words=f"fine-tuned with matryoshka-text {__version__} so that every prefix of its\n{model.width}-dimensional "
+        f"vectors works alone. Trained dims: {', '.join(map(str, model.dims))}.{layers} Objectives: {objectives}. "
+        f"Training data: {data}.",
     )
     model.save(str(path))
