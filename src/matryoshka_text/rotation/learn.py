@@ -14,7 +14,7 @@ from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
 from matryoshka_text.rotation.kept import neighbours_kept
 from matryoshka_text.rotation.matrix import Rotation
 
-__all__ = ["Learned", "SourceKept", "kept_by_source", "learn", "split_sources"]
+__all__ = ["Learned", "SourceKept", "Split", "kept_by_source", "learn", "learn_from", "mean_kept", "split_sources"]
 
 Vectors = Num[np.ndarray, "rows width"]  # or anything that has a shape and a dtype and gives rows by their numbers
 
@@ -46,8 +46,13 @@ class Learned:
 
     def mean(self, *, after: bool) -> dict[int, float]:
         """By dim, the mean over sources of the share kept, before or after."""
-        each = [one.after if after else one.before for one in self.kept]
-        return {dim: fmean(kept[dim] for kept in each) for dim in each[0]} if each else {}
+        return mean_kept(self.kept, after=after)
+
+
+def mean_kept(kept: Sequence[SourceKept], *, after: bool) -> dict[int, float]:
+    """By dim, the mean over sources of the share kept, before or after."""
+    each = [one.after if after else one.before for one in kept]
+    return {dim: fmean(one[dim] for one in each) for dim in each[0]} if each else {}
 
 
 @dataclass(frozen=True)
@@ -76,25 +81,38 @@ def learn(
     """
     settings = settings or FitSettings()
     parts = split_sources(vectors, most=most, held_back=held_back, seed=settings.seed)
+    return learn_from(parts, dims, settings, on_step=on_step, on_check=on_check)
+
+
+def learn_from(
+    parts: Mapping[str, Split],
+    dims: Sequence[int],
+    settings: FitSettings,
+    *,
+    on_step: Callable[[Step], object] = lambda step: None,
+    on_check: Callable[[Check], object] = lambda check: None,
+) -> Learned:
+    """`learn`, from rows that have been read and divided."""
     checks: list[Check] = []
 
     def note(check: Check) -> None:
         checks.append(check)
         on_check(check)
 
+    held_back = [part.held_back for part in parts.values()]
     try:
         matrix = fit_rotation(
             [part.learned for part in parts.values()],
             dims,
             settings,
-            held_back_by_source=[part.held_back for part in parts.values()] if held_back else None,
+            held_back_by_source=held_back if any(map(len, held_back)) else None,
             on_step=on_step,
             on_check=note,
         )
     except ValueError as error:
         names = ", ".join(f"{place} is {name}" for place, name in enumerate(parts))
         raise DataError(f"the rotation cannot be learned: {error} (sources in order: {names})") from error
-    rows = {name: len(one) for name, one in vectors.items()}
+    rows = {name: len(part.learned) + len(part.held_back) for name, part in parts.items()}
     rotation = Rotation(matrix.numpy(), dims, {"fit": asdict(settings), "rows": rows})
     return Learned(rotation, kept_by_source(parts, dims, rotation), tuple(checks))
 
@@ -145,9 +163,11 @@ def _require_vectors(vectors: Mapping[str, Vectors]) -> None:
 
 def _read(name: str, rows: Vectors, chosen: Int64[np.ndarray, " n"]) -> Float32[Tensor, "n width"]:
     """The chosen rows; `DataError` naming those that have no direction."""
-    # In order of place, so that a mapped file is read once from its start to its end.
-    chosen = np.sort(chosen)
-    found = np.asarray(rows[chosen], dtype=np.float32)
+    # Read in order of place, so that a mapped file is read once from start to end; then as drawn, since the first of
+    # the held-back rows are those that are asked.
+    order = np.argsort(chosen)
+    found = np.empty((len(chosen), rows.shape[1]), dtype=np.float32)
+    found[order] = rows[chosen[order]]
     for wrong, what in ((~np.isfinite(found).all(axis=1), "NaN or infinity"), (~found.any(axis=1), "only zeros")):
         if len(bad := chosen[wrong]):
             shown = ", ".join(map(str, bad[:5].tolist())) + (", …" if len(bad) > 5 else "")
