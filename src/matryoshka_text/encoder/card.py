@@ -35,8 +35,14 @@ def model_card(*, name: str, base: str, dims: Sequence[int], words: str, tags: S
         name=name,
         # The path of a local folder means nothing to whoever reads the card.
         base_model=f"base_model: {base}\n" if on_hub else "",
-        base=f"[{base}](https://huggingface.co/{base})" if on_hub else Path(base).name,
+        base=f"[{base}](https://huggingface.co/{base})" if on_hub else _folder_name(Path(base)),
         words=words,
         small=dims[0],
         tags="".join(f"- {tag}\n" for tag in tags),
     )
+
+
+def _folder_name(path: Path) -> str:
+    """What a saved model is called: its folder, or for `<run>/model` the run."""
+    whole = path.resolve()
+    return whole.parent.name if whole.name == "model" else whole.name

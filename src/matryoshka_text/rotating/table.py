@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from rich import box
 from rich.console import Console
@@ -32,7 +33,7 @@ def kept_table(kept: Sequence[SourceKept], width: int, *, rotated: bool = True) 
         + (", before → after:" if rotated else ":"),
         *_shown([_smallest(kept, width, rotated=rotated)]),
     ]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(line for before, line in pairwise(["", *lines]) if line or before).rstrip() + "\n"
 
 
 def _shown(tables: Sequence[Table]) -> list[str]:
