@@ -77,7 +77,7 @@ def test_two_files_of_one_name_are_called_by_their_paths(tmp_path: Path) -> None
         (tmp_path / folder / "x.txt").write_text("one\n")
     found = read_sources([tmp_path / "a/x.txt", tmp_path / "b/x.txt"], Reading())
     assert [one.name for one in found] == [str(tmp_path / "a/x.txt"), str(tmp_path / "b/x.txt")]
-    with pytest.raises(DataError, match="x.txt: is given twice; allowed: each file once; leave one out"):
+    with pytest.raises(DataError, match=r"x.txt: is given twice; allowed: each file once; leave one out"):
         read_sources([tmp_path / "a/x.txt", tmp_path / "a/x.txt"], Reading())
 
 

@@ -108,7 +108,7 @@ def test_files_that_are_no_rotation(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found the tensors weights; allowed: one called 'rotation'"):
         Rotation.open(tmp_path / "other")
     save_file({"rotation": 2 * np.eye(3)}, tmp_path / "scaled")
-    with pytest.raises(DataError, match="scaled: cannot be read as a rotation .the matrix is not orthogonal"):
+    with pytest.raises(DataError, match=r"scaled: cannot be read as a rotation \(the matrix is not orthogonal"):
         Rotation.open(tmp_path / "scaled")
     for metadata in ("[", "[]", json.dumps({"dims": 3})):
         save_file({"rotation": np.eye(3)}, tmp_path / "metadata", {"rotation": metadata})

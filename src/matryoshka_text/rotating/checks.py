@@ -43,7 +43,7 @@ def require_enough(different: Mapping[str, int], width: int, settings: FitSettin
     total = sum(different.values())
     if total < 2 * width:
         raise DataError(
-            f"{', '.join(different)}: found {total:,} different {what} in all; allowed: at least {2 * width:,}, twice "
+            f"{', '.join(different)}: found {total:,} different {what if total != 1 else what[:-1]} in all; allowed: at least {2 * width:,}, twice "
             f"the {width} dims of the vectors; add {what}"
         )
     for name, count in different.items():
