@@ -219,7 +219,7 @@ def test_texts_whose_vectors_are_nan_are_named(
     tiny_model: Path, sentences: list[str], settings: FitSettings, tmp_path: Path
 ) -> None:
     model = _nan_model(tiny_model, tmp_path / "nan")
-    with pytest.raises(EvaluationError, match="NaN or infinite numbers for 1 of .* texts, such as 'a red guitar'"):
+    with pytest.raises(EvaluationError, match=r"NaN or infinite numbers for 1 of .* texts, such as 'a red guitar'"):
         rotate(model, [*sentences, "a red guitar"], out=tmp_path / "out", settings=settings)
     assert not (tmp_path / "out/model").exists() and not (tmp_path / "out/rotation.safetensors").exists()
 

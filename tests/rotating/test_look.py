@@ -38,7 +38,7 @@ def test_too_few_rows_are_told(tiny_model: Path, sentences: list[str], tmp_path:
     with pytest.raises(DataError, match="texts: found 12 different texts; allowed: at least 20"):
         look_at_texts(tiny_model, sentences[:12])
     np.save(tmp_path / "v.npy", np.eye(8, dtype=np.float32))
-    with pytest.raises(DataError, match="v.npy: found 8 different texts; allowed: at least 20"):
+    with pytest.raises(DataError, match=r"v.npy: found 8 different texts; allowed: at least 20"):
         look_at_vectors([tmp_path / "v.npy"])
     np.save(tmp_path / "flat.npy", np.ones(50, dtype=np.float32))
     with pytest.raises(DataError, match=r"flat.npy: found an array of shape \[50\]"):

@@ -56,7 +56,7 @@ def test_the_same_file_is_left_alone_and_another_refused(array: Path, settings: 
     assert out.read_bytes() == content
     rotate_vectors([tmp_path / "w.npy"], tmp_path / "other.safetensors", settings=settings, split=2)
     (tmp_path / "text.safetensors").write_text("mine")
-    with pytest.raises(DataError, match="text.safetensors: cannot be read as a rotation"):
+    with pytest.raises(DataError, match=r"text.safetensors: cannot be read as a rotation"):
         rotate_vectors([tmp_path / "w.npy"], tmp_path / "text.safetensors", settings=settings)
 
 
@@ -90,5 +90,7 @@ def test_different_widths_and_other_places_are_told(array: Path, settings: FitSe
     np.save(tmp_path / "w.npy", np.load(array)[:, :16])
     with pytest.raises(DataError, match=r"different widths \(v.npy: 32, w.npy: 16\)"):
         rotate_vectors([array, tmp_path / "w.npy"], tmp_path / "r.safetensors", settings=settings)
-    with pytest.raises(DataError, match="--out: found .*out; allowed with --vectors: a file that ends in .safetensors"):
+    with pytest.raises(
+        DataError, match=r"--out: found .*out; allowed with --vectors: a file that ends in .safetensors"
+    ):
         rotate_vectors([array], tmp_path / "out", settings=settings)

@@ -42,8 +42,9 @@ def require_enough(different: Mapping[str, int], width: int, settings: FitSettin
     """`DataError` if there are too few `different` texts for this width, or too few in one source."""
     total = sum(different.values())
     if total < 2 * width:
+        found = f"{total:,} different {what if total != 1 else what.removesuffix('s')}"
         raise DataError(
-            f"{', '.join(different)}: found {total:,} different {what if total != 1 else what[:-1]} in all; allowed: at least {2 * width:,}, twice "
+            f"{', '.join(different)}: found {found} in all; allowed: at least {2 * width:,}, twice "
             f"the {width} dims of the vectors; add {what}"
         )
     for name, count in different.items():
