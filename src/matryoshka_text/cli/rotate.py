@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["dims_of", "rotate"]
 
-_Model = Annotated[str | None, typer.Argument(help="A run, a saved model's folder, or a hub id; none with --vectors.")]
+_Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="A run, a saved model's folder, or a hub id; none with --vectors.")
+]
 _Texts = Annotated[
     list[Path] | None,
     typer.Option(
@@ -75,8 +77,9 @@ def rotate(
 ) -> None:
     """Rotate MODEL's vectors so that their first dimensions work better; full width stays as it is.
 
-    DIR gets model/ (plain sentence-transformers), rotation.safetensors and a table of what prefixes keep. No labels
-    are needed. The same command goes on where it was stopped.
+    No labels are needed. The --out folder gets model/ (plain sentence-transformers), the matrix and a table.
+
+    The same command goes on where it was stopped.
     """
     given = {"start": start, "steps": steps, "learning_rate": learning_rate, "temperature": temperature}
     given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
