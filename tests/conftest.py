@@ -133,3 +133,24 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rotation() -> Any:
+    """A random orthogonal matrix for the tiny model's 32 dims."""
+    import numpy as np
+
+    from matryoshka_text import Rotation
+
+    drawn = np.random.default_rng(0).standard_normal((32, 32))
+    return Rotation(np.linalg.qr(drawn)[0], (4, 8, 16, 32))
+
+
+@pytest.fixture(scope="session")
+def rotated_model(tiny_model: Path, rotation: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model rotated, saved once."""
+    from matryoshka_text.encoder import MatryoshkaEncoder
+
+    folder = tmp_path_factory.mktemp("rotated") / "model"
+    MatryoshkaEncoder(tiny_model, device="cpu").rotated(rotation).save(str(folder), create_model_card=False)
+    return folder

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from matryoshka_text.errors import RunError
-from matryoshka_text.files import require_space, sha256_of, whole_folder, write_whole
+from matryoshka_text.files import held, require_space, sha256_of, sweep, whole_folder, write_whole
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -53,3 +53,23 @@ def test_too_little_space_is_named_with_the_way_out(tmp_path: Path) -> None:
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folder_is_held_against_a_second_program(tmp_path: Path) -> None:
+    with (
+        held(tmp_path / "new", doing="training"),
+        pytest.raises(RunError, match="new: another process is training here; wait for it, or give another --out"),
+        held(tmp_path / "new", doing="training"),
+    ):
+        pass
+    with held(tmp_path / "new", doing="training"):
+        pass
+
+
+def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".model.abc.part" / "deep").mkdir(parents=True)
+    (tmp_path / ".a.json.x.part").write_text("half")
+    (tmp_path / "a.json").write_text("whole")
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    sweep(tmp_path / "not there")

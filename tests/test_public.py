@@ -18,7 +18,7 @@ def _imported_by(code: str) -> set[str]:
 
 def test_the_surface_is_frozen() -> None:
     classes = ["MatryoshkaClassifier", "MatryoshkaEncoder", "MatryoshkaMaskedLM"]
-    assert matryoshka_text.__all__ == [*classes, "evaluate", "load_recipe", "train"]
+    assert matryoshka_text.__all__ == [*classes, "Rotation", "evaluate", "load_recipe", "rotate", "train"]
     for name in matryoshka_text.__all__:
         assert callable(getattr(matryoshka_text, name))
     from matryoshka_text import nested
@@ -37,7 +37,10 @@ def test_the_probe_itself_can_fail() -> None:
     assert "torch" in _imported_by("import matryoshka_text.nested")
 
 
-@pytest.mark.parametrize("words", [[], ["check"], ["train"], ["eval"], ["encode"], ["data"], ["data", "fetch"]])
+VERBS = ["check", "train", "eval", "encode", "rotate", "dims"]
+
+
+@pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS), ["data"], ["data", "fetch"]])
 def test_help_imports_no_torch(words: list[str]) -> None:
     assert _run_by([*words, "--help"]) == set()
     assert _run_by(["--version"]) == set()
@@ -46,7 +49,7 @@ def test_help_imports_no_torch(words: list[str]) -> None:
 def test_the_verbs_are_frozen() -> None:
     from matryoshka_text.cli import app
 
-    assert [command.name for command in app.registered_commands] == ["check", "train", "eval", "encode"]
+    assert [command.name for command in app.registered_commands] == VERBS
     below = {group.name: group.typer_instance for group in app.registered_groups}
     assert {name: [one.name for one in verbs.registered_commands] for name, verbs in below.items() if verbs} == {
         "data": ["fetch"]

@@ -9,10 +9,21 @@ if TYPE_CHECKING:
     from matryoshka_text.heads.classifier import MatryoshkaClassifier
     from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
     from matryoshka_text.recipe import load_recipe
+    from matryoshka_text.rotating import rotate
+    from matryoshka_text.rotation import Rotation
     from matryoshka_text.training import train
 
 __version__ = "0.1.0"
-__all__ = ["MatryoshkaClassifier", "MatryoshkaEncoder", "MatryoshkaMaskedLM", "evaluate", "load_recipe", "train"]
+__all__ = [
+    "MatryoshkaClassifier",
+    "MatryoshkaEncoder",
+    "MatryoshkaMaskedLM",
+    "Rotation",
+    "evaluate",
+    "load_recipe",
+    "rotate",
+    "train",
+]
 
 # Lazy (PEP 562): `mtext --help` must not pay two seconds for importing torch.
 _HOME = {
@@ -20,7 +31,9 @@ _HOME = {
     "MatryoshkaMaskedLM": "matryoshka_text.heads.masked_lm",
     "MatryoshkaEncoder": "matryoshka_text.encoder",
     "evaluate": "matryoshka_text.evaluation",
+    "Rotation": "matryoshka_text.rotation",
     "load_recipe": "matryoshka_text.recipe",
+    "rotate": "matryoshka_text.rotating",
     "train": "matryoshka_text.training",
 }
 

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from matryoshka_text.errors import RunError
 
-__all__ = ["added_to_folder", "locked", "require_space", "sha256_of", "sync_folder", "whole_folder", "write_whole"]
+__all__ = [
+    "added_to_folder",
+    "held",
+    "locked",
+    "require_space",
+    "sha256_of",
+    "sweep",
+    "sync_folder",
+    "whole_folder",
+    "write_whole",
+]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -108,6 +118,39 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def held(folder: Path, *, doing: str) -> Iterator[None]:
+    """`folder`, made if it is missing and held against a second program; a kill releases it.
+
+    `RunError` if another program holds it ("another process is `doing` here") or if it cannot be written.
+    """
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); give another folder with --out") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise RunError(f"{folder}: another process is {doing} here; wait for it, or give another --out") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path, pattern: str = ".*.part") -> None:
+    """Remove what a kill left half written in `folder`: files and folders whose names match `pattern`."""
+    for part in folder.glob(pattern):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def require_space(path: Path, needed: int, *, what: str) -> None:

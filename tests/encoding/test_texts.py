@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from matryoshka_text.encoding.texts import Texts
+from matryoshka_text.encoding.texts import Texts, column_names
 from matryoshka_text.errors import DataError
 
 ROWS = ["one text", "", "  blanks at the ends ", 'commas, "quotes" and é', "the last"]
@@ -132,3 +132,13 @@ def test_standard_input_is_a_text_a_line(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"good\n\xff\n")))
     with pytest.raises(DataError, match="standard input:2: found bytes that are not UTF-8"):
         list(Texts(["-"]))
+
+
+def test_the_columns_of_a_file(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.csv.gz", "a.tsv", "a.parquet"):
+        assert column_names(str(_written(tmp_path / name, ROWS))) == ["n", "text"]
+    assert column_names(str(_written(tmp_path / "a.txt", ROWS))) is None
+    assert column_names(str(_written(tmp_path / "empty.jsonl", []))) == []
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="is a broken parquet file"):
+        column_names(str(tmp_path / "broken.parquet"))

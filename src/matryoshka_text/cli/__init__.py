@@ -11,6 +11,7 @@ from matryoshka_text.cli.check import check
 from matryoshka_text.cli.data import data
 from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
+from matryoshka_text.cli.rotate import dims_of, rotate
 from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
 
@@ -38,6 +39,8 @@ app.command("check")(check)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("encode")(encode)
+app.command("rotate")(rotate)
+app.command("dims")(dims_of)
 app.add_typer(data, name="data")
 
 

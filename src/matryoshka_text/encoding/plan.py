@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
 
@@ -13,10 +12,12 @@ from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.encode import default_tokens
 from matryoshka_text.encoder.precision import Precision, checked_precision, choose_precision
+from matryoshka_text.encoder.resolve import model_of
 from matryoshka_text.encoding.manifest import InputRecord, Manifest, Stored
 from matryoshka_text.encoding.texts import STDIN, Texts
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.versions import version_of
 
 __all__ = ["Asked", "Opened", "opened", "planned"]
 
@@ -64,9 +65,7 @@ class Opened:
 
 def opened(name: str | Path, asked: Asked, device: str) -> Opened:
     """The model of that name (for a run's folder the run's model); `ModelError` where it cannot do what is asked."""
-    folder = Path(name).expanduser()
-    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
-    model = MatryoshkaEncoder(folder / "model" if is_run else name, device=device).eval()
+    model = MatryoshkaEncoder(model_of(name), device=device).eval()
     for word, value in (("dim", asked.dim), ("layers", asked.layers)):
         if value is None:
             continue
@@ -117,13 +116,6 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
         rows=None if texts.from_stdin else rows,
         rows_per_part=asked.rows_per_part,
         batch_tokens=asked.batch_tokens or (there.batch_tokens if there is not None else default_tokens(device)),
-        versions={"matryoshka-text": __version__, **{name: v for name in _PACKAGES if (v := _version(name))}},
+        versions={"matryoshka-text": __version__, **{name: v for name in _PACKAGES if (v := version_of(name))}},
         started=datetime.now(UTC),
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

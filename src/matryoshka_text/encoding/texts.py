@@ -15,7 +15,7 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.files import sha256_of
 from matryoshka_text.recipe.wording import shown
 
-__all__ = ["STDIN", "Input", "Text", "Texts"]
+__all__ = ["STDIN", "Input", "Text", "Texts", "column_names"]
 
 STDIN = "-"
 _PLAIN = (".txt", ".txt.gz")
@@ -122,6 +122,16 @@ class Texts:
                 )
 
 
+def column_names(name: str) -> list[str] | None:
+    """The columns of a file, those of its first row; None for plain text, which has none."""
+    if name.endswith(_PLAIN):
+        return None
+    with readable(Path(name)):
+        if name.endswith(".parquet"):
+            return _parquet_columns(Path(name))
+        return list(next(_rows(Path(name), "", Faults()), (0, {}))[1])
+
+
 def _require_readable(name: str) -> None:
     path = Path(name)
     if name == STDIN:
@@ -193,6 +203,20 @@ def _tsv_rows(path: Path, faults: Faults) -> Iterator[Row]:
             faults.add(f"{path}:{number}", what)
 
 
+def _parquet_columns(path: Path) -> list[str]:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        return list(parquet.read_schema(path).names)
+    except pyarrow.ArrowException as error:
+        raise _broken_parquet(path, error) from error
+
+
+def _broken_parquet(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: is a broken parquet file ({error}); fetch or write it again")
+
+
 def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet as parquet
@@ -206,4 +230,4 @@ def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
             cells = itertools.chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
             yield from ((number, {column: cell}) for number, cell in enumerate(cells, start=1))
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: is a broken parquet file ({error}); fetch or write it again") from error
+        raise _broken_parquet(path, error) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model, width_of
-from matryoshka_text.encoder.resolve import require_bert_family, require_weights
+from matryoshka_text.encoder.resolve import ends_in_normalize, model_of, require_bert_family, require_weights
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 
@@ -91,7 +91,7 @@ def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
 
 def open_subject(name: str) -> Subject:
     """The model of that name; for a run's folder the run's model."""
-    resolved = resolve_model(_model_of(name))
+    resolved = resolve_model(model_of(name))
     require_bert_family(resolved.path, name)
     require_weights(resolved.path, name)
     width = width_of(resolved.path) or MatryoshkaEncoder(str(resolved.path), device="cpu").width
@@ -107,15 +107,8 @@ def open_subject(name: str) -> Subject:
         weights=weights_hash(resolved.path),
         width=width,
         dims=_trained_dims(resolved.path, width),
-        unit=_ends_in_normalize(resolved.path),
+        unit=ends_in_normalize(resolved.path),
     )
-
-
-def _model_of(name: str) -> str:
-    """<run>/model for <run>, otherwise `name`."""
-    folder = Path(name).expanduser()
-    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
-    return str(folder / "model") if is_run else name
 
 
 def _folder_name(path: Path) -> str:
@@ -135,13 +128,6 @@ def _depth(path: Path) -> int | None:
     """The number of transformer layers; None where the configuration does not say, and encoding will."""
     depth = _config(path).get("num_hidden_layers") or _config(path).get("n_layers")
     return depth if isinstance(depth, int) else None
-
-
-def _ends_in_normalize(path: Path) -> bool:
-    """Whether the last of its modules is sentence-transformers' Normalize."""
-    modules = path / "modules.json"
-    listed = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
-    return bool(listed) and str(listed[-1].get("type", "")).rpartition(".")[2] == "Normalize"
 
 
 def _trained_dims(path: Path, width: int) -> tuple[int, ...] | None:

@@ -17,6 +17,9 @@ def vectors_by_source(
     encoder: MatryoshkaEncoder,
     texts: Mapping[str, Sequence[str]],
     store: Path,
+    *,
+    dtype: str = "float32",
+    prompt: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Float32[ndarray, "rows width"]]:
     """Full-width vectors by source, read from the `store` folder where they are there already.
@@ -33,7 +36,9 @@ def vectors_by_source(
         def tell(part: int, of: int, done: int = done, rows: int = len(rows)) -> None:
             on_progress(done + rows - of + part, total)
 
-        found[name] = TextReader(encoder, kept, on_progress=tell).read(rows, dim=encoder.width)
+        found[name] = TextReader(encoder, kept, dtype=dtype, on_progress=tell).read(
+            rows, dim=encoder.width, prompt=prompt
+        )
         before += len(rows)
         on_progress(before, total)
     return found

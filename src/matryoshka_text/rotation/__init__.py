@@ -2,7 +2,16 @@
 
 from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
 from matryoshka_text.rotation.kept import SHARES, neighbours_kept, smallest_dims
-from matryoshka_text.rotation.learn import Learned, SourceKept, kept_by_source, learn, split_sources
+from matryoshka_text.rotation.learn import (
+    Learned,
+    SourceKept,
+    Split,
+    kept_by_source,
+    learn,
+    learn_from,
+    mean_kept,
+    split_sources,
+)
 from matryoshka_text.rotation.matrix import Rotation
 
 __all__ = [
@@ -12,10 +21,13 @@ __all__ = [
     "Learned",
     "Rotation",
     "SourceKept",
+    "Split",
     "Step",
     "fit_rotation",
     "kept_by_source",
     "learn",
+    "learn_from",
+    "mean_kept",
     "neighbours_kept",
     "smallest_dims",
     "split_sources",

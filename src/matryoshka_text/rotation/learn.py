@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from jaxtyping import Num
+from jaxtyping import Float32, Int64, Num
 from torch import Tensor
 
 from matryoshka_text.errors import DataError
@@ -14,9 +14,9 @@ from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
 from matryoshka_text.rotation.kept import neighbours_kept
 from matryoshka_text.rotation.matrix import Rotation
 
-__all__ = ["Learned", "SourceKept", "kept_by_source", "learn", "split_sources"]
+__all__ = ["Learned", "SourceKept", "Split", "kept_by_source", "learn", "learn_from", "mean_kept", "split_sources"]
 
-Vectors = Num[np.ndarray, "rows width"]
+Vectors = Num[np.ndarray, "rows width"]  # or anything that has a shape and a dtype and gives rows by their numbers
 
 # Held-back rows of a source whose neighbours are counted: the error of the mean share is about half a point.
 _MOST_ASKED = 1000
@@ -46,8 +46,13 @@ class Learned:
 
     def mean(self, *, after: bool) -> dict[int, float]:
         """By dim, the mean over sources of the share kept, before or after."""
-        each = [one.after if after else one.before for one in self.kept]
-        return {dim: fmean(kept[dim] for kept in each) for dim in each[0]} if each else {}
+        return mean_kept(self.kept, after=after)
+
+
+def mean_kept(kept: Sequence[SourceKept], *, after: bool) -> dict[int, float]:
+    """By dim, the mean over sources of the share kept, before or after."""
+    each = [one.after if after else one.before for one in kept]
+    return {dim: fmean(one[dim] for one in each) for dim in each[0]} if each else {}
 
 
 @dataclass(frozen=True)
@@ -76,36 +81,50 @@ def learn(
     """
     settings = settings or FitSettings()
     parts = split_sources(vectors, most=most, held_back=held_back, seed=settings.seed)
+    return learn_from(parts, dims, settings, on_step=on_step, on_check=on_check)
+
+
+def learn_from(
+    parts: Mapping[str, Split],
+    dims: Sequence[int],
+    settings: FitSettings,
+    *,
+    on_step: Callable[[Step], object] = lambda step: None,
+    on_check: Callable[[Check], object] = lambda check: None,
+) -> Learned:
+    """`learn`, from rows that have been read and divided."""
     checks: list[Check] = []
 
     def note(check: Check) -> None:
         checks.append(check)
         on_check(check)
 
+    held_back = [part.held_back for part in parts.values()]
     try:
         matrix = fit_rotation(
             [part.learned for part in parts.values()],
             dims,
             settings,
-            held_back_by_source=[part.held_back for part in parts.values()] if held_back else None,
+            held_back_by_source=held_back if any(map(len, held_back)) else None,
             on_step=on_step,
             on_check=note,
         )
     except ValueError as error:
         names = ", ".join(f"{place} is {name}" for place, name in enumerate(parts))
         raise DataError(f"the rotation cannot be learned: {error} (sources in order: {names})") from error
-    rows = {name: len(one) for name, one in vectors.items()}
+    rows = {name: len(part.learned) + len(part.held_back) for name, part in parts.items()}
     rotation = Rotation(matrix.numpy(), dims, {"fit": asdict(settings), "rows": rows})
     return Learned(rotation, kept_by_source(parts, dims, rotation), tuple(checks))
 
 
 def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float, seed: int) -> dict[str, Split]:
     """At most `most` rows of each source, drawn by the seed, the share `held_back` of them apart."""
+    _require_vectors(vectors)
     found = {}
     for place, (name, rows) in enumerate(vectors.items()):
         chosen = np.random.default_rng([seed, place]).permutation(len(rows))[:most]
         back, learned = np.split(chosen, [int(held_back * len(chosen))])
-        found[name] = Split(_tensor(rows, learned), _tensor(rows, back))
+        found[name] = Split(_read(name, rows, learned), _read(name, rows, back))
     return found
 
 
@@ -126,6 +145,34 @@ def kept_by_source(
     return tuple(found)
 
 
-def _tensor(rows: Vectors, chosen: np.ndarray) -> Tensor:
-    # In order of place, so that a mapped file is read once from its start to its end.
-    return torch.from_numpy(np.asarray(rows[np.sort(chosen)], dtype=np.float32))
+def _require_vectors(vectors: Mapping[str, Vectors]) -> None:
+    """`DataError` unless all of them are rows of floating-point numbers, of one width."""
+    if not vectors:
+        raise DataError("no vectors are given; allowed: at least one source")
+    for name, rows in vectors.items():
+        if len(rows.shape) != 2 or not np.issubdtype(rows.dtype, np.floating) or 0 in rows.shape:
+            raise DataError(
+                f"{name}: found an array of shape {list(rows.shape)} of {rows.dtype}; allowed: [rows, width] of "
+                "floating-point numbers; give the vectors as the model made them"
+            )
+    widths = {name: rows.shape[1] for name, rows in vectors.items()}
+    if len(set(widths.values())) > 1:
+        shown = ", ".join(f"{name}: {width}" for name, width in widths.items())
+        raise DataError(f"the sources have vectors of different widths ({shown}); allowed: one width, of one model")
+
+
+def _read(name: str, rows: Vectors, chosen: Int64[np.ndarray, " n"]) -> Float32[Tensor, "n width"]:
+    """The chosen rows; `DataError` naming those that have no direction."""
+    # Read in order of place, so that a mapped file is read once from start to end; then as drawn, since the first of
+    # the held-back rows are those that are asked.
+    order = np.argsort(chosen)
+    found = np.empty((len(chosen), rows.shape[1]), dtype=np.float32)
+    found[order] = rows[chosen[order]]
+    for wrong, what in ((~np.isfinite(found).all(axis=1), "NaN or infinity"), (~found.any(axis=1), "only zeros")):
+        if len(bad := chosen[wrong]):
+            shown = ", ".join(map(str, bad[:5].tolist())) + (", …" if len(bad) > 5 else "")
+            raise DataError(
+                f"{name}: found {what} in {len(bad)} of the {len(found):,} rows read, rows {shown} (from 0); "
+                "allowed: finite numbers that are not all 0; make these vectors again, or leave the rows out"
+            )
+    return torch.from_numpy(found)

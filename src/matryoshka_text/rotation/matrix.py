@@ -17,7 +17,7 @@ from matryoshka_text.rotation.fit import FitSettings
 __all__ = ["TENSOR", "Rotation"]
 
 TENSOR = "rotation"
-_BLOCK = 65536
+_BLOCK = 8192
 # In float64. A float32 file of somebody else's, rounded once, is within 1e-6.
 _ORTHOGONAL = 1e-5
 
@@ -65,21 +65,32 @@ class Rotation:
         return learn(sources, dims, settings, most=most, held_back=held_back).rotation
 
     def apply(
-        self, vectors: Vectors, dim: int | None = None, *, unit: bool | None = None
+        self,
+        vectors: Vectors,
+        dim: int | None = None,
+        *,
+        unit: bool | None = None,
+        out: np.ndarray | None = None,
     ) -> Float32[np.ndarray, "rows dim"]:
         """The first `dim` coordinates of the rotated vectors (None: all), float32.
 
-        `unit` brings rows back to length 1; None: where `dim` is given, as `MatryoshkaEncoder.encode` does. At full
-        width without `unit`, inner products are those of the vectors given. A memory-mapped array is read in blocks.
+        `unit` brings rows back to length 1; None: if `dim` is given, as `MatryoshkaEncoder.encode` does. At full
+        width without `unit`, inner products are those of the vectors given. Rows are read and written in blocks, so
+        `vectors` and `out` may be memory-mapped files larger than memory; `out` is what comes back. `ValueError` naming
+        the rows that hold NaN or infinity.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.width:
             raise ValueError(f"vectors have shape {list(vectors.shape)}; allowed: [rows, {self.width}]")
         if dim is not None and not 1 <= dim <= self.width:
             raise ValueError(f"dim is {dim}; allowed: 1 to {self.width}")
         columns = self.matrix[:, :dim].astype(np.float32)
-        found = np.empty((len(vectors), columns.shape[1]), dtype=np.float32)
+        found = _output(out, (len(vectors), columns.shape[1]))
         for start in range(0, len(vectors), _BLOCK):
-            block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float32) @ columns
+            block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float32)
+            if len(bad := np.flatnonzero(~np.isfinite(block).all(axis=1))):
+                shown = ", ".join(str(start + row) for row in bad[:5].tolist())
+                raise ValueError(f"vectors: rows {shown} (from 0) hold NaN or infinity; allowed: finite numbers")
+            block = block @ columns
             if unit or (unit is None and dim is not None):
                 block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
             found[start : start + _BLOCK] = block
@@ -91,7 +102,8 @@ class Rotation:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole: the matrix in float64 as "rotation", dims and record as metadata."""
-        metadata = {"dims": json.dumps(self.dims), "record": json.dumps(self.record)}
+        # One entry: safetensors writes several in an order that differs from process to process.
+        metadata = {TENSOR: json.dumps({"dims": self.dims, "record": self.record})}
         write_whole(Path(path), save({TENSOR: np.ascontiguousarray(self.matrix)}, metadata))
 
     @classmethod
@@ -106,7 +118,18 @@ class Rotation:
                 if TENSOR not in file.keys():
                     names = ", ".join(list(file.keys())[:5]) or "none"
                     raise DataError(f"{path}: found the tensors {names}; allowed: one called {TENSOR!r}; {way_out}")
-                matrix, metadata = file.get_tensor(TENSOR), file.metadata() or {}
-            return cls(matrix, json.loads(metadata.get("dims", "[]")), json.loads(metadata.get("record", "{}")))
-        except (SafetensorError, ValueError, TypeError, OSError) as error:
+                matrix = file.get_tensor(TENSOR)
+                known = json.loads((file.metadata() or {}).get(TENSOR, "{}"))
+            return cls(matrix, known.get("dims", ()), known.get("record", {}))
+        except DataError:
+            raise
+        except (SafetensorError, AttributeError, ValueError, TypeError, OSError) as error:
             raise DataError(f"{path}: cannot be read as a rotation ({error}); {way_out}") from error
+
+
+def _output(out: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    if out is None:
+        return np.empty(shape, dtype=np.float32)
+    if out.shape != shape or not np.issubdtype(out.dtype, np.floating):
+        raise ValueError(f"out has shape {list(out.shape)} of {out.dtype}; allowed: {list(shape)} of floating point")
+    return out

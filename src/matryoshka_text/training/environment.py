@@ -1,16 +1,12 @@
 """What a run's bits depend on beside its recipe: recorded at the start, compared on resume."""
 
-import os
-import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from matryoshka_text import __version__
 from matryoshka_text.errors import RunError
+from matryoshka_text.versions import surroundings
 
 __all__ = ["differences", "environment", "require_same_data"]
 
@@ -40,14 +36,7 @@ def environment(
 ) -> dict[str, Any]:
     """Everything that is stored in environment.json."""
     return {
-        "matryoshka_text": __version__,
-        "commit": _commit(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
+        **surroundings(device, _PACKAGES),
         "processes": processes,
         "precision": precision,
         "runtime": runtime,
@@ -78,30 +67,3 @@ def require_same_data(stored: dict[str, Any], now: dict[str, Any], where: Path) 
                 f"{where}: the run began with other contents of {kind}: {', '.join(changed)}; "
                 "put the old files back, or start again with another --out"
             )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The checkout's commit, "+" behind it where files differ; None for an installed wheel."""
-    here = Path(__file__).resolve().parent
-    if not (here.parents[2] / ".git").exists():
-        return None
-    try:
-        head = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", str(here.parents[2] / "src"))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changed else "")
-
-
-def _git(where: Path, *words: str) -> str:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    return subprocess.run(
-        ["git", *words], cwd=where, env=clean, capture_output=True, text=True, check=True
-    ).stdout.strip()

@@ -5,37 +5,13 @@ from pathlib import Path
 
 from matryoshka_text import __version__
 from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.encoder.card import model_card
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Recipe
 
 __all__ = ["export"]
 
 log = logging.getLogger(__name__)
-
-_CARD = """---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-base_model: {base}
-tags:
-- sentence-transformers
-- sentence-similarity
-- feature-extraction
-- matryoshka
-- loss:MatryoshkaLoss
----
-
-# {name}
-
-[{base}](https://huggingface.co/{base}), {how} with matryoshka-text {version} so that every prefix of its
-{width}-dimensional vectors works alone. Trained dims: {dims}.{layers}{rotation}{objectives}
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{name}")
-vectors = model.encode(texts, truncate_dim={small}, normalize_embeddings=True)   # float32 [n, {small}], unit rows
-```
-"""
 
 
 def export(trained: Trained, recipe: Recipe, path: Path) -> None:
@@ -46,17 +22,16 @@ def export(trained: Trained, recipe: Recipe, path: Path) -> None:
         log.info("%s: its heads, fitted to it as it was, are left out of the trained model", model.resolved.name)
         model.resolved = None  # where they would be copied from
     # Otherwise the base's own card, scores and all, would be saved as this model's.
-    model._model_card_text = _CARD.format(
-        base=recipe.base.model,
+    layers = f" Trained layers: {', '.join(map(str, model.layers))}." if len(model.layers) > 1 else ""
+    how = "fine-tuned" if recipe.objectives else "rotated"
+    model._model_card_text = model_card(
         name=recipe.name,
-        version=__version__,
-        width=model.width,
-        dims=", ".join(map(str, model.dims)),
-        how="fine-tuned" if recipe.objectives else "rotated",
-        rotation=_rotation(recipe),
-        objectives=_objectives(recipe),
-        small=model.dims[0],
-        layers=f" Trained layers: {', '.join(map(str, model.layers))}." if len(model.layers) > 1 else "",
+        base=recipe.base.model,
+        dims=model.dims,
+        tags=("loss:MatryoshkaLoss",),
+        words=f"{how} with matryoshka-text {__version__} so that every prefix of its\n{model.width}-dimensional "
+        f"vectors works alone. Trained dims: {', '.join(map(str, model.dims))}.{layers}{_rotation(recipe)}"
+        f"{_objectives(recipe)}",
     )
     model.save(str(path))
 

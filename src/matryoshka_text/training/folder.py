@@ -2,13 +2,12 @@
 
 import contextlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matryoshka_text import files
 from matryoshka_text.encoder.resolve import width_of
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.files import write_whole
@@ -149,30 +148,14 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a kill left half written."""
-        for part in (p for home in (self.path, self.checkpoints, self.best) for p in home.glob(".*.part")):
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink(missing_ok=True)
+        for home in (self.path, self.checkpoints, self.best):
+            files.sweep(home)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The folder, held against a second run in it at the same time; a kill lets go of it by itself."""
-        import fcntl
-
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise RunError(
-                f"{self.path}: another process is training here; wait for it, or give another --out"
-            ) from error
-        try:
+        with files.held(self.path, doing="training"):
             yield
-        finally:
-            os.close(handle)
 
 
 def _difference(stored: Recipe, given: Recipe) -> str:

@@ -112,7 +112,7 @@ def _learned(recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Pa
     assert section is not None
     was_training = encoder.training
     with _bar("rotation: encoding", sum(map(len, texts.values())), "text") as bar:
-        vectors = vectors_by_source(encoder, texts, store, lambda done, total: _to(bar, done))
+        vectors = vectors_by_source(encoder, texts, store, on_progress=lambda done, total: _to(bar, done))
     encoder.train(was_training)
     settings, names = fit_settings(section, recipe.seed), list(texts)
     lines: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ from matryoshka_text.checkpoint import (
 )
 from matryoshka_text.encoder.adapter import save_adapter
 from matryoshka_text.errors import RunError, TrainingError
+from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.ahead import Ahead
 from matryoshka_text.training.averaging import RunningAverage
@@ -32,7 +33,6 @@ from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.loop import LaunchedStep, Loop, StepRecord
-from matryoshka_text.training.metrics import MetricsFile
 from matryoshka_text.training.plan import batches_from
 
 __all__ = ["Run"]

@@ -45,6 +45,7 @@ class TextReader:
         *,
         batch_size: int | None = None,
         layers: int | None = None,
+        dtype: str | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         before: Callable[[Sequence[str]], None] = lambda texts: None,
     ) -> None:
@@ -52,6 +53,7 @@ class TextReader:
         self.store = store
         self.batch_size = batch_size
         self.layers = layers
+        self.dtype = dtype
         self.on_progress = on_progress
         self.before = before
         self.counts = Counts()
@@ -130,6 +132,7 @@ class TextReader:
             normalize_embeddings=False,
             **({} if self.batch_size is None else {"batch_size": self.batch_size}),
             **({} if self.layers is None else {"layers": self.layers}),
+            **({} if self.dtype is None else {"dtype": self.dtype}),
         )
         return np.asarray(vectors, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line a step, cut back to the checkpoint on resume."""
+"""metrics.jsonl: one line a step, cut back on resume."""
 
 import json
 import os

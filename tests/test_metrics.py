@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from matryoshka_text.errors import RunError
-from matryoshka_text.training.metrics import MetricsFile
+from matryoshka_text.metrics import MetricsFile
 
 
 def test_lines_after_the_checkpoint_are_cut_away(tmp_path: Path) -> None:

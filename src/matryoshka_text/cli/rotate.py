@@ -1,0 +1,194 @@
+"""`mtext rotate` and `mtext dims`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from matryoshka_text.rotating.look import Look
+    from matryoshka_text.rotating.texts import Reading
+    from matryoshka_text.rotation import FitSettings
+
+__all__ = ["dims_of", "rotate"]
+
+_Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="A run, a saved model's folder, or a hub id; none with --vectors.")
+]
+_Texts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Texts of one kind: .txt, .jsonl, .csv, .tsv, each also .gz, or .parquet. Repeat for several kinds.",
+    ),
+]
+_Vectors = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Vectors instead: a .npy file or a folder of `mtext encode`. Repeatable."),
+]
+_Column = Annotated[
+    list[str] | None,
+    typer.Option(help="The column of texts, in files that have columns. Repeatable. Default: text."),
+]
+_Dims = Annotated[
+    str | None, typer.Option(help="Prefix lengths, such as 48,96,192. Default: the model's, or halvings of its width.")
+]
+_Most = Annotated[int, typer.Option(help="Texts of a file at most, drawn by the seed.")]
+_Characters = Annotated[
+    int,
+    typer.Option(help="Cut texts after N characters: beginnings are enough to learn from, and faster.", metavar="N"),
+]
+_Dtype = Annotated[str, typer.Option(help="Arithmetic of encoding: float32, bf16, or auto (bf16 if it is faster).")]
+_Prompt = Annotated[str | None, typer.Option(help="Put before every text.")]
+
+
+def rotate(
+    model: _Model = None,
+    texts: _Texts = None,
+    vectors: _Vectors = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the rotated model; with --vectors: a .safetensors file.")
+    ] = None,
+    column: _Column = None,
+    dims: _Dims = None,
+    most: _Most = 20_000,
+    max_characters: _Characters = 400,
+    split: Annotated[
+        int, typer.Option(help="Divide each file into K sources by k-means, if it mixes kinds of text.", metavar="K")
+    ] = 1,
+    start: Annotated[
+        str | None, typer.Option(help="Where learning starts: within_source (PCA), pooled (PCA) or identity.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps; 0 keeps the start.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's, in radians.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Divides the cosines of a batch.")] = None,
+    anchors: Annotated[int | None, typer.Option(help="Texts of a batch, each with its neighbours.")] = None,
+    neighbours: Annotated[int | None, typer.Option(help="Nearest texts of each anchor.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws texts and batches.")] = 0,
+    dtype: _Dtype = "float32",
+    prompt: _Prompt = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Learn and write nothing: say what prefixes keep as they are.")
+    ] = False,
+) -> None:
+    """Rotate MODEL's vectors so that their first dimensions work better; full width stays as it is.
+
+    No labels are needed. The --out folder gets model/ (plain sentence-transformers), the matrix and a table.
+
+    The same command goes on where it was stopped.
+    """
+    given = {"start": start, "steps": steps, "learning_rate": learning_rate, "temperature": temperature}
+    given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
+    _require_one(model, texts, vectors)
+    _quietly()
+    reading, settings = _reading(column, most, max_characters, seed), _settings(given)
+    if dry_run:
+        look = _look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt, few=True)
+        typer.echo(f"{look}\nnothing was learned or written (--dry-run)")
+        return
+    if out is None:
+        raise DataError("--out: is not given; allowed: a folder, or with --vectors a .safetensors file")
+    how: dict[str, Any] = {"most": most, "split": split, "settings": settings, "progress": True}
+    if vectors:
+        _rotate_vectors(vectors, out, numbers(dims, "--dims"), how)
+        return
+    from matryoshka_text.rotating import rotate as job
+
+    assert model is not None and texts is not None
+    how |= {"columns": reading.columns, "max_characters": max_characters, "dtype": dtype, "prompt": prompt}
+    done = job(model, list(texts), numbers(dims, "--dims"), out=out, **how)
+    files = "model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt, vectors/"
+    typer.echo(done)
+    typer.echo(f"written to {out}: {files}" if done.new else f"{out}: is finished already; nothing was changed")
+
+
+def dims_of(
+    model: _Model = None,
+    texts: _Texts = None,
+    vectors: _Vectors = None,
+    column: _Column = None,
+    dims: _Dims = None,
+    most: _Most = 20_000,
+    max_characters: _Characters = 400,
+    seed: Annotated[int, typer.Option(help="Draws texts.")] = 0,
+    dtype: _Dtype = "float32",
+    prompt: _Prompt = None,
+) -> None:
+    """Which dim may I cut to? How many of the nearest neighbours at full width each prefix keeps; no labels needed."""
+    _require_one(model, texts, vectors)
+    _quietly()
+    reading = _reading(column, most, max_characters, seed)
+    typer.echo(_look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt), nl=False)
+
+
+def _require_one(model: str | None, texts: Sequence[Path] | None, vectors: Sequence[Path] | None) -> None:
+    if vectors and (model is not None or texts):
+        found = "MODEL" if model is not None else "--texts"
+        raise RecipeError(f"--vectors: found beside {found}; allowed: MODEL with --texts, or --vectors; leave one out")
+    if vectors:
+        return
+    if model is None:
+        raise RecipeError("MODEL: found neither a model nor --vectors; allowed: MODEL with --texts, or --vectors")
+    if not texts:
+        raise RecipeError("--texts: found none; allowed: at least one file of texts like those to be searched")
+
+
+def _quietly() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("matryoshka_text").setLevel(logging.INFO)
+
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # a line per weight file says nothing here
+
+
+def _reading(columns: Sequence[str] | None, most: int, max_characters: int, seed: int) -> "Reading":
+    from matryoshka_text.rotating.texts import Reading
+
+    return Reading(tuple(columns or ("text",)), most, max_characters, seed)
+
+
+def _settings(given: dict[str, Any]) -> "FitSettings":
+    from matryoshka_text.rotation import FitSettings
+
+    try:
+        return FitSettings(**{key: value for key, value in given.items() if value is not None})
+    except ValueError as error:
+        option, _, rest = str(error).partition(" ")
+        raise RecipeError(f"--{option.replace('_', '-')} {rest}") from error
+
+
+def _look(
+    model: str | None,
+    texts: Sequence[Path] | None,
+    vectors: Sequence[Path] | None,
+    dims: tuple[int, ...] | None,
+    reading: "Reading",
+    dtype: Any,
+    prompt: str | None,
+    *,
+    few: bool = False,
+) -> "Look":
+    from matryoshka_text.rotating.look import few_of, look_at_texts, look_at_vectors
+
+    reading = few_of(reading, len(vectors or texts or ())) if few else reading
+    if vectors:
+        return look_at_vectors(vectors, dims, reading=reading)
+    assert model is not None and texts is not None
+    return look_at_texts(model, list(texts), dims, reading=reading, dtype=dtype, prompt=prompt, progress=True)
+
+
+def _rotate_vectors(vectors: Sequence[Path], out: Path, dims: tuple[int, ...] | None, how: dict[str, Any]) -> None:
+    from matryoshka_text.rotating.rotate_vectors import rotate_vectors
+
+    done = rotate_vectors(vectors, out, dims, **how)
+    typer.echo(done)
+    typer.echo(
+        f"written to {out}" if done.new else f"{out}: is there already, of the same vectors; nothing was changed"
+    )

@@ -1,0 +1,238 @@
+"""Texts and a model in, a rotated model out: encoded once, going on after a kill, the same bits again."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.precision import Precision, checked_precision, choose_precision
+from matryoshka_text.errors import ModelError
+from matryoshka_text.files import held, require_space, write_whole
+from matryoshka_text.metrics import MetricsFile
+from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enough, require_split
+from matryoshka_text.rotating.clusters import divided
+from matryoshka_text.rotating.folder import RotationFolder
+from matryoshka_text.rotating.model import Base, open_base, save_rotated
+from matryoshka_text.rotating.progress import encoding_bar, fitting_bar
+from matryoshka_text.rotating.record import KeptRecord, Record, SourceRecord, require_same, write_record
+from matryoshka_text.rotating.table import kept_table
+from matryoshka_text.rotating.texts import Given, Reading, SourceTexts, read_sources
+from matryoshka_text.rotating.vectors import vectors_by_source
+from matryoshka_text.rotation import Check, FitSettings, Learned, Rotation, SourceKept, Step, learn_from, split_sources
+from matryoshka_text.versions import surroundings
+
+__all__ = ["Rotated", "rotate"]
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """A rotated encoder, its rotation, and by source what prefixes keep before and after; printed, it is that table.
+
+    `folder` is where it was written, and `new` whether that was now.
+    """
+
+    encoder: MatryoshkaEncoder = field(repr=False)
+    rotation: Rotation = field(repr=False)
+    kept: tuple[SourceKept, ...]
+    folder: Path | None = None
+    new: bool = True
+
+    def __str__(self) -> str:
+        return kept_table(self.kept, self.rotation.width)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `rotate` that say what comes out."""
+
+    dims: Sequence[int] | None
+    reading: Reading
+    split: int
+    settings: FitSettings
+    dtype: Precision
+    prompt: str | None
+
+    def __post_init__(self) -> None:
+        require_split(self.split)
+        try:
+            checked_precision(self.dtype)
+        except ValueError as error:
+            raise ModelError(f"--dtype: {error}") from error
+
+
+def rotate(
+    model: str | Path | MatryoshkaEncoder,
+    texts: Given,
+    dims: Sequence[int] | None = None,
+    *,
+    out: str | Path | None = None,
+    columns: Sequence[str] = ("text",),
+    most: int = 20_000,
+    max_characters: int = 400,
+    split: int = 1,
+    settings: FitSettings | None = None,
+    dtype: Precision = "float32",
+    prompt: str | None = None,
+    progress: bool = False,
+) -> Rotated:
+    """`model`, its vectors multiplied by an orthogonal matrix learned from `texts`, so that prefixes work better.
+
+    Cosines at full width stay as they are. `texts` are a list of strings, a mapping from a source's name to its texts,
+    or files as `Path` objects; each source should be texts of one kind. Of each at most `most` different texts are
+    drawn by the seed of `settings`, and cut at `max_characters`: the beginning of a passage is enough to learn from,
+    and is encoded faster. `split` divides each source into so many by k-means. `dims` None: the model's trained dims,
+    or halvings of its width.
+
+    `out` gets model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt and vectors/; the same call goes on
+    where it was killed, and comes to the same bits on the same machine. Errors are `MtextError`s.
+    """
+    fit = settings or FitSettings()
+    reading = Reading(tuple(columns), most, max_characters, fit.seed)
+    asked = _Asked(dims, reading, split, fit, dtype, prompt)
+    folder = None if out is None else RotationFolder(Path(out))
+    there = None if folder is None else folder.earlier()
+    sources = read_sources(texts, reading)
+    base = open_base(model)
+    record = _record(base, sources, asked, there)
+    require_enough({one.name: len(one.texts) for one in sources}, record.width, fit)
+    run = _Run(base, sources, asked, progress)
+    if folder is not None:
+        return run.into(folder, record)
+    with tempfile.TemporaryDirectory() as made:
+        learned = run.learned(record, Path(made))
+    return Rotated(base.encoder.rotated(learned.rotation), learned.rotation, learned.kept)
+
+
+def _record(base: Base, sources: Sequence[SourceTexts], asked: _Asked, there: Record | None) -> Record:
+    device = torch.device(base.encoder.device)
+    auto = there.dtype if there is not None and asked.dtype == "auto" else choose_precision(asked.dtype, device)
+    return Record(
+        model=base.name,
+        weights=base.weights,
+        width=base.encoder.width,
+        dims=chosen_dims(asked.dims, base.encoder.dims, base.encoder.width),
+        sources=tuple(
+            SourceRecord(
+                name=one.name,
+                file=one.file,
+                columns=one.columns,
+                sha256=one.sha256,
+                read=one.read,
+                blank=one.blank,
+                used=len(one.texts),
+            )
+            for one in sources
+        ),
+        most=asked.reading.most,
+        max_characters=asked.reading.max_characters,
+        split=asked.split,
+        held_back=HELD_BACK,
+        dtype=auto,
+        prompt=asked.prompt,
+        fit=asdict(asked.settings),
+        environment=surroundings(device, _PACKAGES),
+        started=datetime.now(UTC),
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A rotation being made."""
+
+    base: Base
+    sources: Sequence[SourceTexts]
+    asked: _Asked
+    progress: bool
+
+    def into(self, folder: RotationFolder, wanted: Record) -> Rotated:
+        """The rotation in its folder, made as far as it is not there yet."""
+        there = folder.earlier()
+        if there is not None:
+            require_same(folder.path, there, wanted)
+            if folder.finished:
+                return self._found(folder, there)
+        with held(folder.path, doing="learning a rotation"):
+            there = folder.earlier()  # another process may have been here in the meantime
+            if there is not None:
+                require_same(folder.path, there, wanted)
+                if folder.finished:
+                    return self._found(folder, there)
+                if there.environment != wanted.environment:
+                    log.warning("%s: was begun with other versions or threads; the last bits may differ", folder.path)
+            record = there or wanted
+            folder.sweep()
+            if there is None:
+                needed = 4 * record.width * sum(one.used for one in record.sources)
+                require_space(folder.path, needed, what="the vectors of the texts")
+                write_record(folder.path, record)
+            with _metrics(folder.metrics) as write:
+                learned = self.learned(record, folder.vectors, write)
+            return self._written(folder, record, learned)
+
+    def learned(
+        self, record: Record, store: Path, write: Callable[[dict[str, Any]], object] = lambda line: None
+    ) -> Learned:
+        """The rotation of the sources' vectors, which are kept in `store`."""
+        texts = {one.name: one.texts for one in self.sources}
+        with encoding_bar(shown=self.progress) as bar:
+            vectors = vectors_by_source(
+                self.base.encoder, texts, store, dtype=record.dtype, prompt=record.prompt, on_progress=bar
+            )
+        settings = self.asked.settings
+        parts = split_sources(vectors, most=record.most, held_back=record.held_back, seed=settings.seed)
+        parts = divided(parts, record.split, least=settings.neighbours + 2, seed=settings.seed)
+        names = list(parts)
+        with fitting_bar(settings.steps, shown=self.progress) as bar_of_steps:
+
+            def on_step(step: Step) -> None:
+                bar_of_steps(step)
+                write({"step": step.number, "source": names[step.source], "loss": step.per_dim})
+
+            learned = learn_from(
+                parts, record.dims, settings, on_step=on_step, on_check=lambda check: write(_check(check))
+            )
+        known = {"model": record.model, "weights": record.weights, **learned.rotation.record}
+        return Learned(Rotation(learned.rotation.matrix, record.dims, known), learned.kept, learned.checks)
+
+    def _written(self, folder: RotationFolder, record: Record, learned: Learned) -> Rotated:
+        learned.rotation.save(folder.rotation)
+        write_whole(folder.table, kept_table(learned.kept, record.width))
+        results = {
+            "checks": tuple(_check(check) for check in learned.checks),
+            "kept": tuple(KeptRecord(**asdict(one)) for one in learned.kept),
+            "finished": datetime.now(UTC),
+        }
+        write_record(folder.path, record.model_copy(update=results))
+        encoder = save_rotated(self.base, learned.rotation, folder.model)
+        return Rotated(encoder, learned.rotation, learned.kept, folder.path)
+
+    def _found(self, folder: RotationFolder, record: Record) -> Rotated:
+        rotation = Rotation.open(folder.rotation)
+        kept = tuple(SourceKept(**dict(one)) for one in record.kept)
+        return Rotated(self.base.encoder.rotated(rotation), rotation, kept, folder.path, new=False)
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {"step": check.step, "held_back": check.per_dim, "loss": check.loss}
+
+
+@contextmanager
+def _metrics(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What writes a line of metrics.jsonl, which is begun again: so is the fit."""
+    file = MetricsFile(path, keep=0)
+    try:
+        yield file.write
+        file.sync()
+    finally:
+        file.close()

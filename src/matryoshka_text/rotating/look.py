@@ -1,0 +1,95 @@
+"""Which dim may I cut to? What prefixes keep of the neighbourhoods, from vectors only, without labels."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.precision import Precision, choose_precision
+from matryoshka_text.errors import DataError
+from matryoshka_text.rotating.arrays import open_arrays
+from matryoshka_text.rotating.checks import chosen_dims
+from matryoshka_text.rotating.model import open_base
+from matryoshka_text.rotating.progress import encoding_bar
+from matryoshka_text.rotating.table import kept_table
+from matryoshka_text.rotating.texts import Given, Reading, read_sources
+from matryoshka_text.rotating.vectors import vectors_by_source
+from matryoshka_text.rotation import SourceKept, kept_by_source, split_sources
+
+__all__ = ["FEW", "Look", "few_of", "look_at_texts", "look_at_vectors"]
+
+# Texts of a dry run, over all sources: encoded within a minute or two on a CPU.
+FEW = 4000
+_LEAST = 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """By source, what prefixes of the vectors keep; printed, it is the table."""
+
+    kept: tuple[SourceKept, ...]
+    width: int
+
+    def __str__(self) -> str:
+        return kept_table(self.kept, self.width, rotated=False)
+
+
+def few_of(reading: Reading, sources: int) -> Reading:
+    """`reading` with a dry run's number of texts."""
+    return replace(reading, most=min(reading.most, max(FEW // max(sources, 1), 100)))
+
+
+def look_at_texts(
+    model: str | Path | MatryoshkaEncoder,
+    texts: Given,
+    dims: Sequence[int] | None = None,
+    *,
+    reading: Reading | None = None,
+    dtype: Precision = "float32",
+    prompt: str | None = None,
+    progress: bool = False,
+) -> Look:
+    """What prefixes of the model's vectors keep of the neighbourhoods at full width; nothing is left on disk."""
+    reading = reading or Reading()
+    sources = read_sources(texts, reading)
+    _require_enough({one.name: len(one.texts) for one in sources})
+    base = open_base(model, rotatable=False)
+    width = base.encoder.width
+    dims = chosen_dims(dims, base.encoder.dims, width)
+    with tempfile.TemporaryDirectory() as made, encoding_bar(shown=progress) as bar:
+        vectors = vectors_by_source(
+            base.encoder,
+            {one.name: one.texts for one in sources},
+            Path(made),
+            dtype=choose_precision(dtype, base.encoder.device),
+            prompt=prompt,
+            on_progress=bar,
+        )
+    return _look(vectors, dims, reading)
+
+
+def look_at_vectors(
+    paths: Sequence[str | Path], dims: Sequence[int] | None = None, *, reading: Reading | None = None
+) -> Look:
+    """The same of vectors in .npy files and in folders of `mtext encode`."""
+    vectors = open_arrays(paths)
+    _require_enough({name: len(rows) for name, rows in vectors.items() if rows.ndim == 2})
+    return _look(vectors, dims, reading or Reading())
+
+
+def _look(vectors: Mapping[str, np.ndarray], dims: Sequence[int] | None, reading: Reading) -> Look:
+    parts = split_sources(vectors, most=reading.most, held_back=1.0, seed=reading.seed)
+    width = next(iter(parts.values())).held_back.shape[1]
+    return Look(kept_by_source(parts, chosen_dims(dims, (), width)), width)
+
+
+def _require_enough(counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if count < _LEAST:
+            raise DataError(
+                f"{name}: found {count} different texts; allowed: at least {_LEAST}, for 10 neighbours each to mean "
+                "something; add texts, or leave it out"
+            )

@@ -1,0 +1,91 @@
+"""The model that is rotated: opened, checked, and saved once it is turned."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from matryoshka_text import __version__
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.encoder.card import model_card
+from matryoshka_text.encoder.resolve import model_of
+from matryoshka_text.encoder.rotation import require_rotatable
+from matryoshka_text.errors import ModelError
+from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.rotation import Rotation
+
+__all__ = ["Base", "open_base", "save_rotated"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """An encoder, what it is called, and the sha256 that tells it from others."""
+
+    encoder: MatryoshkaEncoder
+    name: str
+    weights: str
+
+
+def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) -> Base:
+    """The model of that name; for a folder of a training run or a rotation, the model in it.
+
+    `ModelError` for a model that gives no single vector for a text or, if it is to be `rotatable`, whose vectors have
+    been cut already.
+    """
+    if isinstance(model, MatryoshkaEncoder):
+        encoder, name = model, model.resolved.name if model.resolved is not None else "an encoder in memory"
+        weights = _weights_in_memory(model)
+    else:
+        encoder, name = MatryoshkaEncoder(model_of(model)).eval(), str(model)
+        assert encoder.resolved is not None
+        weights = weights_hash(encoder.resolved.path)
+    _require_one_vector(encoder, name)
+    if rotatable:
+        try:
+            require_rotatable(encoder)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from error
+    return Base(encoder, name, weights)
+
+
+def _require_one_vector(encoder: MatryoshkaEncoder, name: str) -> None:
+    try:
+        encoder.encode("a text")
+    except KeyError as error:
+        if error.args != ("sentence_embedding",):
+            raise
+        raise ModelError(
+            f"{name}: gives a vector for each token, and none for the whole text; allowed: a model that pools them; "
+            "give an embedding model"
+        ) from error
+
+
+def _weights_in_memory(encoder: MatryoshkaEncoder) -> str:
+    total = hashlib.sha256(str(encoder).encode())
+    for name, tensor in encoder.state_dict().items():
+        total.update(f"\0{name}\0".encode())
+        total.update(tensor.detach().cpu().float().numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_rotated(base: Base, rotation: Rotation, path: Path) -> MatryoshkaEncoder:
+    """The rotated encoder, written to `path` whole or not at all, as plain sentence-transformers reads it.
+
+    A model without Normalize is saved without it: its inner products stay what they were.
+    """
+    found = merged(base.encoder).rotated(rotation).eval()
+    found._model_card_text = model_card(
+        name=path.resolve().parent.name,
+        base=base.name,
+        dims=found.dims,
+        words=f"rotated with matryoshka-text {__version__}: its {found.width}-dimensional vectors are multiplied by\n"
+        "an orthogonal matrix, so that the first dimensions work better on their own. Cosines at full width\n"
+        f"are unchanged. Dimensions: {', '.join(map(str, found.dims))}.",
+    )
+    closing = found[-1]
+    if base.encoder.normalized_by_us:
+        del found[-1]
+    found.save(str(path))
+    if base.encoder.normalized_by_us:
+        found.append(closing)
+    return found

@@ -1,0 +1,85 @@
+"""A rotation for vectors without their model: arrays in, one file out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from matryoshka_text import __version__
+from matryoshka_text.errors import DataError, RunError
+from matryoshka_text.rotating.arrays import open_arrays, sample_hashes
+from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enough, require_split
+from matryoshka_text.rotating.clusters import divided
+from matryoshka_text.rotating.progress import fitting_bar
+from matryoshka_text.rotating.table import kept_table
+from matryoshka_text.rotation import FitSettings, Rotation, SourceKept, kept_by_source, learn_from, split_sources
+
+__all__ = ["RotatedVectors", "rotate_vectors"]
+
+
+@dataclass(frozen=True)
+class RotatedVectors:
+    """The rotation in `path`, whether it was learned now, and what it does; printed, it is the table."""
+
+    path: Path
+    rotation: Rotation
+    kept: tuple[SourceKept, ...]
+    new: bool
+
+    def __str__(self) -> str:
+        return kept_table(self.kept, self.rotation.width)
+
+
+def rotate_vectors(
+    vectors: Sequence[str | Path],
+    out: str | Path,
+    dims: Sequence[int] | None = None,
+    *,
+    most: int = 20_000,
+    split: int = 1,
+    settings: FitSettings | None = None,
+    progress: bool = False,
+) -> RotatedVectors:
+    """The rotation of vectors in .npy files and in folders of `mtext encode`, each a source, as the file `out`.
+
+    Of each at most `most` rows are read, drawn by the seed. `out` appears whole or not at all; one that is there
+    already is left alone if it is of the same rows and settings, and a `RunError` otherwise.
+    """
+    fit, path = settings or FitSettings(), Path(out)
+    require_split(split)
+    _require_place(path)
+    sources = open_arrays(vectors)
+    parts = split_sources(sources, most=most, held_back=HELD_BACK, seed=fit.seed)
+    width = next(iter(parts.values())).learned.shape[1]
+    dims = chosen_dims(dims, (), width)
+    require_enough({n: len(p.learned) + len(p.held_back) for n, p in parts.items()}, width, fit, what="vectors")
+    identity: dict[str, Any] = {"rows_sha256": list(sample_hashes(parts).values()), "split": split, "fit": asdict(fit)}
+    parts = divided(parts, split, least=fit.neighbours + 2, seed=fit.seed)
+    if path.exists():
+        there = _same(path, identity, dims)
+        return RotatedVectors(path, there, kept_by_source(parts, dims, there), new=False)
+    with fitting_bar(fit.steps, shown=progress) as bar:
+        learned = learn_from(parts, dims, fit, on_step=bar)
+    record = {**learned.rotation.record, **identity, "sources": list(sources), "matryoshka_text": __version__}
+    rotation = Rotation(learned.rotation.matrix, dims, record)
+    rotation.save(path)
+    return RotatedVectors(path, rotation, learned.kept, new=True)
+
+
+def _require_place(path: Path) -> None:
+    if path.suffix != ".safetensors" or path.is_dir():
+        raise DataError(f"--out: found {path}; allowed with --vectors: a file that ends in .safetensors")
+
+
+def _same(path: Path, identity: dict[str, Any], dims: Sequence[int]) -> Rotation:
+    """The rotation in `path`; `RunError` if it is of other rows, dims or settings."""
+    there = Rotation.open(path)
+    asked = {**identity, "dims": list(dims)}
+    stored = {**there.record, "dims": list(there.dims)}
+    different = [key for key in asked if asked[key] != stored.get(key)]
+    if different:
+        raise RunError(
+            f"{path}: holds another rotation (different: {', '.join(different)}); write elsewhere with --out, "
+            "or remove the file"
+        )
+    return there
