@@ -31,6 +31,11 @@ class Column:
     method: Method = "first"
     precision: Precision = "float32"
 
+    @property
+    def fitted_on_corpus(self) -> bool:
+        """Whether it is fitted on each task's own documents: no property of the model by itself."""
+        return self.method == "rotation"
+
     def holds(self, row: Row) -> bool:
         """Whether the row is one of this column's; of a method that draws there is one for each seed."""
         return (row.method, row.precision) == (self.method, self.precision) and any(
