@@ -9,9 +9,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import locked, write_whole
 
-__all__ = ["ON_CORPUS", "Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
+__all__ = ["BASELINES", "ON_CORPUS", "Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
 
 Method = Literal["first", "random", "pca", "svd", "projection", "rotation", "rotated"]
+# Methods that a suite may ask for beside the first coordinates; a given rotation comes with its file.
+BASELINES: tuple[Method, ...] = ("random", "pca", "svd", "projection", "rotation")
 Precision = Literal["float32", "int8", "binary"]
 # Ends the label of what is fitted on a task's own documents, so that nobody takes its scores for the model's.
 ON_CORPUS = " (fitted on the corpus)"
@@ -38,8 +40,8 @@ class Row(BaseModel):
     method: Method = Field(
         default="first",
         description="how the dims come out of the full width: its first coordinates, coordinates drawn at random, "
-        "principal components (pca: of centred vectors, svd: of vectors as they are), a Gaussian projection, a rotation "
-        "fitted on the task's own documents (rotation) or a given one (rotated)",
+        "principal components (pca: of centred vectors, svd: of vectors as they are), a Gaussian projection, a "
+        "rotation fitted on the task's own documents (rotation) or a given one (rotated)",
     )
     seed: int | None = Field(default=None, ge=0, description="random and projection: of the draw; else null")
     precision: Precision = Field(default="float32", description="of the vectors that are compared")
@@ -58,7 +60,7 @@ class Row(BaseModel):
     )
     sample: str | None = Field(
         default=None,
-        description="pca, svd, int8, rotation: sha256 over the texts that components, ranges or rotation were fitted on",
+        description="pca, svd, int8, rotation: sha256 over the texts that components, ranges or rotation are of",
     )
     rotation: str | None = Field(
         default=None,

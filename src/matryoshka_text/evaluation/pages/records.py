@@ -97,7 +97,9 @@ class Baselines(Record):
         labels = [column.label for column in self.columns]
         known = [name for name in self.front_kinds if any(column.called(name) for column in self.columns)]
         if len(known) < len(self.front_kinds) or len(set(known)) < max(2, len(known)):
-            raise ValueError(f"front_kinds: found {list(self.front_kinds)}; allowed: at least two different of {labels}")
+            raise ValueError(
+                f"front_kinds: found {list(self.front_kinds)}; allowed: at least two different of {labels}"
+            )
         return self
 
     def column(self, name: str) -> Compared:

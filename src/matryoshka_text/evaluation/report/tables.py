@@ -59,7 +59,7 @@ def _of_task(
     cells = tuple(_cells(own, lambda row: row.score, intervals=True) for own in rows_of)
     note = task.about(split) + _tokens(labels, rows_of) + _bounds(columns, widths)
     places = ((task.name, split),)
-    known = {"intervals": intervals_of(cells, compare, places), "places": places, "compare": compare}
+    known: dict[str, Any] = {"intervals": intervals_of(cells, compare, places), "places": places, "compare": compare}
     found = [Table(title, note, labels, widths, cells, True, task.name, task.type, **common, **known)]
     if any(PERPLEXITY in row.further for row in rows):
         cells = tuple(_cells(own, lambda row: row.further.get(PERPLEXITY)) for own in rows_of)
