@@ -1,24 +1,27 @@
 """Rotations in an evaluation: fitted on a task's own documents, or given; the numbers against plain numpy."""
 
+import gzip
 import json
 import logging
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError, RecipeError
-from matryoshka_text.evaluation import Evaluation, evaluate, plan
+from matryoshka_text.evaluation import Evaluation, Plan, evaluate, plan
 from matryoshka_text.evaluation.scoring import corpus
 from matryoshka_text.evaluation.tasks.beir import read_beir
-from matryoshka_text.evaluation.vectors.turn import Given
-from matryoshka_text.rotation import Rotation
+from matryoshka_text.evaluation.vectors.turn import Fit, Given
+from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import read_rows
 from matryoshka_text.suite import Suite, TaskEntry
 
@@ -32,8 +35,10 @@ SUITE = Suite(
 )
 
 
-@pytest.fixture
-def data(small_data: Path) -> Path:
+PETS = SUITE.model_copy(update={"tasks": SUITE.tasks[1:2]})
+
+
+def with_topics(data: Path) -> Path:
     """The small data, and 24 texts of three topics to cluster."""
     rng = random.Random(5)
     lines = [
@@ -41,15 +46,21 @@ def data(small_data: Path) -> Path:
         for label in range(3)
         for _ in range(8)
     ]
-    place = small_data / "extra"
-    (place / "topics.jsonl").write_text("\n".join(lines) + "\n")
-    return small_data
+    (data / "extra/topics.jsonl").write_text("\n".join(lines) + "\n")
+    return data
 
 
 @pytest.fixture
-def fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, np.ndarray]]]:
-    """The vectors of every call that learns a rotation."""
-    calls: list[dict[str, np.ndarray]] = []
+def data(small_data: Path) -> Path:
+    return with_topics(small_data)
+
+
+Calls = list[dict[str, np.ndarray]]
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """The vectors of every call that learns a rotation, from now on, in a few steps."""
+    calls: Calls = []
     original = corpus.learn
 
     def noting(vectors: Any, *arguments: Any, **settings: Any) -> Any:
@@ -57,7 +68,32 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, np.ndarra
         return original(vectors, *arguments, **settings)
 
     monkeypatch.setattr(corpus, "learn", noting)
-    yield calls
+    few = FitSettings(steps=20, check_every=10)
+    monkeypatch.setattr(Plan, "fit_of", lambda planned, subject: Fit(planned.dims_of(subject), few))
+    return calls
+
+
+@pytest.fixture(autouse=True)
+def fitted(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return noted(monkeypatch)
+
+
+@dataclass(frozen=True)
+class Scored:
+    data: Path
+    found: Evaluation
+    fitted: Calls
+
+
+@pytest.fixture(scope="module")
+def scored(tiny_model: Path, make_data: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """One evaluation of the suite that several tests look at."""
+    place = tmp_path_factory.mktemp("scored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "datasets")
+        calls = noted(patch)
+        data = with_topics(make_data(place / "data"))
+        return Scored(data, run(tiny_model, data, place / "out"), calls)
 
 
 def run(model: Path, data: Path, out: Path, suite: Suite = SUITE, **settings: Any) -> Evaluation:
@@ -92,18 +128,14 @@ def pets(data: Path) -> tuple[list[str], list[str], dict[int, set[int]]]:
     documents = [" ".join(filter(None, (one.get("title"), one["text"]))).strip() for one in found["corpus"]]
     places = {one["id"]: place for place, one in enumerate(found["corpus"])}
     queries = [one for one in found["queries"] if one["id"] in found["relevant_docs"]]
-    judged = {
-        place: {places[name] for name in found["relevant_docs"][one["id"]]} for place, one in enumerate(queries)
-    }
+    judged = {place: {places[name] for name in found["relevant_docs"][one["id"]]} for place, one in enumerate(queries)}
     return documents, [one["text"] for one in queries], judged
 
 
-def test_it_is_fitted_on_the_documents_alone(
-    data: Path, tiny_model: Path, tmp_path: Path, fitted: list[dict[str, np.ndarray]]
-) -> None:
-    run(tiny_model, data, tmp_path / "out")
-    documents, queries, _ = pets(data)
-    texts = [json.loads(line)["text"] for line in (data / "extra/topics.jsonl").read_text().splitlines()]
+def test_it_is_fitted_on_the_documents_alone(scored: Scored, tiny_model: Path) -> None:
+    fitted = scored.fitted
+    documents, queries, _ = pets(scored.data)
+    texts = [json.loads(line)["text"] for line in (scored.data / "extra/topics.jsonl").read_text().splitlines()]
     assert [list(call) for call in fitted] == [["the documents of pets"], ["the documents of topics"]]
     for call, expected in zip(fitted, (documents, texts), strict=True):
         (vectors,) = call.values()
@@ -113,13 +145,13 @@ def test_it_is_fitted_on_the_documents_alone(
     assert (np.abs(of_pets[:, None] - of_queries[None]).max(axis=2) > 1e-3).all()
 
 
-def test_its_scores_are_those_of_the_rotated_prefixes(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    found = run(tiny_model, data, tmp_path / "out")
+def test_its_scores_are_those_of_the_rotated_prefixes(scored: Scored, tiny_model: Path) -> None:
+    found = scored.found
     column = f"{label_of(found)} {OWN}"
-    documents, queries, judged = pets(data)
+    documents, queries, judged = pets(scored.data)
     rotation = [
         one
-        for path in (tmp_path / "out/vectors/rotations").rglob("*.safetensors")
+        for path in (found.out / "vectors/rotations").rglob("*.safetensors")
         if "pets" in str((one := Rotation.open(path)).record)
     ]
     assert len(rotation) == 1 and rotation[0].dims == DIMS
@@ -133,10 +165,8 @@ def test_its_scores_are_those_of_the_rotated_prefixes(data: Path, tiny_model: Pa
         assert found.score(task, 32, model=column) == found.score(task, 32)
 
 
-def test_other_kinds_of_task_have_no_such_column_and_it_is_no_failure(
-    data: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    found = run(tiny_model, data, tmp_path / "out")
+def test_other_kinds_of_task_have_no_such_column_and_it_is_no_failure(scored: Scored) -> None:
+    found = scored.found
     assert found.failures == ()
     column = f"{label_of(found)} {OWN}"
     with pytest.raises(KeyError):
@@ -147,66 +177,49 @@ def test_other_kinds_of_task_have_no_such_column_and_it_is_no_failure(
     assert set(retrieval.cells[place]) == set(clustering.cells[place]) == set(DIMS)
     assert mean.note.endswith(f"over 3 of 3 tasks; none of {column}: some kinds of task have no corpus")
     for name in ("results.md", "report.html", "table.txt"):
-        assert "(fitted on the corpus)" in (tmp_path / "out" / name).read_text()
-    assert "rotation: fitted on each task's own documents" in (tmp_path / "out/results.md").read_text()
+        assert "(fitted on the corpus)" in (found.out / name).read_text()
+    assert "rotation: fitted on each task's own documents" in (found.out / "results.md").read_text()
 
 
-def test_rows_say_what_it_was_fitted_on_and_for(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    found = run(tiny_model, data, tmp_path / "out")
+def test_rows_say_what_it_was_fitted_on_and_for(scored: Scored) -> None:
+    found = scored.found
     rows = [row for row in found.rows if row.method == "rotation"]
     assert {(row.task, row.dim) for row in rows} == {(task, dim) for task in ("pets", "topics") for dim in DIMS}
     assert len({row.sample for row in rows if row.task == "pets"}) == 1
     assert len({row.sample for row in rows}) == 2 and None not in {row.sample for row in rows}
-    assert {row.rotation for row in rows} == {found.plan.fit_of(found.plan.subjects[0]).digest}
+    assert {row.rotation for row in rows} == {Fit(DIMS, FitSettings(steps=20, check_every=10)).digest}
     assert all(row.rotation is None for row in found.rows if row.method != "rotation")
-    names = {path.name for path in (tmp_path / "out/results").rglob("experiments/*")}
+    names = {path.name for path in (found.out / "results").rglob("experiments/*")}
     assert any("reduction_rotation" in name and "rotation_" in name for name in names)
 
 
 def test_a_second_run_fits_nothing_and_lost_rows_take_the_rotation_from_disk(
-    data: Path, tiny_model: Path, tmp_path: Path, fitted: list[dict[str, np.ndarray]]
+    data: Path, tiny_model: Path, tmp_path: Path, fitted: Calls, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = run(tiny_model, data, tmp_path / "out")
-    assert len(fitted) == 2
-    fitted.clear()
-    second = run(tiny_model, data, tmp_path / "out")
-    assert [stage.note for stage in second.stages] == ["scored before"] * 3 and second.rows == first.rows
+    first = run(tiny_model, data, tmp_path / "out", PETS)
+    second = run(tiny_model, data, tmp_path / "out", PETS)
+    assert [stage.note for stage in second.stages] == ["scored before"] and second.rows == first.rows
     (tmp_path / "out/rows.jsonl").unlink()
-    third = run(tiny_model, data, tmp_path / "out")
-    assert fitted == []
+    third = run(tiny_model, data, tmp_path / "out", PETS)
+    assert len(fitted) == 1
     assert [row.score for row in third.rows] == [row.score for row in first.rows]
-    # Other dims are another rotation.
-    run(tiny_model, data, tmp_path / "out", dims=(4, 16))
+    # Other dims are another rotation, and rows of their own.
+    run(tiny_model, data, tmp_path / "out", PETS, dims=(4, 16))
     assert len(fitted) == 2
     keys = [row.key for row in read_rows(tmp_path / "out/rows.jsonl") if row.method == "rotation" and row.dim == 4]
-    assert len(keys) == len(set(keys)) == 4
-
-
-def test_a_damaged_rotation_is_fitted_again(
-    data: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    fitted: list[dict[str, np.ndarray]],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    run(tiny_model, data, tmp_path / "out")
+    assert len(keys) == len(set(keys)) == 2
+    # What was damaged is fitted again, and gives the same.
     for path in (tmp_path / "out/vectors/rotations").rglob("*.safetensors"):
         path.write_bytes(b"no rotation")
     (tmp_path / "out/rows.jsonl").unlink()
-    fitted.clear()
     with caplog.at_level(logging.WARNING):
-        run(tiny_model, data, tmp_path / "out")
-    assert len(fitted) == 2 and "it is fitted again" in caplog.text
-
-
-def test_two_evaluations_fit_the_same(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    one, two = (run(tiny_model, data, tmp_path / name) for name in ("a", "b"))
-    assert [row.score for row in one.rows] == [row.score for row in two.rows]
+        again = run(tiny_model, data, tmp_path / "out", PETS)
+    assert len(fitted) == 3 and "it is fitted again" in caplog.text
+    assert [row.score for row in again.rows] == [row.score for row in first.rows]
 
 
 def test_it_is_made_of_the_model_against(data: Path, tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
-    suite = SUITE.model_copy(update={"tasks": SUITE.tasks[1:2]})
-    found = run(tiny_model, data, tmp_path / "out", suite, against=[other_model])
+    found = run(tiny_model, data, tmp_path / "out", PETS, dims=(4,), against=[other_model])
     assert {row.weights for row in found.rows if row.method == "rotation"} == {found.plan.subjects[1].weights}
 
 
@@ -257,8 +270,6 @@ def test_a_given_rotation_is_a_column_of_every_task(
 
 
 def gunzipped(path: Path) -> list[str]:
-    import gzip
-
     return gzip.decompress(path.read_bytes()).decode().splitlines()
 
 
