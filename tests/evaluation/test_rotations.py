@@ -234,6 +234,28 @@ def test_too_small_a_corpus_fails_for_the_rotation_alone(data: Path, tiny_model:
     assert {row.method for row in found.rows if row.task == "pets"} == {"first", "rotation"}
 
 
+def test_candidates_to_rerank_are_documents_encoded_once_with_their_own_prompt(
+    tiny_model: Path, tmp_path: Path, fitted: Calls, encoded: list[str]
+) -> None:
+    rng = random.Random(0)
+    rows = [
+        {"query": f"{WORDS[query]} asked", "document": f"{' '.join(rng.choices(WORDS, k=5))} {query} {place}"}
+        | {"label": int(place == 0)}
+        for query in range(5)
+        for place in range(4)
+    ]
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra/ranked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries = (TaskEntry(reranking="ranked.jsonl"),)
+    suite = SUITE.model_copy(update={"tasks": entries, "prompts": {"document": "passage: ", "query": "query: "}})
+    found = run(tiny_model, tmp_path, tmp_path / "out", suite, dims=(4,))
+    assert [{name: len(rows) for name, rows in call.items()} for call in fitted] == [{"the documents of ranked": 20}]
+    assert len(encoded) == len(set(encoded)) == 25
+    assert {(row.method, row.dim) for row in found.rows} == {
+        (method, dim) for method in ("first", "rotation") for dim in (4, 32)
+    }
+
+
 @pytest.fixture
 def given(tmp_path: Path) -> Path:
     matrix = np.linalg.qr(np.random.default_rng(1).normal(size=(32, 32)))[0]

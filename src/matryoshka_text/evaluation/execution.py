@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from matryoshka_text.rows import Row, append_rows, read_rows
 from matryoshka_text.vectors.reader import DISK_FULL
 
 if TYPE_CHECKING:
+    from matryoshka_text.evaluation.scoring.score import Scorer
     from matryoshka_text.evaluation.tasks.loaded import LoadedTask
 
 __all__ = ["Execution", "Failure"]
@@ -145,16 +147,10 @@ class Execution:
     def _by_view(
         self, task: PlannedTask, subject: Subject, load: Callable[[], Any], on_progress: Callable[[int, int], None]
     ) -> tuple[list[Row], Stage]:
-        from time import perf_counter
-
-        from matryoshka_text.evaluation.scoring.score import Scorer
-
         started = perf_counter()
         loaded: LoadedTask = load()
         loading = perf_counter() - started
-        encoder = self._opened("encoder", subject, lambda: subject.encoder(self.settings.device))
-        turns = Turns(self.planned.fit_of(subject), self.planned.rotation, self._say)
-        scorer = Scorer(task, loaded, subject, encoder, self.settings, self.sample, on_progress, turns)
+        scorer = self._scorer(task, loaded, subject, on_progress)
         rows: list[Row] = []
         reused = 0
         trouble: dict[str, list[str]] = {}
@@ -183,6 +179,15 @@ class Execution:
         return rows, Stage(
             subject.label, task.name, loading, counts.seconds, scoring, counts.encoded, counts.found, note
         )
+
+    def _scorer(
+        self, task: PlannedTask, loaded: "LoadedTask", subject: Subject, on_progress: Callable[[int, int], None]
+    ) -> "Scorer":
+        from matryoshka_text.evaluation.scoring.score import Scorer
+
+        encoder = self._opened("encoder", subject, lambda: subject.encoder(self.settings.device))
+        turns = Turns(self.planned.fit_of(subject), self.planned.rotation, self._say)
+        return Scorer(task, loaded, subject, encoder, self.settings, self.sample, on_progress, turns)
 
     def _finished(self, task: PlannedTask | PlannedText, subject: Subject) -> list[Row] | None:
         """The rows of an earlier run, where it has all of them."""

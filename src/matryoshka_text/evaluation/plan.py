@@ -141,7 +141,6 @@ def plan(
     or, where there is none, of the model itself. `rotation` (a file of `mtext rotate`, or the object) is applied to
     the model's own vectors: `ModelError` where it is of another width.
     """
-    given = None if rotation is None else given_rotation(rotation)
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     suite = _with_settings(suite, layers, precisions, baselines, sample, raw_prefix)
     planned = planned_tasks(suite, data_root)
@@ -157,18 +156,21 @@ def plan(
     beside = [one for one in (open_twins(subjects[0]) if twins else ()) if one.only in (None, *chosen)]
     reduced = (whole[1:] or whole[:1]) if suite.baselines else []
     _require_meant_for_each_other(suite, planned, opened)
-    if given is not None:
-        _require_turnable(given, planned, opened)
+    given = None if rotation is None else _given(rotation, planned, opened)
     return Plan(suite, planned, (*subjects, *beside), chosen, tuple(reduced), given)
 
 
-def _require_turnable(given: Given, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]) -> None:
-    """`ModelError` for a rotation of no model or of another width, `RecipeError` where there are no vectors to turn."""
+def _given(
+    rotation: str | Path | Rotation, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]
+) -> Given:
+    """The rotation; `ModelError` for no model or another width, `RecipeError` where nothing would be turned."""
+    found = given_rotation(rotation)
     if not subjects:
         raise ModelError("--rotation: no model given; name the model whose vectors it turns")
     if not any(isinstance(task, PlannedTask) for task in tasks):
         raise RecipeError("--rotation: the suite has masked text only, which has no vectors to turn; leave it out")
-    given.require_width(subjects[0].width, subjects[0].label)
+    found.require_width(subjects[0].width, subjects[0].label)
+    return found
 
 
 def _require_meant_for_each_other(
