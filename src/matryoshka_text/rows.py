@@ -9,10 +9,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import locked, write_whole
 
-__all__ = ["Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
+__all__ = ["BASELINES", "ON_CORPUS", "Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
 
-Method = Literal["first", "random", "pca", "svd", "projection"]
+Method = Literal["first", "random", "pca", "svd", "projection", "rotation", "rotated"]
+# Methods that a suite may ask for beside the first coordinates; a given rotation comes with its file.
+BASELINES: tuple[Method, ...] = ("random", "pca", "svd", "projection", "rotation")
 Precision = Literal["float32", "int8", "binary"]
+# Ends the label of what is fitted on a task's own documents, so that nobody takes its scores for the model's.
+ON_CORPUS = " (fitted on the corpus)"
 
 
 class Row(BaseModel):
@@ -36,7 +40,8 @@ class Row(BaseModel):
     method: Method = Field(
         default="first",
         description="how the dims come out of the full width: its first coordinates, coordinates drawn at random, "
-        "principal components (pca: of centred vectors, svd: of vectors as they are), a Gaussian projection",
+        "principal components (pca: of centred vectors, svd: of vectors as they are), a Gaussian projection, a "
+        "rotation fitted on the task's own documents (rotation) or a given one (rotated)",
     )
     seed: int | None = Field(default=None, ge=0, description="random and projection: of the draw; else null")
     precision: Precision = Field(default="float32", description="of the vectors that are compared")
@@ -54,7 +59,13 @@ class Row(BaseModel):
         default=None, description="digest of prompts that the suite gave; null: the model's own"
     )
     sample: str | None = Field(
-        default=None, description="pca, svd, int8: sha256 over the texts the components or ranges were taken from"
+        default=None,
+        description="pca, svd, int8, rotation: sha256 over the texts that components, ranges or rotation are of",
+    )
+    rotation: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="rotation: sha256 over the dims and settings of the fit; rotated: over the matrix; else null",
     )
     settings: str = Field(
         default="", description="digest of all else that a score depends on: device, prompts, versions of libraries"
@@ -71,7 +82,9 @@ class Row(BaseModel):
         """What the row is about: a later row of the same key replaces an earlier one."""
         what = (self.task, self.split, self.metric, self.data)
         how = (self.dim, self.method, self.seed, self.precision, self.sample, self.layers, self.normalize, self.prompts)
-        return (self.model, self.weights, *what, *how)
+        # Only where there is one: items of older rows are kept under a digest of their key.
+        turned = () if self.rotation is None else (self.rotation,)
+        return (self.model, self.weights, *what, *how, *turned)
 
 
 def read_rows(path: Path) -> list[Row]:

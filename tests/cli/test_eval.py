@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from matryoshka_text.rotation import Rotation
 
 SUITE = "name: own\ndescription: one task\ndata: data\ndims: [8, 16]\ntasks: [{task: STSBenchmark}]\n"
 
@@ -86,6 +89,23 @@ def test_dry_run_shows_everything_and_writes_nothing(
     assert set(folder.rglob("*")) == before
 
 
+def test_dry_run_says_what_is_fitted_and_what_is_applied(
+    folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": f"word {n}", "label": f"l{n % 2}"} for n in range(8)]
+    (folder / "data/topics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries = "[{task: STSBenchmark}, {clustering: topics.jsonl}]"
+    (folder / "two.yaml").write_text(f"name: two\ndata: data\nbaselines: [rotation]\ntasks: {entries}\n")
+    Rotation(np.eye(32), (8,)).save(folder / "R.safetensors")
+    arguments = [tiny_model, "--suite", "two.yaml", "--rotation", "R.safetensors", "--dry-run"]
+    status, out, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 0, err
+    label = tiny_model.parent.name
+    assert f"baselines of {label}: rotation; " in out
+    assert "rotation: fitted on each task's own documents: topics\n" in out
+    assert "rotation given: R.safetensors (width 32, sha256 " in out and f"), applied to {label}\n" in out
+
+
 def test_masked_text_through_the_command(
     folder: Path, family: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +158,11 @@ def test_the_bundled_suite_is_checked_without_a_model(
             ["--suite", "own.yaml", "--baselines", "pcb"],
             "--baselines: found 'pcb'; allowed: random, pca, svd, projection",
         ),
+        (["--suite", "own.yaml", "--baselines", "rotated"], "allowed: random, pca, svd, projection, rotation, with"),
+        (["--suite", "own.yaml", "--baselines", "pca,rotation"], "no task of the suite has a corpus; add a retrieval"),
+        (["--suite", "own.yaml", "--rotation", "none.safetensors"], "none.safetensors: there is no such file; give a"),
+        (["--suite", "own.yaml", "--rotation", "own.yaml"], "own.yaml: cannot be read as a rotation"),
+        (["--suite", "own.yaml", "--rotation", "narrow.safetensors"], "turns vectors of width 4, but"),
         (["--suite", "own.yaml", "--precision", "int4"], "--precision: found 'int4'; allowed: float32, int8, binary"),
         (["--suite", "own.yaml", "--layers", "9"], "--layers: found 9, but"),
         (["--task", "STSBenchmrk"], "mteb has no task and no benchmark 'STSBenchmrk'; did you mean STSBenchmark"),
@@ -155,6 +180,7 @@ def test_mistakes_end_with_status_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Rotation(np.eye(4), (2,)).save(folder / "narrow.safetensors")
     status, _, err = in_process(tiny_model, *arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
     assert status == 2
     assert said in err

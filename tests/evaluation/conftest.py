@@ -55,7 +55,7 @@ def small_data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_data() -> Callable[..., Path]:
     return write_data
 

@@ -131,7 +131,10 @@ def test_a_missing_file_is_named() -> None:
             "name: x\nbaselines: [pca, pca]\ntasks: [{task: A}]",
             r"baselines: found \['pca', 'pca'\]; allowed: different",
         ),
-        ("name: x\nbaselines: [first]\ntasks: [{task: A}]", r"different ones of random, pca, svd, projection; `first`"),
+        (
+            "name: x\nbaselines: [first]\ntasks: [{task: A}]",
+            r"different ones of random, pca, svd, projection, rotation; `first`",
+        ),
         (
             "name: x\nsample: a.csv\ntasks: [{task: A}]",
             r"sample: found 'a\.csv'; allowed: a file that ends in \.txt or",

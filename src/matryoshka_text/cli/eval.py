@@ -34,7 +34,10 @@ def evaluate(
     against: Annotated[list[str] | None, typer.Option(help="Another model, truncated alike; repeatable.")] = None,
     twins: Annotated[bool, typer.Option("--twins", help="Also score the run's own twins, plain and FF.")] = False,
     baselines: Annotated[
-        str | None, typer.Option(help="Other reductions, of the models against: random,pca,svd,projection.")
+        str | None, typer.Option(help="Other reductions, of the models against: random,pca,svd,projection,rotation.")
+    ] = None,
+    rotation: Annotated[
+        Path | None, typer.Option(help="Also score MODEL's vectors turned by this file of mtext rotate.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="Of the stored vectors: float32,int8,binary.")] = None,
     layers: Annotated[str | None, typer.Option(help="Run the first so many layers alone: 2,4,6. Default: all.")] = None,
@@ -79,8 +82,9 @@ def evaluate(
         baselines=_words(baselines, "--baselines", BASELINES),
         sample=sample,
         raw_prefix=raw_prefix or submission is not None,
+        rotation=rotation,
     )
-    _require_used(planned, sample, published if submission is None else None)
+    _require_used(planned, sample, published if submission is None else None, baselines or "")
     if submission is not None:
         from matryoshka_text.evaluation.submission.write import require_submittable, write_submission
 
@@ -101,13 +105,25 @@ def evaluate(
         )
 
 
-def _require_used(planned: "Plan", sample: Path | None, published: str | None) -> None:
+def _require_used(planned: "Plan", sample: Path | None, published: str | None, baselines: str) -> None:
     """`RecipeError` for an option that nothing would read."""
     fitted = [view for subject in planned.subjects for view in planned.views_of(subject) if view.needs_sample]
     if sample is not None and planned.subjects and not fitted:
         raise RecipeError("--sample: nothing is fitted on it; add --baselines pca (or svd) or --precision int8")
+    if "rotation" in baselines.split(",") and not _with_corpus(planned):
+        raise RecipeError(
+            "--baselines: rotation is fitted on a task's own documents, and no task of the suite has a corpus; add a "
+            "retrieval, reranking or clustering task, or leave it out"
+        )
     if published is not None:
         raise RecipeError("--published: says where a submission's model is; add --submission DIR")
+
+
+def _with_corpus(planned: "Plan") -> list[str]:
+    """The tasks on whose documents a rotation can be fitted."""
+    from matryoshka_text.evaluation.plan import PlannedTask
+
+    return [task.name for task in planned.tasks if isinstance(task, PlannedTask) and task.has_corpus]
 
 
 def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Word, ...] | None:
@@ -150,6 +166,12 @@ def _further(planned: "Plan") -> Iterator[str]:
     if suite.baselines:
         whose = ", ".join(subject.label for subject in planned.reduced) or "the model"
         yield f"baselines of {whose}: {', '.join(suite.baselines)}; {suite.draws} draws of what is drawn"
+    if "rotation" in suite.baselines:
+        on = ", ".join(_with_corpus(planned))
+        yield f"rotation: fitted on each task's own documents: {on or 'none of the tasks has a corpus'}"
+    if planned.rotation is not None:
+        matrix = f"width {planned.rotation.rotation.width}, sha256 {planned.rotation.digest[:12]}"
+        yield f"rotation given: {planned.rotation.name} ({matrix}), applied to {planned.subjects[0].label}"
     if any(view.needs_sample for subject in planned.subjects for view in planned.views_of(subject)):
         yield f"sample: {read_sample(suite)}"
     if suite.prompts:

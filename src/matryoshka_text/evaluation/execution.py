@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,11 +19,13 @@ from matryoshka_text.evaluation.stage import Settings, Stage
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.sample import Sample, read_sample
 from matryoshka_text.evaluation.tasks.text import read_texts
+from matryoshka_text.evaluation.vectors.turn import Turns
 from matryoshka_text.evaluation.vectors.view import View
 from matryoshka_text.rows import Row, append_rows, read_rows
 from matryoshka_text.vectors.reader import DISK_FULL
 
 if TYPE_CHECKING:
+    from matryoshka_text.evaluation.scoring.score import Scorer
     from matryoshka_text.evaluation.tasks.loaded import LoadedTask
 
 __all__ = ["Execution", "Failure"]
@@ -144,19 +147,15 @@ class Execution:
     def _by_view(
         self, task: PlannedTask, subject: Subject, load: Callable[[], Any], on_progress: Callable[[int, int], None]
     ) -> tuple[list[Row], Stage]:
-        from time import perf_counter
-
-        from matryoshka_text.evaluation.scoring.score import Scorer
-
         started = perf_counter()
         loaded: LoadedTask = load()
         loading = perf_counter() - started
-        encoder = self._opened("encoder", subject, lambda: subject.encoder(self.settings.device))
-        scorer = Scorer(task, loaded, subject, encoder, self.settings, self.sample, on_progress)
+        scorer = self._scorer(task, loaded, subject, on_progress)
         rows: list[Row] = []
         reused = 0
         trouble: dict[str, list[str]] = {}
-        for view in self.planned.views_of(subject):
+        views = self.planned.views_for(task, subject)
+        for view in views:
             before = self._before(task, subject, view)
             if before is not None:
                 rows += before
@@ -172,21 +171,30 @@ class Execution:
                 continue
             self._append(new)
             rows += new
-        for reason, views in trouble.items():
-            self._fail(subject, task, f"at {', '.join(views)}: {reason}")
+        for reason, failed in trouble.items():
+            self._fail(subject, task, f"at {', '.join(failed)}: {reason}")
         counts, total = scorer.reader.counts, perf_counter() - started
-        note = f"{reused} of {len(self.planned.views_of(subject))} scored before" if reused else ""
+        note = f"{reused} of {len(views)} scored before" if reused else ""
         scoring = total - loading - counts.seconds
         return rows, Stage(
             subject.label, task.name, loading, counts.seconds, scoring, counts.encoded, counts.found, note
         )
+
+    def _scorer(
+        self, task: PlannedTask, loaded: "LoadedTask", subject: Subject, on_progress: Callable[[int, int], None]
+    ) -> "Scorer":
+        from matryoshka_text.evaluation.scoring.score import Scorer
+
+        encoder = self._opened("encoder", subject, lambda: subject.encoder(self.settings.device))
+        turns = Turns(self.planned.fit_of(subject), self.planned.rotation, self._say)
+        return Scorer(task, loaded, subject, encoder, self.settings, self.sample, on_progress, turns)
 
     def _finished(self, task: PlannedTask | PlannedText, subject: Subject) -> list[Row] | None:
         """The rows of an earlier run, where it has all of them."""
         if isinstance(task, PlannedText):
             return self._finished_text(task, subject)
         rows: list[Row] = []
-        for view in self.planned.views_of(subject):
+        for view in self.planned.views_for(task, subject):
             before = self._before(task, subject, view)
             if before is None:
                 return None
@@ -198,7 +206,7 @@ class Execution:
         from matryoshka_text.evaluation.scoring.results import holds, result_path
 
         self._reread()
-        settings = self.settings.digest(self.sample if view.needs_sample else None)
+        settings = self.settings.digest(self.sample if view.needs_sample else None, view.rotation)
         how = (view.dim, view.method, view.seed, view.precision, self.settings.normalize, settings)
         what = (subject.name, subject.weights, subject.layers, task.name, task.data)
         found = [self._known.get((*what, split, *how)) for split in _splits(task)]

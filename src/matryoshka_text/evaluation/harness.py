@@ -19,6 +19,7 @@ from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.stage import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
 from matryoshka_text.files import write_whole
+from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Method, Precision, Row, read_rows
 from matryoshka_text.suite import Suite
 
@@ -82,6 +83,7 @@ def evaluate(
     baselines: Sequence[Method] | None = None,
     sample: str | Path | None = None,
     raw_prefix: bool = False,
+    rotation: str | Path | Rotation | None = None,
     measure_search: bool = False,
     out: str | Path | None = None,
     device: str | None = None,
@@ -92,9 +94,12 @@ def evaluate(
 
     With `twins` also next to the run's plain twin, truncated alike, and at each dim the one trained at it alone (FF).
     With `layers` every model runs its first so many transformer layers, once for each number. `precisions` (float32,
-    int8, binary) are those of the vectors that are compared. `baselines` (random, pca, svd, projection) are other ways
-    to as many coordinates, made of the models `against`, or else of the model; components and ranges come from
-    `sample` (a text file; None: bundled training texts). `raw_prefix`: prefixes are left as they are, as mteb does.
+    int8, binary) are those of the vectors that are compared. `baselines` (random, pca, svd, projection, rotation) are
+    other ways to as many coordinates, made of the models `against`, or else of the model; components and ranges come
+    from `sample` (a text file; None: bundled training texts). The baseline `rotation` is fitted on each retrieval,
+    reranking or clustering task's own documents, never on queries or labels, and its column says so; other tasks have
+    none. `rotation` (a file of `mtext rotate`, or the object) is a given one, whose prefixes of the model's own vectors
+    are scored beside the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
 
     Each text is encoded once and kept under <out>/vectors (or the folder in MTEXT_VECTOR_STORE). Files written to `out`
     (None: eval-<model>): results/ in mteb's layout, rows.jsonl, report.html (one file for a
@@ -115,6 +120,7 @@ def evaluate(
         baselines=baselines,
         sample=sample,
         raw_prefix=raw_prefix,
+        rotation=rotation,
     )
     return run_plan(
         planned, out=out, device=device, batch_size=batch_size, measure_search=measure_search, progress=progress

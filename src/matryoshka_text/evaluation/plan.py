@@ -12,9 +12,11 @@ from matryoshka_text.evaluation.tasks.named import open_suite
 from matryoshka_text.evaluation.tasks.plan import planned_tasks
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.twins import open_twins
+from matryoshka_text.evaluation.vectors.turn import Fit, Given, given_rotation
 from matryoshka_text.evaluation.vectors.view import View
 from matryoshka_text.recipe.presets import log_dims
-from matryoshka_text.rows import Method, Precision, Row
+from matryoshka_text.rotation import FitSettings, Rotation
+from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 from matryoshka_text.suite import Suite
 
 __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
@@ -30,10 +32,17 @@ class Column:
     members: tuple[Subject, ...]
     method: Method = "first"
     precision: Precision = "float32"
+    rotation: str | None = None
+
+    @property
+    def fitted_on_corpus(self) -> bool:
+        """Whether it is fitted on each task's own documents: no property of the model by itself."""
+        return self.method == "rotation"
 
     def holds(self, row: Row) -> bool:
         """Whether the row is one of this column's; of a method that draws there is one for each seed."""
-        return (row.method, row.precision) == (self.method, self.precision) and any(
+        seen = (row.method, row.precision) == (self.method, self.precision) and self.rotation in (None, row.rotation)
+        return seen and any(
             (row.weights, row.layers) == (one.weights, one.layers) and one.only in (None, row.dim)
             for one in self.members
         )
@@ -43,7 +52,8 @@ class Column:
 class Plan:
     """Everything an evaluation needs to know; `subjects[0]` is the model, the others are what it is compared with.
 
-    `reduced`: the models whose vectors are also reduced by the suite's baselines.
+    `reduced`: the models whose vectors are also reduced by the suite's baselines. `rotation`: one that is also applied
+    to the model's own vectors.
     """
 
     suite: Suite
@@ -51,6 +61,7 @@ class Plan:
     subjects: tuple[Subject, ...]
     dims: tuple[int, ...]
     reduced: tuple[Subject, ...] = ()
+    rotation: Given | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -58,11 +69,14 @@ class Plan:
         alone = tuple(one for one in self.subjects if one.only is not None)
         whole = [one for one in self.subjects if one.only is None]
         found = [Column(one.label, (one,)) for one in whole] + ([Column("FF", alone)] if alone else [])
+        if self.rotation is not None:
+            label = f"{self.subjects[0].label} rotated ({self.rotation.name})"
+            found.append(Column(label, self.subjects[:1], "rotated", rotation=self.rotation.digest))
         for one in whole:
             others = [precision for precision in self.suite.precisions if precision != "float32"]
             found += [Column(f"{one.label} {precision}", (one,), precision=precision) for precision in others]
             if one in self.reduced:
-                found += [Column(f"{one.label} {method}", (one,), method) for method in self.suite.baselines]
+                found += [Column(_label(one, method), (one,), method) for method in self.suite.baselines]
         return tuple(found)
 
     def dims_of(self, subject: Subject) -> tuple[int, ...]:
@@ -77,18 +91,32 @@ class Plan:
         found = [View(dim) for dim in dims]
         if subject.only is None:
             found += [View(dim, precision=one) for one in self.suite.precisions if one != "float32" for dim in dims]
+        if self.rotation is not None and subject == self.subjects[0]:
+            found += [View(dim, "rotated", rotation=self.rotation.digest) for dim in dims]
         if subject in self.reduced:
             found += [
                 view for method in self.suite.baselines for dim in dims for view in self._reduced(method, dim, subject)
             ]
         return tuple(found)
 
+    def views_for(self, task: PlannedTask, subject: Subject) -> tuple[View, ...]:
+        """Those of the views that the task can have: a rotation is fitted on a corpus only."""
+        return tuple(view for view in self.views_of(subject) if view.method != "rotation" or task.has_corpus)
+
+    def fit_of(self, subject: Subject) -> Fit:
+        """How a rotation of that model's vectors is fitted on a task's documents: at the dims that are scored."""
+        return Fit(self.dims_of(subject), FitSettings(seed=self.suite.seed))
+
     def _reduced(self, method: Method, dim: int, subject: Subject) -> list[View]:
         if method == "random" and dim == subject.width:
             return []  # all coordinates, in another order
-        view = View(dim, method)
+        view = View(dim, method, rotation=self.fit_of(subject).digest if method == "rotation" else None)
         seeds = range(self.suite.seed, self.suite.seed + self.suite.draws)
         return [View(dim, method, seed) for seed in seeds] if view.drawn else [view]
+
+
+def _label(subject: Subject, method: Method) -> str:
+    return f"{subject.label} {method}" + (ON_CORPUS if method == "rotation" else "")
 
 
 def plan(
@@ -104,12 +132,14 @@ def plan(
     baselines: Sequence[Method] | None = None,
     sample: str | Path | None = None,
     raw_prefix: bool = False,
+    rotation: str | Path | Rotation | None = None,
 ) -> Plan:
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
     or layers that cannot be used, twins that are not there. Without a model only suite and data are checked.
 
     What is given beside the suite takes the place of what the suite says. Baselines are made of the models `against`,
-    or, where there is none, of the model itself.
+    or, where there is none, of the model itself. `rotation` (a file of `mtext rotate`, or the object) is applied to
+    the model's own vectors: `ModelError` where it is of another width.
     """
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     suite = _with_settings(suite, layers, precisions, baselines, sample, raw_prefix)
@@ -126,7 +156,21 @@ def plan(
     beside = [one for one in (open_twins(subjects[0]) if twins else ()) if one.only in (None, *chosen)]
     reduced = (whole[1:] or whole[:1]) if suite.baselines else []
     _require_meant_for_each_other(suite, planned, opened)
-    return Plan(suite, planned, (*subjects, *beside), chosen, tuple(reduced))
+    given = None if rotation is None else _given(rotation, planned, opened)
+    return Plan(suite, planned, (*subjects, *beside), chosen, tuple(reduced), given)
+
+
+def _given(
+    rotation: str | Path | Rotation, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]
+) -> Given:
+    """The rotation; `ModelError` for no model or another width, `RecipeError` where nothing would be turned."""
+    found = given_rotation(rotation)
+    if not subjects:
+        raise ModelError("--rotation: no model given; name the model whose vectors it turns")
+    if not any(isinstance(task, PlannedTask) for task in tasks):
+        raise RecipeError("--rotation: the suite has masked text only, which has no vectors to turn; leave it out")
+    found.require_width(subjects[0].width, subjects[0].label)
+    return found
 
 
 def _require_meant_for_each_other(

@@ -34,10 +34,11 @@ class Settings:
         found = {} if prompts is None else {"prompts": prompts}
         return found if sample is None else {**found, "sample": sample().digest[:8]}
 
-    def digest(self, sample: Callable[[], Any] | None = None) -> str:
+    def digest(self, sample: Callable[[], Any] | None = None, rotation: str | None = None) -> str:
         """16 hex digits over all that a score depends on and that model, task, data and view do not tell.
 
-        `sample`: gives what components or ranges are taken from, where they are.
+        `sample`: gives what components or ranges are taken from, where they are. `rotation`: tells it, where one is
+        applied.
         """
         known: dict[str, Any] = {
             "device": self.device or get_device_name(),
@@ -47,6 +48,8 @@ class Settings:
         }
         if sample is not None:
             known["sample"] = sample().digest
+        if rotation is not None:
+            known["rotation"] = rotation
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 

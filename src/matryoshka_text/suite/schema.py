@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field, field_validator
 
-from matryoshka_text.rows import Method, Precision
+from matryoshka_text.rows import BASELINES, Method, Precision
 from matryoshka_text.suite.entry import Section, TaskEntry
 
 __all__ = ["Suite", "TaskEntry"]
@@ -34,7 +34,9 @@ class Suite(Section):
         default=("float32",), description="of the stored vectors: float32, int8 (calibrated on the sample), binary"
     )
     baselines: tuple[Method, ...] = Field(
-        default=(), description="other ways to m coordinates: random, pca, svd (fitted on the sample), projection"
+        default=(),
+        description="other ways to m coordinates: random, pca, svd (fitted on the sample), projection, "
+        "rotation (fitted on each task's own documents)",
     )
     draws: int = Field(default=3, ge=1, description="random and projection: how many seeds, from `seed` upwards")
     sample: str | None = Field(
@@ -84,8 +86,8 @@ class Suite(Section):
     @field_validator("baselines")
     @classmethod
     def _distinct_baselines(cls, baselines: tuple[Method, ...]) -> tuple[Method, ...]:
-        if "first" in baselines or len(set(baselines)) < len(baselines):
-            others = ", ".join(method for method in get_args(Method) if method != "first")
+        if not set(baselines) <= set(BASELINES) or len(set(baselines)) < len(baselines):
+            others = ", ".join(BASELINES)
             raise ValueError(f"found {list(baselines)}; allowed: different ones of {others}; `first` is always scored")
         return baselines
 

@@ -1,7 +1,10 @@
 """Means and spreads over the rows of a column."""
 
+import random
 from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from matryoshka_text.evaluation.pages.board import Board, Score
 from matryoshka_text.evaluation.pages.records import Baselines, Compared
@@ -78,8 +81,8 @@ def test_types_in_the_order_of_the_rows_those_of_one_task_too() -> None:
         ("Classification", "sort", "accuracy"),
         ("STS", "STS, 2 tasks", "cosine_spearman, max_ap"),
     ]
-    assert [one.title for one in made.means()] == ["All 3 tasks", "STS, 2 tasks"]
-    assert [one.title for one in made.sheets()][2:] == ["sort", "t", "u", "v"]
+    assert [one.title for one in made.means()] == ["All 3 tasks", "Mean over 2 kinds, 3 tasks", "STS, 2 tasks"]
+    assert [one.title for one in made.sheets()][3:] == ["sort", "t", "u", "v"]
     assert board(*(one for one in rows if one.type == "STS")).of_types() == []
 
 
@@ -92,3 +95,58 @@ def test_the_fewest_seeds_of_a_score_count() -> None:
     made = board(row(ONE, "t", 1), row(TWO, "t", 1), row(ONE, "u", 1), row(ONE, "u", 1, dim=8), row(TWO, "u", 1, dim=8))
     first, second = made.tasks()
     assert (made.seeds(TRAINED, first), made.seeds(TRAINED, second), made.seeds(UNTOUCHED, first)) == (2, 1, 0)
+
+
+def of_kinds(*tasks: tuple[str, str]) -> list[Row]:
+    rng = random.Random(0)
+    return [row(weights, task, 100 * rng.random(), type=kind) for task, kind in tasks for weights in (BASE, ONE, TWO)]
+
+
+KINDS = (("s", "STS"), ("t", "STS"), ("u", "STS"), ("r", "Retrieval"), ("c", "Clustering"), ("d", "Clustering"))
+
+
+def test_every_kind_counts_once_in_the_mean_over_kinds() -> None:
+    rows = of_kinds(*KINDS)
+    made = board(*rows)
+    _, kinds = made.overall()
+    assert kinds.title == "Mean over 3 kinds, 6 tasks"
+    seeds = []
+    for weights in (ONE, TWO):
+        by_kind: dict[str, list[float]] = {}
+        for one in rows:
+            if one.weights == weights:
+                by_kind.setdefault(one.type, []).append(one.score)
+        seeds.append(sum(sum(own) / len(own) for own in by_kind.values()) / len(by_kind))
+    score = made.score(TRAINED, kinds, 4)
+    assert score is not None and score.mean == pytest.approx(sum(seeds) / 2)
+    assert score.spread == pytest.approx(abs(seeds[0] - seeds[1]))
+
+
+def test_there_is_none_where_it_is_the_mean_over_tasks() -> None:
+    for tasks in (KINDS[:3], KINDS[2:4]):
+        assert len(board(*of_kinds(*tasks)).overall()) == 1
+
+
+def test_a_column_fitted_on_the_corpus_says_so_and_takes_no_task_from_the_means() -> None:
+    own = Compared(label="own rotation", weights=(BASE,), method="rotation")
+    assert own.label == "own rotation (fitted on the corpus)" and own.fitted_on_corpus
+    assert Compared(label=own.label, weights=(BASE,), fitted_on_corpus=True).label == own.label
+    about = ABOUT.model_copy(update={"columns": (UNTOUCHED, TRAINED, own)})
+    fitted = [row(BASE, task, 90, type=kind, method="rotation") for task, kind in KINDS[3:]]
+    made = Board(about, [*of_kinds(*KINDS), *fitted])
+    tasks, kinds = made.overall()
+    assert len(tasks.places) == len(kinds.places) == 6
+    assert tasks.note.endswith("; none of own rotation (fitted on the corpus), which not every task can have")
+    assert made.score(own, tasks, 4) is None and made.score(own, kinds, 4) is None
+    by_title = {sheet.title: made.score(own, sheet, 4) for sheet in made.of_types()}
+    assert by_title == {"STS, 3 tasks": None, "r": Score(90), "Clustering, 2 tasks": Score(90)}
+    restricted = made.over_kinds(also=(own,))
+    assert restricted is not None and restricted.title == "Mean over 2 kinds, 3 tasks"
+    assert made.score(own, restricted, 4) == Score(90)
+
+
+def test_a_given_rotation_is_told_from_another() -> None:
+    rotated = Compared(label="R", weights=(BASE,), method="rotated", rotation="1" * 64)
+    assert rotated.holds(row(BASE, "t", 1, method="rotated", rotation="1" * 64))
+    assert not rotated.holds(row(BASE, "t", 1, method="rotated", rotation="2" * 64))
+    assert not UNTOUCHED.holds(row(BASE, "t", 1, method="rotated", rotation="1" * 64))

@@ -97,6 +97,71 @@ def test_a_mean_can_be_shown(folder: Path) -> None:
     assert "(All 2 tasks: the mean of their main scores)" in front
 
 
+def with_kinds(folder: Path, **changes: Any) -> None:
+    """Two tasks of one kind and one of another in every column, but for the rotation, which has the latter alone."""
+    own = {"label": "own", "weights": [BASE], "method": "rotation"}
+    describe(folder, columns=[*ABOUT["columns"][:2], own], front=None, front_column=None, **changes)
+    (folder / "rows.jsonl").unlink()
+    rows = []
+    for dim in (4, 8):
+        for weights, plus in ((BASE, 0.0), (ONE, 1.0), (TWO, 4.0)):
+            rows += [row(weights, "one", dim, 60 + plus), row(weights, "two", dim, 70 + plus)]
+            rows += [row(weights, "find", dim, 20 + dim + 2 * plus, type="Retrieval", metric="ndcg_at_10")]
+        more = {"metric": "ndcg_at_10", "method": "rotation"}
+        rows += [
+            row(BASE, "find", dim, 50, type="Retrieval", **more),
+            row(BASE, "sets", dim, 40, type="Clustering", **more),
+        ]
+        rows += [row(weights, "sets", dim, 30, type="Clustering") for weights in (BASE, ONE, TWO)]
+    append_rows(folder / "rows.jsonl", rows)
+
+
+def test_means_over_kinds_of_several_columns(folder: Path) -> None:
+    with_kinds(folder, front_kinds=["untouched", "trained"])
+    assert the_front([read_folder(folder)]) is not None
+    # (65 + 24 + 30) / 3, then (67.5 + 29 + 30) / 3.
+    assert render_front(read_folder(folder)) == (
+        "| dims | bytes a vector | untouched | trained | trained against untouched |\n"
+        "| ---: | ---: | ---: | ---: | ---: |\n"
+        "| 4 | 16 | 39.67 | 42.17 | +2.50 |\n"
+        "| 8 | 32 | 41.00 | 43.50 | +2.50 |\n"
+        "\n"
+        "A note. Main scores x 100, mean over 3 kinds of task (STS, Retrieval, Clustering) of the mean over the tasks "
+        "of each (4 tasks): each kind counts once. Means: trained of 2 seeds. Made by [recipes/x.yaml](recipes/x.yaml) "
+        "at commit 012345678. All tasks and the spread: [eval/README.md](eval/README.md).\n"
+    )
+
+
+def test_a_column_fitted_on_the_corpus_is_marked_and_narrows_the_tasks_for_all(folder: Path) -> None:
+    with_kinds(folder, front_kinds=["trained", "untouched", "own"])
+    front = render_front(read_folder(folder))
+    assert "| own (fitted on the corpus) | own (fitted on the corpus) against trained |" in front
+    assert "| 4 | 16 | 29.50 | 27.00 | 45.00 | +15.50 |" in front
+    assert "mean over 2 kinds of task (Retrieval, Clustering) of the mean over the tasks of each (2 tasks)" in front
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"front_kinds": ["untouched", "none"]}, "front_kinds: found .*'none'.*; allowed: at least two different of"),
+        ({"front_kinds": ["untouched"]}, "front_kinds: found"),
+        ({"front_kinds": ["untouched", "trained"], "front": ["one"], "front_column": "trained"}, "beside `front`"),
+    ],
+)
+def test_front_kinds_are_different_columns_and_stand_alone(folder: Path, changes: dict[str, Any], said: str) -> None:
+    describe(folder, **{"front": None, "front_column": None, **changes})
+    with pytest.raises(RecipeError, match=said):
+        read_folder(folder)
+
+
+def test_kinds_need_more_than_one_kind(folder: Path) -> None:
+    describe(folder, front=None, front_column=None, front_kinds=["untouched", "trained"])
+    (folder / "rows.jsonl").unlink()
+    append_rows(folder / "rows.jsonl", [row(one, "one", 4, 1, method="first") for one in (BASE, ONE)])
+    with pytest.raises(RecipeError, match="front_kinds: the columns share tasks of fewer than two kinds"):
+        render_front(read_folder(folder))
+
+
 def test_a_task_without_rows_is_told(folder: Path) -> None:
     describe(folder, front=["one", "three"])
     with pytest.raises(

@@ -1,8 +1,11 @@
 """Intervals as a comparison of items gives them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 import pytest
+
+from matryoshka_text.rows import Row
 
 Interval = tuple[float, float]
 Place = tuple[str, str]
@@ -10,20 +13,26 @@ Asked = tuple[tuple[Place, ...], int, int]
 
 
 class Known:
-    """Intervals by tasks, dim and column; what it was asked for is kept in `asked`."""
+    """Intervals by tasks, dim and column; what it was asked for is kept in `asked`, and its weights."""
 
     def __init__(
         self, mean: Callable[..., Interval | None], score: Callable[..., Interval | None] = lambda *_: None
     ) -> None:
         self._mean, self._score = mean, score
         self.asked: list[Asked] = []
+        self.weights: list[Sequence[float] | None] = []
 
-    def mean(self, tasks: Iterable[Place], dim: int, column: int) -> Interval | None:
+    def mean(
+        self, tasks: Iterable[Place], dim: int, column: int, weights: Sequence[float] | None = None
+    ) -> Interval | None:
         places = tuple(tasks)
         self.asked.append((places, dim, column))
+        self.weights.append(weights)
         return self._mean(places, dim, column)
 
-    def score(self, tasks: Iterable[Place], dim: int, column: int) -> Interval | None:
+    def score(
+        self, tasks: Iterable[Place], dim: int, column: int, weights: Sequence[float] | None = None
+    ) -> Interval | None:
         return self._score(tuple(tasks), dim, column)
 
 
@@ -31,3 +40,18 @@ class Known:
 def known() -> Callable[..., Known]:
     """known(mean, score): functions of places, dim and column as an object that tables take."""
     return Known
+
+
+@pytest.fixture
+def row() -> Callable[..., Row]:
+    """row(weights, task, score): a row at 8 dims."""
+
+    def make(weights: str, task: str, score: float) -> Row:
+        values = {
+            "model": "org/name", "weights": weights, "origin": "folder", "task": task, "type": "STS", "split": "test",
+            "metric": "cosine_spearman", "dim": 8, "width": 8, "bytes_per_vector": 32, "score": score, "data": "x",
+            "normalize": True, "versions": {}, "date": datetime(2026, 1, 1, tzinfo=UTC),
+        }  # fmt: skip
+        return Row(**values)  # type: ignore[arg-type]
+
+    return make

@@ -139,8 +139,8 @@ def test_every_picture_and_heading_can_be_read_aloud(rendered: Callable[..., str
     text = rendered(9)
     page = Page(text)
     pictures = [own for tag, own in page.attributes if tag == "svg" and own.get("role") == "img"]
-    # Nine tasks, the two types of two tasks, and the mean.
-    assert len(pictures) == page.tags["figure"] == page.tags["figcaption"] == 12
+    # Nine tasks, the two types of two tasks, and the means over tasks and over kinds.
+    assert len(pictures) == page.tags["figure"] == page.tags["figcaption"] == 13
     assert all(own["aria-label"] for own in pictures)
     assert all(own.get("scope") in ("row", "col") for tag, own in page.attributes if tag == "th")
     assert 'aria-label="TaskNumber0, accuracy x 100, test split, by dims: ' in text
@@ -166,7 +166,7 @@ def test_measured_costs_are_shown_with_the_machine() -> None:
     assert "No interval of a difference is known here" in text
 
 
-@pytest.mark.parametrize(("count", "pictures"), [(1, 1), (2, 3), (41, 49)])
+@pytest.mark.parametrize(("count", "pictures"), [(1, 1), (2, 3), (41, 50)])
 def test_any_number_of_tasks(count: int, pictures: int, tmp_path: Path) -> None:
     planned, rows = made(count)
     write_html(tmp_path / "report.html", planned, tables(planned, rows), rows)
@@ -213,7 +213,7 @@ def test_types_of_one_task_have_no_line_of_their_own(rendered: Callable[..., str
     lines = [row[0] for row in rows_of(rendered(3), "Scores by task and dim")]
     assert lines == ["Mean", "TaskNumber0", "TaskNumber1", "TaskNumber2"]
     lines = [row[0] for row in rows_of(rendered(8), "Smallest dim that keeps 99, 95 and 90%")]
-    assert lines[:4] == ["Mean", "STS mean", "TaskNumber0", "TaskNumber7"] and len(lines) == 10
+    assert lines[:4] == ["Mean", "Mean over kinds", "STS mean", "TaskNumber0"] and len(lines) == 11
     assert "Means over task types" not in rendered(3)
 
 

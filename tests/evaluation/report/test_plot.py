@@ -75,7 +75,7 @@ def test_any_number_of_panels(tmp_path: Path, count: int) -> None:
 
 def test_many_tasks_are_shown_by_their_types() -> None:
     found = tables(*made(41))
-    assert [table.title for table in panels_of(found)] == [*TYPES, "Mean"]
+    assert [table.title for table in panels_of(found)] == [*TYPES, "Mean", "Mean over kinds"]
     assert [table.title for table in panels_of(found[:12])] == [f"TaskNumber{n}" for n in range(12)]
     of_one_type = tables(*made(41, kinds=("STS",)))
     assert [table.title for table in panels_of(of_one_type)] == ["Mean"]

@@ -253,5 +253,7 @@ def test_means_over_types_and_none_where_there_is_one_type() -> None:
     sts, retrieval = type_means(found)
     assert (sts.title, sts.type, sts.task, retrieval.title) == ("STS", "STS", "", "Retrieval")
     assert sts.scores[0] == {8: 33, 32: 57}
-    assert found[-1].scores[0][8] == pytest.approx(fmean([18, 28, 48]))
+    assert [table.title for table in found[3:]] == ["Mean", "Mean over kinds"]
+    assert found[3].scores[0][8] == pytest.approx(fmean([18, 28, 48]))
+    assert found[4].scores[0][8] == pytest.approx(fmean([fmean([18, 48]), 28]))
     assert type_means(tables(PLAN, ROWS)) == []

@@ -101,7 +101,7 @@ def test_types_stand_across_where_41_tasks_do_not_fit(width: int, heads: str) ->
 
 def test_the_mean_alone_where_nothing_else_fits() -> None:
     said = printed(tables(*made(41)), 50)
-    assert ["dim", "vector", "Mean", "full", "width"] in cells_of(said)
+    assert ["dim", "vector", "Mean", "kinds", "width"] in cells_of(said)
 
 
 def test_each_other_column_has_its_differences(known: Callable[..., Any]) -> None:
@@ -200,7 +200,7 @@ def test_the_report_is_five_files(tmp_path: Path) -> None:
     assert "**Failed, and in no table:**\n\n* One · theirs: DataError: gone\n" in page
     heads = [line for line in page.splitlines() if line.startswith("### ")]
     assert heads[:4] == ["### Summary", "### Against theirs[/red]|$x$", "### Against FF", heads[3]]
-    assert heads[4:] == [*(f"### TaskNumber{n}" for n in range(9)), "### Mean"]
+    assert heads[4:] == [*(f"### TaskNumber{n}" for n in range(9)), "### Mean", "### Mean over kinds"]
     assert "The 9 tasks one by one" in (tmp_path / "table.txt").read_text()
 
 
@@ -271,7 +271,8 @@ def test_types_of_one_task_are_not_said_twice(tmp_path: Path) -> None:
     write_report(tmp_path, tables(planned, rows), planned, rows)
     page = (tmp_path / "results.md").read_text()
     kept = page[page.index("### Smallest dim") :].split("\n\n")[1].splitlines()[2:]
-    assert [line.split()[1] for line in kept] == ["Mean", "STS", "TaskNumber0", "TaskNumber1", "TaskNumber2"]
+    titles = [line.split("|")[1].strip() for line in kept]
+    assert titles == ["Mean", "Mean over kinds", "STS", "TaskNumber0", "TaskNumber1", "TaskNumber2"]
 
 
 def test_sample_draws_prompts_seed_and_rounds_stand_beside_the_numbers(tmp_path: Path) -> None:

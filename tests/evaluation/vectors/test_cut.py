@@ -82,6 +82,28 @@ def test_a_projection_keeps_lengths_on_average_and_is_the_seeds() -> None:
     assert not np.allclose(one, applied(View(8, "projection", 2), vectors))
 
 
+@pytest.mark.parametrize("method", ["rotation", "rotated"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_rotations_prefixes_are_those_of_the_product(method: Any, normalize: bool) -> None:
+    vectors = some(9)
+    matrix = np.linalg.qr(np.random.default_rng(2).normal(size=(WIDTH, WIDTH)))[0]
+    turned = np.array([[sum(row[k] * matrix[k, j] for k in range(WIDTH)) for j in range(WIDTH)] for row in vectors])
+    for dim in (1, 4, 11):
+        cut = cut_of(
+            View(dim, method), width=WIDTH, unit=True, normalize=normalize, fitted=pytest.fail, rotation=lambda: matrix
+        )
+        expected = by_loops(turned[:, :dim].tolist()) if normalize else turned[:, :dim]
+        np.testing.assert_allclose(cut.apply(vectors), expected, atol=1e-6)
+
+
+def test_at_full_width_what_is_fitted_on_the_documents_is_left_out() -> None:
+    vectors = some(9)
+    cut = cut_of(
+        View(WIDTH, "rotation"), width=WIDTH, unit=True, normalize=True, fitted=pytest.fail, rotation=pytest.fail
+    )
+    np.testing.assert_array_equal(cut.apply(vectors), vectors)
+
+
 def test_int8_is_calibrated_on_the_sample_and_clips() -> None:
     vectors = some(40)
     sample = applied(View(4), some(200, seed=9)).astype(np.float64)

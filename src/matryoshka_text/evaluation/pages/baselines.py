@@ -19,14 +19,14 @@ _REAL = (
 
 
 def render_baselines(found: Folder) -> str:
-    """A section: the mean over all tasks, the dims that keep it, the types; the means of types and the tasks folded."""
-    means, tasks = found.board.means(), found.board.tasks()
+    """A section: the means over all tasks, the dims that keep it, the types; means of types and the tasks folded."""
+    overall, tasks = found.board.overall(), found.board.tasks()
     blocks = [*_head(found)]
-    if not means:
+    if not overall:
         blocks += _tables(found, tasks)
     else:
-        whole, *types = means
-        blocks += [*_tables(found, [whole]), *_kept(found, whole), *_by_type(found, found.board.of_types())]
+        types = found.board.means()[len(overall) :]
+        blocks += [*_tables(found, overall), *_kept(found, overall[0]), *_by_type(found, found.board.of_types())]
         blocks += _folded("Scores and spread by type of task", [*_tables(found, types)])
         blocks += _folded(f"Each of the {len(tasks)} tasks", [*_tables(found, tasks)])
     return "\n\n".join(blocks) + "\n"
@@ -65,8 +65,14 @@ def _tables(found: Folder, sheets: Sequence[Sheet]) -> Iterator[str]:
     header = ["dim", "bytes a vector", found.reference.label, *names]
     for sheet in sheets:
         yield f"### {sheet.title}"
-        yield f"{sheet.note[:1].upper()}{sheet.note[1:]}."
+        yield f"{sheet.note[:1].upper()}{sheet.note[1:]}.{_unknown(found, sheet)}"
         yield grid(header, _rows(found, sheet))
+
+
+def _unknown(found: Folder, sheet: Sheet) -> str:
+    """Said of a mean over kinds where other tables have intervals and it has none: nothing in it is bold."""
+    known = any(table == sheet.title for table, _, _ in found.known)
+    return "" if known or not found.known or sheet.weights is None else " No intervals of these differences are known."
 
 
 def _rows(found: Folder, sheet: Sheet) -> Iterator[list[str]]:

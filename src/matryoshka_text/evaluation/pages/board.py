@@ -1,5 +1,6 @@
 """The scores of a folder of committed rows, column by column: of single tasks, and means over several."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,13 +24,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one table shows: a task (`places` of length 1), or the mean over several. Titles are unique."""
+    """What one table shows: a task (`places` of length 1), or the mean over several. Titles are unique.
+
+    `weights`: what each place counts in a mean over kinds; None: all alike.
+    """
 
     title: str
     note: str
     metric: str
     places: tuple[Place, ...]
     type: str = ""
+    weights: tuple[float, ...] | None = None
 
 
 class Board:
@@ -58,15 +63,39 @@ class Board:
         return [*self.means(), *self.tasks()]
 
     def means(self) -> list[Sheet]:
-        """The mean over all tasks, then over those of each type of which there are several; [] of a single task."""
+        """The means over all tasks, then over those of each type of which there are several; [] of a single task."""
+        types = [sheet for sheet in self.of_types() if len(sheet.places) > 1]
+        return [*whole, *types] if (whole := self.overall()) else []
+
+    def overall(self) -> list[Sheet]:
+        """The mean over tasks and, where that is another number, the mean over kinds; [] of a single task."""
         shared = self._shared()
         if len(shared) < 2:
             return []
         alone = sorted(task for task, split in self._about if (task, split) not in shared)
         without = f"; without {', '.join(alone)}, which not every column has" if alone else ""
+        lacking = [one.label for one in self.columns if not all(self._has(one, place) for place in shared)]
+        without += f"; none of {', '.join(lacking)}, which not every task can have" if lacking else ""
         note = f"mean of the tasks' main scores x 100, each task counting once{without}"
-        types = [sheet for sheet in self.of_types() if len(sheet.places) > 1]
-        return [Sheet(f"All {len(shared)} tasks", note, "the mean of their main scores", shared), *types]
+        kinds = self.over_kinds()
+        tasks = Sheet(f"All {len(shared)} tasks", note, "the mean of their main scores", shared)
+        return [tasks, *([kinds] if kinds is not None and kinds.weights is not None else [])]
+
+    def over_kinds(self, also: Sequence[Compared] = ()) -> Sheet | None:
+        """The mean over task types of the mean over each type's tasks, so that no kind decides by its number of tasks.
+
+        Over the tasks that every column has, those fitted on the corpus not counted but for `also`; None of one type.
+        """
+        shared = self._shared(also)
+        counts = Counter(self._about[place].type for place in shared)
+        if len(counts) < 2:
+            return None
+        note = f"mean over {len(counts)} kinds of task ({', '.join(counts)}) of the mean over the tasks of each"
+        alike = len(set(counts.values())) == 1
+        weights = tuple(1 / (len(counts) * counts[self._about[place].type]) for place in shared)
+        metric = "the mean of their main scores"
+        title = f"Mean over {len(counts)} kinds, {len(shared)} tasks"
+        return Sheet(title, note, metric, shared, weights=None if alike else weights)
 
     def of_types(self) -> list[Sheet]:
         """A sheet for each type: the mean, or of one task its own; [] where all tasks are of one type."""
@@ -92,8 +121,8 @@ class Board:
         each = [self.rows(column, place, dim) for place in sheet.places]
         if not each or not all(each):
             return None
-        mean = fmean(fmean(row.score for row in rows) for rows in each)
-        seeds = [fmean(row.score for row in one) for one in _by_seed(each)]
+        mean = fmean((fmean(row.score for row in rows) for rows in each), sheet.weights)
+        seeds = [fmean((row.score for row in one), sheet.weights) for one in _by_seed(each)]
         if max(map(len, each)) == 1:
             return Score(mean, interval=each[0][0].interval if len(each) == 1 else None)
         return Score(mean, spread=max(seeds) - min(seeds) if len(seeds) > 1 else None)
@@ -109,9 +138,13 @@ class Board:
         counts = (len(self.rows(column, place, dim)) for place in sheet.places for dim in scored)
         return min(counts, default=0)
 
-    def _shared(self) -> tuple[Place, ...]:
-        """The tasks that every column has: means over different tasks cannot be compared."""
-        return tuple(place for place in self._about if all(self._has(column, place) for column in self.columns))
+    def _shared(self, also: Sequence[Compared] = ()) -> tuple[Place, ...]:
+        """The tasks that every column has: means over different tasks cannot be compared.
+
+        A column fitted on the corpus takes none away, unless it is in `also`: not every kind of task has a corpus.
+        """
+        asked = [column for column in self.columns if not column.fitted_on_corpus or column in also]
+        return tuple(place for place in self._about if all(self._has(column, place) for column in asked))
 
     def _has(self, column: Compared, place: Place) -> bool:
         return any((column.label, place, dim) in self._rows for dim in self.dims)

@@ -83,7 +83,8 @@ def _differences(board: Board, outs: Sequence[Path], seed: int, rounds: int) -> 
         for dim in board.dims:
             for column in board.columns[1:]:
                 gap = board.difference(column, sheet, dim)
-                found = None if gap is None else resamples.mean_difference(_sides(board, sheet, dim, column))
+                sides = _sides(board, sheet, dim, column)
+                found = None if gap is None else resamples.mean_difference(sides, sheet.weights)
                 if gap is not None and found is not None:
                     yield Difference(
                         table=sheet.title, dim=dim, column=column.label, difference=gap, low=found[0], high=found[1]

@@ -55,6 +55,13 @@ class Folder:
         known = self.known.get((sheet.title, dim, column.label))
         return f"**{gap:+.2f}**" if known is not None and known.real else f"{gap:+.2f}"
 
+    def between(self, column: Compared, other: Compared, sheet: Sheet, dim: int) -> str:
+        """The difference of any two columns; in bold only against the first, where it is known to be real."""
+        if other is self.reference:
+            return self.gap(column, sheet, dim)
+        ours, theirs = self.board.score(column, sheet, dim), self.board.score(other, sheet, dim)
+        return NONE if ours is None or theirs is None else f"{ours.mean - theirs.mean:+.2f}"
+
 
 def read_folder(path: Path) -> Folder:
     """What lies in eval/results/<name>; `RecipeError` or `DataError` where a file of it is damaged."""

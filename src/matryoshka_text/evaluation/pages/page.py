@@ -57,7 +57,7 @@ def _with_front(readme: Path, folder: Folder | None) -> str:
     if folder is None and start:
         raise RecipeError(
             f"{readme}: found {_START}, and `front` in none of eval/results/*/baselines.yaml; allowed: in one of them; "
-            "add front and front_column there, or remove the table"
+            "add front and front_column (or front_kinds) there, or remove the table"
         )
     return text if folder is None else f"{before}{_START}\n{render_front(folder)}{_END}{after}"
 

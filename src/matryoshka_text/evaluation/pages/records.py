@@ -1,13 +1,13 @@
 """What stands beside a folder of committed rows: where they came from."""
 
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from matryoshka_text.errors import RecipeError
-from matryoshka_text.rows import Method, Precision, Row
+from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 
 __all__ = ["Baselines", "Compared", "Record", "Weights", "read_record"]
 
@@ -37,11 +37,27 @@ class Compared(BaseModel):
     method: Method = "first"
     precision: Precision = "float32"
     layers: int | None = None
+    rotation: str | None = Field(default=None, description="digest of the rows' rotation; null: whichever they have")
+    fitted_on_corpus: bool = Field(
+        default=False, description="on each task's own documents, as method `rotation` always is; the label says so"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _marked(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not (given.get("fitted_on_corpus") or given.get("method") == "rotation"):
+            return given
+        label = str(given.get("label", "")).removesuffix(ON_CORPUS)
+        return {**given, "label": label + ON_CORPUS, "fitted_on_corpus": True}
+
+    def called(self, name: str) -> bool:
+        """Whether that is its label, with or without the mark of what is fitted on the corpus."""
+        return name in (self.label, self.label.removesuffix(ON_CORPUS))
 
     def holds(self, row: Row) -> bool:
         """Whether the row is one of this column's; of a method that draws there is one for each seed."""
         seen = (row.method, row.precision, row.layers) == (self.method, self.precision, self.layers)
-        return seen and row.weights in self.weights
+        return seen and self.rotation in (None, row.rotation) and row.weights in self.weights
 
 
 class Baselines(Record):
@@ -51,6 +67,9 @@ class Baselines(Record):
     columns: tuple[Compared, ...] = Field(min_length=2)
     front: tuple[str, ...] = Field(default=(), description="titles of the tables (tasks) that the README's table shows")
     front_column: str | None = Field(default=None, description="label of the column that the README's table shows")
+    front_kinds: tuple[str, ...] = Field(
+        default=(), description="or: labels of the columns whose means over kinds of task the README's table shows"
+    )
 
     @field_validator("columns")
     @classmethod
@@ -63,11 +82,29 @@ class Baselines(Record):
     @model_validator(mode="after")
     def _whole_front(self) -> Self:
         others = [column.label for column in self.columns[1:]]
-        if self.front and self.front_column not in others:
+        if self.front and not any(column.called(self.front_column or "") for column in self.columns[1:]):
             raise ValueError(f"front_column: found {self.front_column!r}; allowed beside `front`: one of {others}")
         if self.front_column is not None and not self.front:
             raise ValueError("front: found nothing beside front_column; allowed: the tasks of the README's table")
         return self
+
+    @model_validator(mode="after")
+    def _known_kinds(self) -> Self:
+        if not self.front_kinds:
+            return self
+        if self.front:
+            raise ValueError("front_kinds: found beside `front`; allowed: one of them, as the README has one table")
+        labels = [column.label for column in self.columns]
+        known = [name for name in self.front_kinds if any(column.called(name) for column in self.columns)]
+        if len(known) < len(self.front_kinds) or len(set(known)) < max(2, len(known)):
+            raise ValueError(
+                f"front_kinds: found {list(self.front_kinds)}; allowed: at least two different of {labels}"
+            )
+        return self
+
+    def column(self, name: str) -> Compared:
+        """The column with that label, with or without its mark."""
+        return next(column for column in self.columns if column.called(name))
 
 
 def read_record(path: Path, kind: type[R]) -> R:

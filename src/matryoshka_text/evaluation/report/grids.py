@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matryoshka_text.evaluation.report.means import KINDS
 from matryoshka_text.evaluation.report.notes import OF_TASKS, star_words
 from matryoshka_text.evaluation.report.tables import KEPT, Table, type_means
 
@@ -23,6 +24,7 @@ _SHORT = {
     "Summarization": "Summ.",
     "BitextMining": "Bitext.",
     "MaskedText": "Masked",
+    KINDS: "Over\nkinds",
 }
 
 
@@ -42,7 +44,9 @@ class Overview:
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tasks = [table for table in tables if table.main and table.task]
         self.types = type_means(self.tasks)
-        self.mean = next((table for table in tables if table.main and not table.task), None)
+        # Over tasks, then over kinds where that is another number.
+        self.overall = [table for table in tables if table.main and not table.task]
+        self.mean = self.overall[0] if self.overall else None
 
     @property
     def whole(self) -> Table:
@@ -60,9 +64,9 @@ class Overview:
         return [one for one in self.types if len(one.places) > 1]
 
     def scores(self, across: Sequence[Table], *, short: bool = False) -> Grid:
-        """Dims down and the given tables across, then the mean and its share of the full width."""
+        """Dims down and the given tables across, then the means, and the mean over tasks' share of the full width."""
         whole = self.whole
-        shown = [*across, *([self.mean] if self.mean else [])]
+        shown = [*across, *self.overall]
         header = ("dim", whole.size_head, *_heads(shown, short), "share of full width")
         rows = tuple(
             (
@@ -78,7 +82,7 @@ class Overview:
     def differences(self, other: int, across: Sequence[Table], *, short: bool = False) -> Grid:
         """Dims down and the given tables across: points the model is above column number `other`."""
         whole = self.whole
-        shown = [*across, *([self.mean] if self.mean else [])]
+        shown = [*across, *self.overall]
         dims = sorted({dim for one in shown for dim in one.dims})
         every = [(dim, tuple(points(one, dim, other) for one in shown)) for dim in dims]
         rows = tuple(
@@ -97,9 +101,9 @@ class Overview:
 
     def kept(self, below: Sequence[Table]) -> Grid:
         """The smallest scored dims that keep 99, 95 and 90% of the full width's score, as every larger one does: of the
-        mean and of `below`.
+        means and of `below`.
         """
-        shown = [*([self.mean] if self.mean else []), *below]
+        shown = [*self.overall, *below]
         rows = tuple(
             (one.title, *(NONE if (dim := one.kept(percent)) is None else str(dim) for percent in KEPT))
             for one in shown
@@ -148,7 +152,10 @@ def points(table: Table, dim: int, other: int) -> str:
 
 
 def _over(found: Overview) -> str:
-    return found.tasks[0].note if found.mean is None else found.mean.note
+    if found.mean is None:
+        return found.tasks[0].note
+    kinds = "".join(f"; {one.title}: each kind of task counts once" for one in found.overall[1:])
+    return found.mean.note + kinds
 
 
 def _heads(shown: Sequence[Table], short: bool) -> list[str]:

@@ -59,7 +59,7 @@ def settings_of(plan: Plan, rows: Sequence[Row]) -> list[str]:
     `DataError` where the sample was used and is not there any more.
     """
     prompts = ", ".join(f"{name} {json.dumps(text, ensure_ascii=False)}" for name, text in plan.suite.prompts.items())
-    found = [*_sample(plan, rows), *_draws(rows)]
+    found = [*_sample(plan, rows), *_rotations(plan, rows), *_draws(rows)]
     if any(row.type != MASKED_TEXT for row in rows):
         found.append(f"prompts: {f'{prompts} (of the suite); else ' if prompts else ''}those of the models")
     return [*found, f"seed of the suite: {plan.suite.seed}; 95% intervals: {ROUNDS:,} rounds of the bootstrap"]
@@ -67,7 +67,7 @@ def settings_of(plan: Plan, rows: Sequence[Row]) -> list[str]:
 
 def _sample(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
     """The texts that components and ranges came from, and of which tasks some were left out."""
-    using = [row for row in rows if row.sample is not None]
+    using = [row for row in rows if row.sample is not None and row.method != "rotation"]
     if not using:
         return
     sample = read_sample(plan.suite)
@@ -76,6 +76,20 @@ def _sample(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
     without = ", ".join(f"{task} (sha256 {digest[:12]})" for task, digest in less.items() if digest)
     left_out = f"; components less the texts that the task has too: {without}" if without else ""
     yield f"sample for {', '.join(kinds)}: {sample}{left_out}"
+
+
+def _rotations(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
+    """What a given rotation is, and what those of the tasks were fitted on."""
+    if plan.rotation is not None:
+        shape = f"width {plan.rotation.rotation.width}, sha256 of the matrix {plan.rotation.digest[:12]}"
+        yield f"rotated: the vectors of {plan.subjects[0].label} times {plan.rotation.name} ({shape})"
+    of_tasks = {row.task: row.sample or "" for row in rows if row.method == "rotation"}
+    if of_tasks:
+        listed = ", ".join(f"{task} (sha256 {digest[:12]})" for task, digest in of_tasks.items())
+        yield (
+            "rotation: fitted on each task's own documents, without queries, judgements and labels, so that its scores "
+            f"are of the model with that corpus: {listed}"
+        )
 
 
 def _draws(rows: Sequence[Row]) -> Iterator[str]:

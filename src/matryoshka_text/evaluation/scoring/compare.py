@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 # Points by which items and row may disagree: they are of one scoring, so that this is rounding alone.
 _SAME = 1e-4
 
+Weights = Sequence[float] | None
+
 
 @dataclass(frozen=True)
 class _Drawn:
@@ -39,18 +41,21 @@ class Resamples:
         """95% bounds of the mean of our rows' scores minus the mean of theirs, in points; None: see `gaps`."""
         return self.mean_difference([(ours, theirs)])
 
-    def mean_difference(self, pairs: Iterable[tuple[Sequence[Row], Sequence[Row]]]) -> tuple[float, float] | None:
+    def mean_difference(
+        self, pairs: Iterable[tuple[Sequence[Row], Sequence[Row]]], weights: Weights = None
+    ) -> tuple[float, float] | None:
         """The same for the mean over tasks, given our rows and theirs on each; None where one of them has none.
 
         The tasks stay as they are: nothing is said about other tasks. Their items are drawn, each task's for itself but
-        where two have the very same ones, and a method's draws, alike on every task.
+        where two have the very same ones, and a method's draws, alike on every task. `weights`: of each task in the
+        mean; None: all alike.
         """
-        return _bounds([self.gaps(*pair) for pair in pairs])
+        return _bounds([self.gaps(*pair) for pair in pairs], weights)
 
-    def mean_score(self, rows: Iterable[Row]) -> tuple[float, float] | None:
+    def mean_score(self, rows: Iterable[Row], weights: Weights = None) -> tuple[float, float] | None:
         """95% bounds of the mean of the rows' scores, a row for each task; None where one of them has no items."""
         drawn = [self._of(row) for row in rows]
-        return _bounds([None if one is None else one.scores for one in drawn])
+        return _bounds([None if one is None else one.scores for one in drawn], weights)
 
     def gaps(self, ours: Sequence[Row], theirs: Sequence[Row]) -> Float64[np.ndarray, " rounds"] | None:
         """The difference in each round of the bootstrap, in points; several rows on a side are a method's draws.
@@ -81,12 +86,14 @@ class Resamples:
         return next((found for out in self.outs if (found := _items(items_path(out, row), row)) is not None), None)
 
 
-def _bounds(found: Sequence[Float64[np.ndarray, " rounds"] | None]) -> tuple[float, float] | None:
+def _bounds(
+    found: Sequence[Float64[np.ndarray, " rounds"] | None], weights: Weights = None
+) -> tuple[float, float] | None:
     """Of the mean over tasks; None where one of them is not known."""
     known = [one for one in found if one is not None]
     if not known or len(known) < len(found):
         return None
-    low, high = bounds(np.mean(known, axis=0))
+    low, high = bounds(np.average(known, axis=0, weights=weights))
     return None if np.isnan(low) else (low, high)
 
 
@@ -120,15 +127,20 @@ class Comparisons:
         """
         return self.mean([(task, split)], dim, column)
 
-    def mean(self, tasks: Iterable[tuple[str, str]], dim: int, column: int) -> tuple[float, float] | None:
+    def mean(
+        self, tasks: Iterable[tuple[str, str]], dim: int, column: int, weights: Weights = None
+    ) -> tuple[float, float] | None:
         """The same for the mean over several tasks, given with their splits; None where one of them is not known."""
         pairs = [(self._of(*place, dim, 0), self._of(*place, dim, column)) for place in tasks]
-        return self._resamples.mean_difference(pairs)
+        return self._resamples.mean_difference(pairs, weights)
 
-    def score(self, tasks: Iterable[tuple[str, str]], dim: int, column: int) -> tuple[float, float] | None:
+    def score(
+        self, tasks: Iterable[tuple[str, str]], dim: int, column: int, weights: Weights = None
+    ) -> tuple[float, float] | None:
         """95% bounds of the column's mean score over those tasks; None where one is not known, or has several draws."""
         rows = [self._of(*place, dim, column) for place in tasks]
-        return self._resamples.mean_score(one[0] for one in rows) if {len(one) for one in rows} == {1} else None
+        alone = {len(one) for one in rows} == {1}
+        return self._resamples.mean_score((one[0] for one in rows), weights) if alone else None
 
     def _of(self, task: str, split: str, dim: int, column: int) -> list[Row]:
         return [row for row in self._rows.get((task, split, dim), []) if self._holds[column](row)]

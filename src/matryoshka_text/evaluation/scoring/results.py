@@ -33,7 +33,7 @@ def experiment_of(
 
     Normalising is none of it where it changes nothing: at full width, of a model that gives unit length.
     """
-    same = subject.unit and view.dim == subject.width and view.method == "first"
+    same = subject.unit and view.whole(subject.width)
     return view.experiment(subject.width, normalize=normalize and not same, layers=subject.layers, marks=marks)
 
 

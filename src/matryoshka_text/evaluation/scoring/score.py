@@ -15,20 +15,24 @@ from threadpoolctl import threadpool_limits
 from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.scoring.bootstrap import interval
 from matryoshka_text.evaluation.scoring.collect import items_of, with_items
+from matryoshka_text.evaluation.scoring.corpus import require_enough, rotation_of
 from matryoshka_text.evaluation.scoring.items import Items, items_path, write_items
 from matryoshka_text.evaluation.scoring.quiet import quiet
 from matryoshka_text.evaluation.scoring.results import model_meta, save_result
 from matryoshka_text.evaluation.stage import Settings, prompts_digest, versions
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.check import require_readable
+from matryoshka_text.evaluation.tasks.documents import document_role, documents_of
 from matryoshka_text.evaluation.tasks.languages import require_vocabulary
 from matryoshka_text.evaluation.tasks.loaded import LoadedTask, own_data_cache
 from matryoshka_text.evaluation.tasks.planned import PlannedTask
 from matryoshka_text.evaluation.tasks.sample import Sample, texts_within
 from matryoshka_text.evaluation.vectors.adapter import StoredEncoder, mteb_prompts
-from matryoshka_text.evaluation.vectors.cut import Fitted, cut_of
+from matryoshka_text.evaluation.vectors.cut import Cut, Fitted, cut_of
+from matryoshka_text.evaluation.vectors.turn import Turns
 from matryoshka_text.evaluation.vectors.view import View, bytes_per_vector
 from matryoshka_text.files import write_whole
+from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Row
 from matryoshka_text.vectors.reader import TextReader
 from matryoshka_text.vectors.store import VectorStore
@@ -48,7 +52,8 @@ def load_task(planned: PlannedTask) -> LoadedTask:
 class Scorer:
     """One opened model on one loaded task; its vectors are read from disk, and what is missing there is encoded.
 
-    `sample`: the texts that components and ranges are taken from; called where a view needs them.
+    `sample`: the texts that components and ranges are taken from; called where a view needs them. `turns`: None where
+    no view is rotated.
     """
 
     def __init__(
@@ -60,9 +65,10 @@ class Scorer:
         settings: Settings,
         sample: Callable[[], Sample],
         on_progress: Callable[[int, int], None],
+        turns: Turns | None = None,
     ) -> None:
         self.planned, self.loaded, self.subject, self.encoder = planned, loaded, subject, encoder
-        self.settings, self._read_sample, self.on_progress = settings, sample, on_progress
+        self.settings, self._read_sample, self.on_progress, self.turns = settings, sample, on_progress, turns
         self.reader = self._reader(planned.name)
         self._fits: dict[str, Fitted] = {}
 
@@ -84,6 +90,37 @@ class Scorer:
             self.reader.counts.seconds += reader.counts.seconds
             self.reader.counts.encoded += reader.counts.encoded
         return self._fits[sample.digest], sample
+
+    def _rotation(self, view: View) -> Callable[[], Any] | None:
+        """Gives the matrix that the view's vectors are multiplied by; None where they are not."""
+        if view.rotation is None or self.turns is None:
+            return None
+        if view.method == "rotation":
+            require_enough(self._documents, self.turns.fit)
+            return lambda: self._of_documents.matrix
+        given = self.turns.given
+        return None if given is None else lambda: given.rotation.matrix
+
+    @cached_property
+    def _documents(self) -> Sample:
+        return documents_of(self.loaded.fresh(), seed=self.settings.seed)
+
+    @cached_property
+    def _of_documents(self) -> Rotation:
+        """Fitted on the task's documents, which are encoded as they are for scoring."""
+        assert self.turns is not None
+        role, width = document_role(self.loaded.fresh()), self.subject.width
+        prompt = self._adapter(View(width), Cut(width, lambda vectors: vectors)).prompt_of(self.loaded.metadata, role)
+        kind = role.value if role else ""
+        return rotation_of(
+            self.settings.vectors / "rotations" / self._encodings.relative_to(self.settings.vectors),
+            self._documents,
+            self.turns.fit,
+            lambda texts: self.reader.read(texts, role=kind, prompt=prompt, dim=width),
+            encoding=json.dumps([kind, prompt]),
+            say=self.turns.say,
+            on_progress=self.on_progress,
+        )
 
     @cached_property
     def _own_texts(self) -> set[str]:
@@ -135,11 +172,9 @@ class Scorer:
             unit=subject.unit,
             normalize=settings.normalize,
             fitted=lambda: self._fitted(view)[0],
+            rotation=self._rotation(view),
         )
-        marks = settings.marks(self._read_sample if view.needs_sample else None)
-        meta = model_meta(subject, self.encoder, view, normalize=settings.normalize, marks=marks)
-        prompts = mteb_prompts(self.encoder.prompts, settings.prompts)
-        adapter = StoredEncoder(self.reader, meta, cut=cut, prompts=prompts)
+        adapter = self._adapter(view, cut)
         # The threads of numpy's BLAS fight over matrices as small as these: Banking77 at 6 dims took 59 s on two busy
         # cores and 4 s with one thread, scores equal (2026). torch, which encodes and searches, keeps its own threads.
         with quiet(), threadpool_limits(limits=1, user_api="blas"):
@@ -152,8 +187,20 @@ class Scorer:
                 show_progress_bar=False,
             ).task_results[0]
         self._require_numbers(result, view)
-        save_result(settings.out, result, meta, encode_kwargs={"show_progress_bar": False})
+        save_result(settings.out, result, adapter.mteb_model_meta, encode_kwargs={"show_progress_bar": False})
         return result
+
+    def _adapter(self, view: View, cut: Cut) -> StoredEncoder:
+        settings = self.settings
+        marks = settings.marks(self._read_sample if view.needs_sample else None)
+        meta = model_meta(self.subject, self.encoder, view, normalize=settings.normalize, marks=marks)
+        return StoredEncoder(self.reader, meta, cut=cut, prompts=mteb_prompts(self.encoder.prompts, settings.prompts))
+
+    def _sample_of(self, view: View) -> str | None:
+        """The digest of the texts that the view is fitted or calibrated on."""
+        if view.method == "rotation":
+            return self._documents.digest
+        return self._fitted(view)[1].digest if view.needs_sample else None
 
     def _require_numbers(self, result: Any, view: View) -> None:
         for split in self.loaded.splits:
@@ -186,8 +233,9 @@ class Scorer:
             interval=interval(items, seed=self.settings.seed) if items is not None else None,
             normalize=self.settings.normalize,
             prompts=prompts_digest(self.settings.prompts),
-            sample=self._fitted(view)[1].digest if view.needs_sample else None,
-            settings=self.settings.digest(self._read_sample if view.needs_sample else None),
+            sample=self._sample_of(view),
+            rotation=view.rotation,
+            settings=self.settings.digest(self._read_sample if view.needs_sample else None, view.rotation),
             versions=versions(),
             data=planned.data,
             date=datetime.now(UTC),

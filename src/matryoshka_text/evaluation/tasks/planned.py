@@ -8,9 +8,11 @@ from typing import Any
 from matryoshka_text.files import sha256_of
 from matryoshka_text.suite import TaskEntry
 
-__all__ = ["MASKED_ACCURACY", "MASKED_TEXT", "PlannedTask", "PlannedText"]
+__all__ = ["CORPUS_TYPES", "MASKED_ACCURACY", "MASKED_TEXT", "PlannedTask", "PlannedText"]
 
 MASKED_TEXT, MASKED_ACCURACY = "MaskedText", "masked_accuracy"
+# mteb's types of tasks over a collection of documents, which somebody who scores them has at hand.
+CORPUS_TYPES = ("Retrieval", "InstructionRetrieval", "Reranking", "InstructionReranking", "Clustering")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class PlannedTask:
             return None
         data = self.data.partition("#")[0]
         return hashlib.sha256(data.encode()).hexdigest() if self.official else data
+
+    @property
+    def has_corpus(self) -> bool:
+        """Whether it is about a collection of documents, which a rotation can be fitted on."""
+        return self.type in CORPUS_TYPES
 
     def make(self) -> Any:
         """A new task object, data not loaded."""

@@ -73,10 +73,14 @@ class StoredEncoder(AbsEncoder):
             raise EvaluationError(f"{task_metadata.name}: its inputs are {found}; only text can be encoded")
         # Already prepared (title and text joined): preparing again gives "title title text".
         texts = list(inputs.dataset["text"][:])
-        name = self.get_prompt_name(task_metadata, prompt_type)
-        prompt = self.model_prompts[name] if self.model_prompts and name else None
+        prompt = self.prompt_of(task_metadata, prompt_type)
         role = prompt_type.value if prompt_type else ""
         return self.cut.apply(self.reader.read(texts, role=role, prompt=prompt, dim=self.cut.reads))
+
+    def prompt_of(self, task_metadata: Any, prompt_type: Any) -> str | None:
+        """What the task's texts of that role are encoded with; None: what the model itself takes."""
+        name = self.get_prompt_name(task_metadata, prompt_type)
+        return self.model_prompts[name] if self.model_prompts and name else None
 
     def index(self, corpus: Any, **settings: Any) -> None:
         """The documents that the next `search` is over."""

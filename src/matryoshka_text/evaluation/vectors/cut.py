@@ -13,6 +13,8 @@ from matryoshka_text.evaluation.vectors.view import View
 __all__ = ["Cut", "Fitted", "cut_of", "unit_rows"]
 
 Vectors = Float32[np.ndarray, "n width"]
+Matrix = Float64[np.ndarray, "width width"]
+Reduce = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,24 @@ def _directions(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(directions * np.where(largest < 0, -1.0, 1.0))
 
 
-def cut_of(view: View, *, width: int, unit: bool, normalize: bool, fitted: Callable[[], Fitted]) -> Cut:
-    """The cut that the view is, for vectors of that width; `fitted` is called where a sample is needed.
+def cut_of(
+    view: View,
+    *,
+    width: int,
+    unit: bool,
+    normalize: bool,
+    fitted: Callable[[], Fitted],
+    rotation: Callable[[], Matrix] | None = None,
+) -> Cut:
+    """The cut that the view is, for vectors of that width; `fitted` is called where a sample is needed, `rotation`
+    where vectors are multiplied by a matrix.
 
     `normalize` brings what was cut back to length 1; vectors of a model that gives unit length (`unit`) are left as
     they are at full width. int8: each coordinate's range in the sample is divided into 255 steps, once, and what is
     scored are the values that the codes stand for; what lies outside the range becomes its end. binary: signs.
     """
-    reads, reduce = _reduction(view, width, fitted)
-    lengths = normalize and not (unit and view.method == "first" and view.dim == width)
+    reads, reduce = _turned(view, width, rotation) if rotation else _reduction(view, width, fitted)
+    lengths = normalize and not (unit and view.whole(width))
 
     def before(vectors: np.ndarray) -> np.ndarray:
         found = reduce(vectors)
@@ -82,7 +93,15 @@ def cut_of(view: View, *, width: int, unit: bool, normalize: bool, fitted: Calla
     return Cut(reads, lambda vectors: low + step * np.rint((np.clip(before(vectors), low, high) - low) / step))
 
 
-def _reduction(view: View, width: int, fitted: Callable[[], Fitted]) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+def _turned(view: View, width: int, rotation: Callable[[], Matrix]) -> tuple[int, Reduce]:
+    """The first coordinates of the rotated vectors."""
+    if view.whole(width):
+        return width, lambda vectors: vectors
+    columns = rotation()[:, : view.dim].astype(np.float32)
+    return width, lambda vectors: vectors @ columns
+
+
+def _reduction(view: View, width: int, fitted: Callable[[], Fitted]) -> tuple[int, Reduce]:
     """How many coordinates are read, and what is made of them."""
     if view.method == "first":
         return view.dim, lambda vectors: vectors

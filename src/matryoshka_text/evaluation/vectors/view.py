@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from matryoshka_text.rows import Method, Precision
+from matryoshka_text.rows import BASELINES, Method, Precision
 
 __all__ = ["BASELINES", "PRECISIONS", "View", "bytes_per_vector"]
 
-BASELINES: tuple[Method, ...] = tuple(method for method in get_args(Method) if method != "first")
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _DRAWN: tuple[Method, ...] = ("random", "projection")
 _FITTED: tuple[Method, ...] = ("pca", "svd")
@@ -18,13 +17,15 @@ _FITTED: tuple[Method, ...] = ("pca", "svd")
 class View:
     """What is scored: `dim` coordinates made of the full width by `method`, stored in `precision`.
 
-    `seed` tells draws of a random method apart; None where nothing is drawn.
+    `seed` tells draws of a random method apart; None where nothing is drawn. `rotation` tells rotations apart, 64 hex
+    digits: a given one's matrix, or what one is fitted for on the task's documents (`Fit`); None where nothing turns.
     """
 
     dim: int
     method: Method = "first"
     seed: int | None = None
     precision: Precision = "float32"
+    rotation: str | None = None
 
     def __str__(self) -> str:
         how: list[str] = [] if self.method == "first" else [self.method]
@@ -42,6 +43,14 @@ class View:
         """Whether it has to be fitted or calibrated on a sample of texts."""
         return self.method in _FITTED or self.precision == "int8"
 
+    def whole(self, width: int) -> bool:
+        """Whether the vectors are compared as the model gave them, but for their length.
+
+        A rotation changes no cosine at full width; one fitted on the documents is left out there, so that not even
+        rounding does.
+        """
+        return self.dim == width and self.method in ("first", "rotation")
+
     def experiment(
         self, width: int, *, normalize: bool, layers: int | None, marks: Mapping[str, str] | None = None
     ) -> dict[str, Any] | None:
@@ -57,6 +66,8 @@ class View:
             found["reduction"] = self.method
         if self.seed is not None:
             found["seed"] = self.seed
+        if self.rotation is not None:
+            found["rotation"] = self.rotation[:12]
         if self.precision != "float32":
             found["precision"] = self.precision
         if layers is not None:
