@@ -20,12 +20,12 @@ from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.errors import RunError
 from matryoshka_text.files import write_whole
 from matryoshka_text.heads.trained import Trained
+from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.recipe import Recipe, rotation_dims
 from matryoshka_text.rotating.vectors import vectors_by_source
 from matryoshka_text.rotation import Check, Learned, Rotation, Step, learn
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
-from matryoshka_text.training.metrics import MetricsFile
 
 __all__ = ["Rotated", "export_rotated", "rotated"]
 
