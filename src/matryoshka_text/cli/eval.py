@@ -10,6 +10,7 @@ from matryoshka_text.cli.numbers import numbers
 from matryoshka_text.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
+    from matryoshka_text.encoder.precision import Precision as Arithmetic
     from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText
 
 __all__ = ["evaluate"]
@@ -47,6 +48,9 @@ def evaluate(
     raw_prefix: Annotated[
         bool, typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does; default: length 1 again.")
     ] = False,
+    dtype: Annotated[
+        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 where it is faster).")
+    ] = "float32",
     submission: Annotated[
         Path | None, typer.Option(help="Also lay out and check a leaderboard submission here; implies --raw-prefix.")
     ] = None,
@@ -85,6 +89,9 @@ def evaluate(
         rotation=rotation,
     )
     _require_used(planned, sample, published if submission is None else None, baselines or "")
+    arithmetic = _arithmetic(dtype)
+    if submission is not None and arithmetic != "float32":
+        raise RecipeError(f"--submission: found --dtype {dtype}; allowed: float32, as others run it; leave --dtype out")
     if submission is not None:
         from matryoshka_text.evaluation.submission.write import require_submittable, write_submission
 
@@ -92,7 +99,7 @@ def evaluate(
     if dry_run:
         _show(planned)
         return
-    evaluation = run_plan(planned, out=out, measure_search=True, progress=True)
+    evaluation = run_plan(planned, out=out, dtype=arithmetic, measure_search=True, progress=True)
     print_tables(evaluation.tables(), Console())
     if evaluation.rows:
         files = "report.html, results.md, table.txt, curve.png, curve.svg, rows.jsonl"
@@ -124,6 +131,15 @@ def _with_corpus(planned: "Plan") -> list[str]:
     from matryoshka_text.evaluation.plan import PlannedTask
 
     return [task.name for task in planned.tasks if isinstance(task, PlannedTask) and task.has_corpus]
+
+
+def _arithmetic(given: str) -> "Arithmetic":
+    from matryoshka_text.encoder.precision import checked_precision
+
+    try:
+        return checked_precision(given)
+    except ValueError as error:
+        raise RecipeError(f"--dtype: {error}") from error
 
 
 def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Word, ...] | None:

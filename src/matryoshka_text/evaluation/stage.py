@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sentence_transformers.util import get_device_name
 
@@ -18,7 +18,7 @@ _PACKAGES = ("mteb", "torch", "transformers", "sentence-transformers", "matryosh
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things go and how texts are encoded: `batch_size` texts a pass (None: by padded tokens)."""
+    """Where things go and how texts are encoded: `batch_size` texts a pass (None: by padded tokens), in `dtype`."""
 
     out: Path
     vectors: Path
@@ -27,11 +27,14 @@ class Settings:
     device: str | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    dtype: Literal["float32", "bf16"] = "float32"
 
     def marks(self, sample: Callable[[], Any] | None = None) -> dict[str, str]:
-        """What sets results apart on disk beside model and view: given prompts, and a sample."""
+        """What sets results apart on disk next to model and view: given prompts, other arithmetic, and a sample."""
         prompts = prompts_digest(self.prompts)
         found = {} if prompts is None else {"prompts": prompts}
+        if self.dtype != "float32":
+            found["dtype"] = self.dtype
         return found if sample is None else {**found, "sample": sample().digest[:8]}
 
     def digest(self, sample: Callable[[], Any] | None = None, rotation: str | None = None) -> str:
@@ -46,6 +49,8 @@ class Settings:
             "seed": self.seed,
             "versions": {name: number for name, number in versions().items() if name != "matryoshka-text"},
         }
+        if self.dtype != "float32":
+            known["dtype"] = self.dtype
         if sample is not None:
             known["sample"] = sample().digest
         if rotation is not None:

@@ -132,6 +132,7 @@ class Scorer:
             self.encoder,
             store,
             batch_size=self.settings.batch_size,
+            dtype=self.settings.dtype,
             layers=self.subject.layers,
             on_progress=self.on_progress,
             before=self._require_vocabulary,
@@ -153,6 +154,8 @@ class Scorer:
                 name: number for name, number in versions().items() if name not in ("mteb", "matryoshka-text")
             },
         }
+        if self.settings.dtype != "float32":
+            encoding["arithmetic"] = self.settings.dtype
         if self.subject.layers is not None:
             encoding["layers"] = self.subject.layers
         text = json.dumps(encoding, indent=2, sort_keys=True) + "\n"
