@@ -1,5 +1,6 @@
 """The rotation that lets prefixes keep the neighbourhoods of the full width: tensors in, one orthogonal matrix out."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,7 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from matryoshka_text.nested import nested_distillation
+from matryoshka_text.nested import NestedLoss, nested_distillation
 from matryoshka_text.nested.checks import check_dims
 from matryoshka_text.rotation.batches import neighbourhood_batches
 from matryoshka_text.rotation.neighbours import distinct_rows, nearest_rows
@@ -19,6 +20,8 @@ __all__ = ["Check", "FitSettings", "Step", "fit_rotation", "slope"]
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-10
+# In nats: below it a prefix keeps everything, and its logarithm would ask for ever more.
+_LEAST = 1e-4
 # Held-back rows of a source that a check looks at.
 _MOST_ASKED = 500
 
@@ -55,7 +58,7 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its number from 1, the source of its batch, and the batch's loss at each dim, in nats."""
+    """One step: its number from 1, the source of its batch, and the batch's KL_m at each dim, in nats."""
 
     number: int
     source: int
@@ -64,15 +67,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Check:
-    """How many steps had been taken, and the loss of held-back rows at each dim, in nats (mean over sources)."""
+    """How many steps had been taken, and KL_m of held-back rows at each dim, in nats (mean over sources)."""
 
     step: int
     per_dim: dict[int, float]
 
     @property
     def loss(self) -> float:
-        """The sum over dims."""
-        return sum(self.per_dim.values())
+        """The mean over dims of its logarithm."""
+        return sum(math.log(max(value, _LEAST)) for value in self.per_dim.values()) / len(self.per_dim)
 
 
 def fit_rotation(
@@ -88,10 +91,12 @@ def fit_rotation(
 
     It minimises, over orthogonal matrices, with x the unit rows of a batch and y = x R,
 
-        L(R) = sum over dims m < width of  mean_i KL( softmax_j(x_i . x_j / t) || softmax_j(cos(y_i[:m], y_j[:m]) / t) )
+        L(R) = sum over dims m < width of  log KL_m
+        KL_m = mean_i KL( softmax_j(x_i . x_j / t) || softmax_j(cos(y_i[:m], y_j[:m]) / t) )     over j != i
 
-    over j != i, which is `nested_distillation` with the frozen vectors as teacher. Each batch holds anchors of one
-    source with their nearest rows of that source. Cosines at full width are not changed: R is orthogonal to 1e-12.
+    where KL_m is `nested_distillation` with the frozen vectors as teacher. The logarithm gives every dim and every
+    source the same say: one percent less of its loss, however large that is. Each batch holds anchors of one source
+    with their nearest rows of that source. Cosines at full width are not changed: R is orthogonal to 1e-12.
 
     R moves along the group: Adam's moments are kept for the skew-symmetric gradient R^T dL/dR - (R^T dL/dR)^T, and each
     update is a Cayley transform, so that no constraint has to be restored. Turns within a block (m_k, m_k+1] change no
@@ -129,13 +134,22 @@ def fit_rotation(
 def slope(
     vectors: Float[Tensor, "n width"], rotation: Float[Tensor, "width width"], dims: Sequence[int], temperature: float
 ) -> tuple[Float[Tensor, "width width"], dict[int, float]]:
-    """How the loss of a batch rises as R turns to R exp(S), as a skew-symmetric matrix, and the loss at each dim.
+    """How the sum of log KL_m of a batch rises as R turns to R exp(S), as a skew-symmetric matrix; and each KL_m.
 
     The change to first order is half the sum of the element-wise product of the two matrices.
     """
     turned = (vectors @ rotation).requires_grad_()
-    own = torch.arange(len(vectors))
-    loss = nested_distillation(turned, turned, vectors, vectors, dims, temperature=temperature, self_index=own)
+
+    def divergence(weights: Tensor | None) -> NestedLoss:
+        own = torch.arange(len(vectors))
+        return nested_distillation(
+            turned, turned, vectors, vectors, dims, weights=weights, temperature=temperature, self_index=own
+        )
+
+    with torch.no_grad():
+        each = divergence(None).per_dim
+    # The derivative of log KL_m is that of KL_m divided by it.
+    loss = divergence(each.clamp(min=_LEAST).reciprocal())
     (gradient,) = torch.autograd.grad(loss.total, turned)
     along = turned.detach().T @ gradient
     return along - along.T, dict(zip(dims, loss.per_dim.tolist(), strict=True))
