@@ -35,6 +35,16 @@ def test_columns_in_order_and_in_float32(tmp_path: Path, dtype: torch.dtype) -> 
     np.testing.assert_array_equal(found[1], np.arange(1, 7).reshape(3, 2) / 8)
 
 
+def test_rows_of_bytes_keep_their_directions(tmp_path: Path) -> None:
+    numbers = torch.tensor([[3.0, -4.0, 0.0], [0.1, 0.02, -0.05]])
+    largest = numbers.abs().amax(1, keepdim=True)
+    save_file({name: (127 * numbers / largest).round().to(torch.int8) for name in NAMES}, tmp_path / "v.safetensors")
+    found, _ = read_vectors(tmp_path / "v.safetensors", NAMES, rows=2, key="k")
+    assert found.dtype == np.float32
+    cosines = torch.nn.functional.cosine_similarity(torch.from_numpy(found), numbers)
+    assert cosines.min() > 0.9999
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -56,7 +66,7 @@ def test_columns_in_order_and_in_float32(tmp_path: Path, dtype: torch.dtype) -> 
         ),
         (
             {"positive": torch.ones(3, 2, dtype=torch.int64)},
-            "v.safetensors: tensor 'positive': found numbers of type I64; allowed: F32, F16, BF16; save it as float32",
+            "v.safetensors: tensor 'positive': found numbers of type I64; allowed: F32, F16, BF16, I8; save it as float32",
         ),
         (
             {"positive": torch.tensor([[1.0, 2.0], [3.0, torch.nan], [0.0, 0.0]])},

@@ -157,7 +157,7 @@ class Source(_Place):
         default=None,
         description="pairs, triplets: a .safetensors file with a teacher's vectors of this source's texts, one tensor "
         "per text column named anchor, positive, negative_0, …; one row per example in file order, before `rows` takes "
-        "its sample",
+        "its sample. Numbers are float32, float16, bfloat16 or int8: only directions count",
         json_schema_extra={"allowed": "the path of a .safetensors file"},
     )
     neighbours: Neighbours | None = Field(
