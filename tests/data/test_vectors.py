@@ -66,7 +66,8 @@ def test_rows_of_bytes_keep_their_directions(tmp_path: Path) -> None:
         ),
         (
             {"positive": torch.ones(3, 2, dtype=torch.int64)},
-            "v.safetensors: tensor 'positive': found numbers of type I64; allowed: F32, F16, BF16, I8; save it as float32",
+            "v.safetensors: tensor 'positive': found numbers of type I64; allowed: F32, F16, BF16, I8; save it as "
+            "float32",
         ),
         (
             {"positive": torch.tensor([[1.0, 2.0], [3.0, torch.nan], [0.0, 0.0]])},

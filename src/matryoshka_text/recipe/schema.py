@@ -97,8 +97,8 @@ class Recipe(Section):
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto",
-        description="of the forward and backward pass (master weights are always float32); auto: bf16 where the "
-        "hardware does it well",
+        description="of the forward and backward pass, and of the encoding for a rotation (master weights are always "
+        "float32); auto: bf16 where the hardware does it well",
     )
     seed: Whole = Field(default=0, ge=0, lt=2**32, description="of everything drawn at random")
     lora: Lora | None = Field(default=None, description="low-rank adapters (null: all weights are trained)")

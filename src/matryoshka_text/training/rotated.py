@@ -16,6 +16,7 @@ from tqdm import tqdm
 from matryoshka_text.build.rotation import fit_settings
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
+from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.errors import RunError
 from matryoshka_text.files import write_whole
@@ -82,10 +83,12 @@ def rotated(
         return Rotated(counts)
     with accelerator.main_process_first():
         model = model_mark(encoder)
+        dtype = choose_precision(recipe.precision, encoder.device)
         mark = _mark(recipe, encoder.width, texts, model)
         record = _stored(folder, mark, begun=folder.recipe.exists()) or _of_trunk(folder, mark)
         if record is None:
-            learned, lines = _learned(recipe, encoder, texts, folder.rotation_vectors / model[:16])
+            store_of = folder.rotation_vectors / f"{model[:16]}-{dtype}"
+            learned, lines = _learned(recipe, encoder, texts, store_of, dtype)
             record = _record(learned, lines, counts, mark)
             # The rotation last: where it is, all of it is there.
             write_whole(folder.rotation_record, json.dumps(record) + "\n")
@@ -106,13 +109,15 @@ def export_rotated(folder: RunFolder, trained: Trained, recipe: Recipe, rotation
     export(trained, recipe, folder.model)
 
 
-def _learned(recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Path) -> tuple[Learned, list[Any]]:
+def _learned(
+    recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Path, dtype: str
+) -> tuple[Learned, list[Any]]:
     """The rotation with what it was judged by, and the lines of its steps and checks."""
     section = recipe.rotation
     assert section is not None
     was_training = encoder.training
     with _bar("rotation: encoding", sum(map(len, texts.values())), "text") as bar:
-        vectors = vectors_by_source(encoder, texts, store, on_progress=lambda done, total: _to(bar, done))
+        vectors = vectors_by_source(encoder, texts, store, dtype=dtype, on_progress=lambda done, total: _to(bar, done))
     encoder.train(was_training)
     settings, names = fit_settings(section, recipe.seed), list(texts)
     lines: list[dict[str, Any]] = []

@@ -180,3 +180,23 @@ def test_one_folder_alone_is_the_front(folder: Path) -> None:
     describe(other)
     with pytest.raises(RecipeError, match=r"other/baselines\.yaml and .*side/baselines\.yaml: found `front` in 2 of"):
         the_front([read_folder(other), read_folder(folder)])
+
+
+def test_one_task_is_shown_again_with_what_was_fitted_on_its_documents(folder: Path) -> None:
+    columns = [*ABOUT["columns"], {"label": "own rotation", "weights": [BASE], "method": "rotation"}]
+    kinds = {"front": None, "front_column": None, "front_kinds": ["untouched", "PCA"], "front_corpus": "sort"}
+    extra = [row(BASE, "sort", dim, 63.0 + dim, method="rotation", rotation="e" * 64, sample="f" * 64) for dim in (4, 8)]
+    append_rows(folder / "rows.jsonl", [*extra, row(BASE, "sort", 4, 61, method="pca")])
+    describe(folder, columns=columns, **kinds)
+    assert render_front(read_folder(folder)).endswith(
+        "| dims | bytes a vector | untouched | own rotation (fitted on the corpus) | difference |\n"
+        "| ---: | ---: | ---: | ---: | ---: |\n"
+        "| 4 | 16 | 64.00 | 67.00 | +3.00 |\n"
+        "| 8 | 32 | 68.00 | 71.00 | +3.00 |\n"
+    )
+    describe(folder, columns=columns, **{**kinds, "front_corpus": "two"})
+    with pytest.raises(RecipeError, match="front_corpus: found 'two'"):
+        render_front(read_folder(folder))
+    describe(folder, **kinds)
+    with pytest.raises(RecipeError, match="front_corpus"):
+        read_folder(folder)

@@ -76,7 +76,36 @@ def _kinds(found: Folder, columns: Sequence[Compared]) -> str:
             gap = found.between(last, first, sheet, dim)
             rows.append([str(dim), f"{bytes_per_vector(dim, first.precision):,}", *cells, gap])
     bold = any("**" in cell for row in rows for cell in row)
-    return f"{grid(header, rows)}\n\n{' '.join(_kinds_caption(found, columns, sheet, bold=bold))}\n"
+    caption = " ".join(_kinds_caption(found, columns, sheet, bold=bold))
+    return "\n\n".join([grid(header, rows), caption, *_corpus(found)]) + "\n"
+
+
+def _corpus(found: Folder) -> Iterator[str]:
+    """The task of `front_corpus`: the first column, the one fitted on the task's own documents, and the difference."""
+    title, column = found.about.front_corpus, found.about.on_corpus
+    if title is None or column is None:
+        return
+    sheet = next((one for one in found.board.sheets() if one.title == title), None)
+    if sheet is None:
+        raise RecipeError(
+            f"{found.path / 'baselines.yaml'}: front_corpus: found {title!r}, which rows.jsonl has no scores of"
+        )
+    yield (
+        f"Searching one collection? Learn the rotation on its own documents: {title} ({sheet.metric} x 100), with no "
+        "queries and no labels seen."
+    )
+    header = ["dims", "bytes a vector", found.reference.label, column.label, "difference"]
+    rows = [
+        [str(dim), f"{bytes_per_vector(dim, column.precision):,}", *cells]
+        for dim in found.board.dims
+        if (cells := _beside(found, column, sheet, dim))[1] != NONE
+    ]
+    yield grid(header, rows)
+
+
+def _beside(found: Folder, column: Compared, sheet: Sheet, dim: int) -> list[str]:
+    scores = [found.mean(one, sheet, dim) for one in (found.reference, column)]
+    return [*scores, found.gap(column, sheet, dim)]
 
 
 def _kinds_caption(found: Folder, columns: Sequence[Compared], sheet: Sheet, *, bold: bool) -> Iterator[str]:

@@ -70,6 +70,10 @@ class Baselines(Record):
     front_kinds: tuple[str, ...] = Field(
         default=(), description="or: labels of the columns whose means over kinds of task the README's table shows"
     )
+    front_corpus: str | None = Field(
+        default=None,
+        description="next to front_kinds: a task shown with the column that is fitted on its own documents",
+    )
 
     @field_validator("columns")
     @classmethod
@@ -101,6 +105,20 @@ class Baselines(Record):
                 f"front_kinds: found {list(self.front_kinds)}; allowed: at least two different of {labels}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _known_corpus(self) -> Self:
+        if self.front_corpus is not None and not (self.front_kinds and self.on_corpus):
+            raise ValueError(
+                f"front_corpus: found {self.front_corpus!r}; allowed next to front_kinds, where a column is fitted on "
+                "the corpus; add them, or remove it"
+            )
+        return self
+
+    @property
+    def on_corpus(self) -> Compared | None:
+        """The first column that is fitted on each task's own documents."""
+        return next((column for column in self.columns if column.fitted_on_corpus), None)
 
     def column(self, name: str) -> Compared:
         """The column with that label, with or without its mark."""
