@@ -33,9 +33,7 @@ def test_every_setting_of_the_fit_is_a_key() -> None:
     assert made == FitSettings(**given, seed=9)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "expected"), [("two_d", "9d01f2f3"), ("mlm_and_nli", "91f64479")]
-)
+@pytest.mark.parametrize(("recipe", "expected"), [("two_d", "9d01f2f3"), ("mlm_and_nli", "91f64479")])
 def test_recipes_that_do_not_use_the_later_keys_keep_their_hash(repo: Path, recipe: str, expected: str) -> None:
     assert load_recipe(repo / "recipes" / f"{recipe}.yaml").hash8 == expected
 

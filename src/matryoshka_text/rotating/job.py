@@ -224,7 +224,7 @@ class _Run:
 
 
 def _check(check: Check) -> dict[str, Any]:
-    return {"step": check.step, "held_back": check.per_dim, "loss": check.loss}
+    return {"step": check.step, "held_back": check.per_dim, "mean_log": check.loss}
 
 
 @contextmanager

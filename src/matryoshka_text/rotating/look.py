@@ -17,7 +17,7 @@ from matryoshka_text.rotating.progress import encoding_bar
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotating.texts import Given, Reading, read_sources
 from matryoshka_text.rotating.vectors import vectors_by_source
-from matryoshka_text.rotation import SourceKept, kept_by_source, split_sources
+from matryoshka_text.rotation import SourceKept, dims_to_look_at, kept_by_source, split_sources
 
 __all__ = ["FEW", "Look", "few_of", "look_at_texts", "look_at_vectors"]
 
@@ -58,7 +58,7 @@ def look_at_texts(
     _require_enough({one.name: len(one.texts) for one in sources})
     base = open_base(model, rotatable=False)
     width = base.encoder.width
-    dims = chosen_dims(dims, base.encoder.dims, width)
+    looked = _dims(dims, base.encoder.dims, width)
     with tempfile.TemporaryDirectory() as made, encoding_bar(shown=progress) as bar:
         vectors = vectors_by_source(
             base.encoder,
@@ -68,7 +68,7 @@ def look_at_texts(
             prompt=prompt,
             on_progress=bar,
         )
-    return _look(vectors, dims, reading)
+    return _look(vectors, looked, reading)
 
 
 def look_at_vectors(
@@ -80,10 +80,16 @@ def look_at_vectors(
     return _look(vectors, dims, reading or Reading())
 
 
+def _dims(asked: Sequence[int] | None, trained: Sequence[int], width: int) -> tuple[int, ...]:
+    """The dims asked for; where none are, those of the model and the eighths of the width."""
+    chosen = chosen_dims(asked, trained, width)
+    return chosen if asked else dims_to_look_at(chosen, width)
+
+
 def _look(vectors: Mapping[str, np.ndarray], dims: Sequence[int] | None, reading: Reading) -> Look:
     parts = split_sources(vectors, most=reading.most, held_back=1.0, seed=reading.seed)
     width = next(iter(parts.values())).held_back.shape[1]
-    return Look(kept_by_source(parts, chosen_dims(dims, (), width)), width)
+    return Look(kept_by_source(parts, _dims(dims, (), width)), width)
 
 
 def _require_enough(counts: Mapping[str, int]) -> None:

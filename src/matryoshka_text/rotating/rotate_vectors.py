@@ -12,7 +12,15 @@ from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enou
 from matryoshka_text.rotating.clusters import divided
 from matryoshka_text.rotating.progress import fitting_bar
 from matryoshka_text.rotating.table import kept_table
-from matryoshka_text.rotation import FitSettings, Rotation, SourceKept, kept_by_source, learn_from, split_sources
+from matryoshka_text.rotation import (
+    FitSettings,
+    Rotation,
+    SourceKept,
+    dims_to_look_at,
+    kept_by_source,
+    learn_from,
+    split_sources,
+)
 
 __all__ = ["RotatedVectors", "rotate_vectors"]
 
@@ -57,7 +65,7 @@ def rotate_vectors(
     parts = divided(parts, split, least=fit.neighbours + 2, seed=fit.seed)
     if path.exists():
         there = _same(path, identity, dims)
-        return RotatedVectors(path, there, kept_by_source(parts, dims, there), new=False)
+        return RotatedVectors(path, there, kept_by_source(parts, dims_to_look_at(dims, width), there), new=False)
     with fitting_bar(fit.steps, shown=progress) as bar:
         learned = learn_from(parts, dims, fit, on_step=bar)
     record = {**learned.rotation.record, **identity, "sources": list(sources), "matryoshka_text": __version__}

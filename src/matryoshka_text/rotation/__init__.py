@@ -1,7 +1,7 @@
 """Rotations: an orthogonal matrix that makes prefixes better and leaves full width as it is. Knows vectors only."""
 
 from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
-from matryoshka_text.rotation.kept import SHARES, neighbours_kept, smallest_dims
+from matryoshka_text.rotation.kept import SHARES, dims_to_look_at, neighbours_kept, smallest_dims
 from matryoshka_text.rotation.learn import (
     Learned,
     SourceKept,
@@ -23,6 +23,7 @@ __all__ = [
     "SourceKept",
     "Split",
     "Step",
+    "dims_to_look_at",
     "fit_rotation",
     "kept_by_source",
     "learn",

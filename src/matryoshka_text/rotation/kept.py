@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from matryoshka_text.rotation.neighbours import nearest_rows
 
-__all__ = ["SHARES", "neighbours_kept", "smallest_dims"]
+__all__ = ["SHARES", "dims_to_look_at", "neighbours_kept", "smallest_dims"]
 
 SHARES = (0.90, 0.95, 0.99)
 
@@ -37,6 +37,11 @@ def neighbours_kept(
         near = _nearest_of(rows, normalize(turned[:, :dim], dim=1), few)
         found[dim] = float((near[:, :, None] == true[:, None, :]).any(2).float().mean())
     return found
+
+
+def dims_to_look_at(dims: Sequence[int], width: int) -> tuple[int, ...]:
+    """`dims` and the eighths of the width: between the halvings of a width the answer may lie at 3/8 or 3/4 of it."""
+    return tuple(sorted({*dims, *(width * eighth // 8 for eighth in range(1, 8))} - {0}))
 
 
 def smallest_dims(kept: Mapping[int, float], shares: Sequence[float] = SHARES) -> dict[float, int | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
-from matryoshka_text.rotation.kept import neighbours_kept
+from matryoshka_text.rotation.kept import dims_to_look_at, neighbours_kept
 from matryoshka_text.rotation.matrix import Rotation
 
 __all__ = ["Learned", "SourceKept", "Split", "kept_by_source", "learn", "learn_from", "mean_kept", "split_sources"]
@@ -114,7 +114,8 @@ def learn_from(
         raise DataError(f"the rotation cannot be learned: {error} (sources in order: {names})") from error
     rows = {name: len(part.learned) + len(part.held_back) for name, part in parts.items()}
     rotation = Rotation(matrix.numpy(), dims, {"fit": asdict(settings), "rows": rows})
-    return Learned(rotation, kept_by_source(parts, dims, rotation), tuple(checks))
+    kept = kept_by_source(parts, dims_to_look_at(dims, rotation.width), rotation)
+    return Learned(rotation, kept, tuple(checks))
 
 
 def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float, seed: int) -> dict[str, Split]:

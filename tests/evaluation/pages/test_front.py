@@ -185,7 +185,9 @@ def test_one_folder_alone_is_the_front(folder: Path) -> None:
 def test_one_task_is_shown_again_with_what_was_fitted_on_its_documents(folder: Path) -> None:
     columns = [*ABOUT["columns"], {"label": "own rotation", "weights": [BASE], "method": "rotation"}]
     kinds = {"front": None, "front_column": None, "front_kinds": ["untouched", "PCA"], "front_corpus": "sort"}
-    extra = [row(BASE, "sort", dim, 63.0 + dim, method="rotation", rotation="e" * 64, sample="f" * 64) for dim in (4, 8)]
+    extra = [
+        row(BASE, "sort", dim, 63.0 + dim, method="rotation", rotation="e" * 64, sample="f" * 64) for dim in (4, 8)
+    ]
     append_rows(folder / "rows.jsonl", [*extra, row(BASE, "sort", 4, 61, method="pca")])
     describe(folder, columns=columns, **kinds)
     assert render_front(read_folder(folder)).endswith(
