@@ -5,11 +5,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from matryoshka_text import train
+from matryoshka_text.data import read_sources
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.recipe import load_recipe
 
 WORDS = (
     "cat dog man woman father mother child animal boy house street water light city land school world home bank".split()
@@ -81,7 +85,20 @@ def _made_small(recipe: dict[str, Any], model: Path, folder: Path) -> dict[str, 
         for key in ("hub", "config", "split", "revision"):
             source.pop(key, None)
         source["file"] = str(path)
+        if "vectors" in source:
+            source["vectors"] = str(path.with_suffix(".safetensors"))
+            vectors = np.random.default_rng(number).standard_normal((80, 24)).astype(np.float32)
+            save_file({column: vectors + place for place, column in enumerate(_columns(source))}, source["vectors"])
     return recipe
+
+
+def test_the_quickstart_has_a_teachers_vector_for_each_of_its_texts(repo: Path) -> None:
+    recipe = load_recipe(repo / "recipes/quickstart.yaml")
+    rows = read_sources(recipe)
+    assert sum(len(source.texts) for source in rows) == 15_000
+    texts = {text for source in rows for pair in source.texts for text in pair}
+    assert len(texts) > 29_900
+    assert all(vectors.shape[1] == 192 for source in rows for vectors in source.vectors or ())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
