@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from matryoshka_text.cli import app
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.errors import MtextError
+from matryoshka_text.errors import DataError, MtextError, RecipeError
 
 QUICK = ("--steps", 6, "--anchors", 16)
 
@@ -113,3 +113,22 @@ def test_as_a_process_it_is_one_line_and_status_2(tiny_model: Path, table: Path,
     expected = f"error: {table}: found no column 'text'; allowed: q, a; give --column q"
     assert done.stderr.splitlines()[-1] == expected
     assert not (tmp_path / "out").exists()
+
+
+def test_options_about_texts_are_refused_next_to_vectors(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32))
+    for option in (["--prompt", "x"], ["--column", "a"], ["--dtype", "bf16"], ["--max-characters", "3"]):
+        done = CliRunner().invoke(app, ["dims", "--vectors", str(tmp_path / "v.npy"), *option])
+        assert isinstance(done.exception, RecipeError)
+        assert option[0] in str(done.exception)
+
+
+def test_rows_that_repeat_one_another_do_not_count(tmp_path: Path) -> None:
+    few = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    np.save(tmp_path / "v.npy", np.tile(few, (50, 1)))
+    done = CliRunner().invoke(
+        app, ["rotate", "--vectors", str(tmp_path / "v.npy"), "--out", str(tmp_path / "r.safetensors")]
+    )
+    assert isinstance(done.exception, DataError)
+    assert "found 20 different vectors in all; allowed: at least 32" in str(done.exception)
+    assert not (tmp_path / "r.safetensors").exists()

@@ -44,13 +44,13 @@ def test_the_same_call_gives_the_same_bits_and_a_mapped_file_too(tmp_path: Path)
 
 
 def test_a_source_is_divided_by_the_seed_and_not_by_its_order() -> None:
-    rows = np.arange(1, 1001, dtype=np.float32)[:, None].repeat(2, axis=1)
+    rows = np.stack([np.arange(1, 1001), np.full(1000, 1000)], axis=1).astype(np.float32)  # as read: [i / 1000, 1]
     part = split_sources({"a": rows}, most=500, held_back=0.2, seed=3)["a"]
     assert (len(part.learned), len(part.held_back)) == (400, 100)
     assert len(torch.cat([part.learned, part.held_back])[:, 0].unique()) == 500
     # The first of the held-back rows are asked: they have to come from everywhere in the file.
-    assert part.held_back[:20, 0].max() > 700
-    assert part.held_back[:20, 0].min() < 300
+    assert part.held_back[:20, 0].max() > 0.7
+    assert part.held_back[:20, 0].min() < 0.3
     other = split_sources({"a": rows}, most=500, held_back=0.2, seed=4)["a"]
     assert not torch.equal(other.held_back, part.held_back)
 
@@ -85,3 +85,28 @@ def test_bad_rows_are_named_by_their_numbers(value: float, told: str) -> None:
     vectors[[17, 60]] = value
     with pytest.raises(DataError, match=rf"mine: found {told}.* in \d of .* rows (17|60|17, 60) \(from 0\)"):
         Rotation.fit({"mine": vectors}, (4,), QUICK)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-14, 1e25, 1e60])
+def test_the_scale_of_the_vectors_does_not_matter(scale: float) -> None:
+    vectors = _vectors(300).astype(np.float64)
+    plain, scaled = (Rotation.fit(rows, (4, 8), QUICK) for rows in (vectors, vectors * scale))
+    np.testing.assert_allclose(scaled.matrix, plain.matrix, atol=1e-4)
+    small = scaled.apply(vectors[:20] * scale, dim=4)
+    np.testing.assert_allclose(np.linalg.norm(small, axis=1), 1, atol=1e-5)
+
+
+def test_rows_without_direction_are_all_named_at_once() -> None:
+    vectors = _vectors(300)
+    vectors[[5, 77, 299]] = np.nan
+    with pytest.raises(DataError, match=r"found NaN or infinity in 3 of the 300 rows read, rows 5, 77, 299 \(from 0\)"):
+        learn({"a": vectors}, (4,), QUICK)
+
+
+def test_settings_that_lead_nowhere_are_an_error_and_not_a_crash() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        FitSettings(temperature=1e-40)
+    with pytest.raises(ValueError, match="seed"):
+        FitSettings(seed=-1)
+    with pytest.raises(DataError, match="held_back"):
+        learn({"a": _vectors(300)}, (4,), QUICK, held_back=-0.1)

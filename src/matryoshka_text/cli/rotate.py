@@ -84,6 +84,7 @@ def rotate(
     given = {"start": start, "steps": steps, "learning_rate": learning_rate, "temperature": temperature}
     given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
     _require_one(model, texts, vectors)
+    _require_read(vectors, column, max_characters, dtype, prompt)
     _quietly()
     reading, settings = _reading(column, most, max_characters, seed), _settings(given)
     if dry_run:
@@ -120,6 +121,7 @@ def dims_of(
 ) -> None:
     """Which dim may I cut to? How many of the nearest neighbours at full width each prefix keeps; no labels needed."""
     _require_one(model, texts, vectors)
+    _require_read(vectors, column, max_characters, dtype, prompt)
     _quietly()
     reading = _reading(column, most, max_characters, seed)
     typer.echo(_look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt), nl=False)
@@ -135,6 +137,16 @@ def _require_one(model: str | None, texts: Sequence[Path] | None, vectors: Seque
         raise RecipeError("MODEL: found neither a model nor --vectors; allowed: MODEL with --texts, or --vectors")
     if not texts:
         raise RecipeError("--texts: found none; allowed: at least one file of texts like those to be searched")
+
+
+def _require_read(
+    vectors: Sequence[Path] | None, column: Sequence[str] | None, max_characters: int, dtype: str, prompt: str | None
+) -> None:
+    """`RecipeError` for an option about texts next to --vectors, which would read none."""
+    given = {"--column": column, "--prompt": prompt, "--max-characters": max_characters != 400, "--dtype": dtype}
+    unread = [option for option, value in given.items() if value and value != "float32"]
+    if vectors and unread:
+        raise RecipeError(f"{unread[0]}: found next to --vectors, which hold no texts; leave it out")
 
 
 def _quietly() -> None:

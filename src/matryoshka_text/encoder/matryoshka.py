@@ -150,7 +150,9 @@ class MatryoshkaEncoder(SentenceTransformer):
 
     def _checked_dims(self, dims: Sequence[int] | None) -> tuple[int, ...]:
         if dims is None:
-            dims = getattr(self.config, "matryoshka_dimensions", None) or (self.width,)
+            # Whoever put a narrower Dense after the model may have left the old list in its config.json.
+            known = getattr(self.config, "matryoshka_dimensions", None) or ()
+            dims = [dim for dim in known if not isinstance(dim, int) or dim <= self.width] or (self.width,)
         checked = tuple(whole_number("dim", dim, self.width, "width") for dim in dims)
         if list(checked) != sorted(set(checked)):
             raise ValueError(f"dims are {list(dims)}; allowed: strictly increasing prefix lengths")

@@ -40,9 +40,9 @@ class RotationSection(Section):
     )
     anchors: Whole = Field(default=128, ge=2, description="texts of one source in a batch, before their neighbours")
     neighbours: Whole = Field(default=3, ge=1, description="nearest texts of the source that join each anchor")
-    temperature: Real = Field(default=0.05, gt=0, description="divides the cosine before and after; no unit")
+    temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine before and after; no unit")
     steps: Whole = Field(default=400, ge=0, description="steps of Adam on the matrix (0: keep the start)")
-    learning_rate: Real = Field(default=2e-3, gt=0, description="the highest learning rate, in radians a step")
+    learning_rate: Real = Field(default=2e-3, ge=1e-12, description="the highest learning rate, in radians a step")
     warmup: Whole = Field(default=50, ge=0, description="steps in which the learning rate rises from 0")
     check_every: Whole = Field(
         default=50, ge=1, description="steps between two checks on texts held back; the best matrix is kept"

@@ -45,7 +45,7 @@ def require_enough(different: Mapping[str, int], width: int, settings: FitSettin
         found = f"{total:,} different {what if total != 1 else what.removesuffix('s')}"
         raise DataError(
             f"{', '.join(different)}: found {found} in all; allowed: at least {2 * width:,}, twice "
-            f"the {width} dims of the vectors; add {what}"
+            f"the {width} dims of the vectors; add {what}, or raise --most if it left some out"
         )
     for name, count in different.items():
         learned = count - int(HELD_BACK * count)

@@ -16,6 +16,7 @@ from matryoshka_text.rotation import (
     FitSettings,
     Rotation,
     SourceKept,
+    Split,
     dims_to_look_at,
     kept_by_source,
     learn_from,
@@ -36,6 +37,11 @@ class RotatedVectors:
 
     def __str__(self) -> str:
         return kept_table(self.kept, self.rotation.width)
+
+
+def _different(part: Split) -> int:
+    """How many of the rows read point in different directions, bit for bit."""
+    return len({row.tobytes() for rows in (part.learned, part.held_back) for row in rows.numpy()})
 
 
 def rotate_vectors(
@@ -60,7 +66,7 @@ def rotate_vectors(
     parts = split_sources(sources, most=most, held_back=HELD_BACK, seed=fit.seed)
     width = next(iter(parts.values())).learned.shape[1]
     dims = chosen_dims(dims, (), width)
-    require_enough({n: len(p.learned) + len(p.held_back) for n, p in parts.items()}, width, fit, what="vectors")
+    require_enough({name: _different(part) for name, part in parts.items()}, width, fit, what="vectors")
     identity: dict[str, Any] = {"rows_sha256": list(sample_hashes(parts).values()), "split": split, "fit": asdict(fit)}
     parts = divided(parts, split, least=fit.neighbours + 2, seed=fit.seed)
     if path.exists():

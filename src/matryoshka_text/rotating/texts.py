@@ -32,6 +32,8 @@ class Reading:
                 raise DataError(
                     f"--{name.replace('_', '-')}: found {getattr(self, name)}; allowed: a whole number from 1"
                 )
+        if not 0 <= self.seed < 2**32:
+            raise DataError(f"--seed: found {self.seed}; allowed: 0 to {2**32 - 1}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -43,6 +43,8 @@ class FitSettings:
     warmup: int = 50
     check_every: int = 50
     seed: int = 0
+    # Raised when the same settings give another rotation: it is in every record, so nothing old passes for new.
+    algorithm: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         """ValueError naming the setting that is out of its bounds."""
@@ -51,9 +53,11 @@ class FitSettings:
         for name, least in (("anchors", 2), ("neighbours", 1), ("steps", 0), ("warmup", 0), ("check_every", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: a whole number of at least {least}")
-        for name in ("temperature", "learning_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: a number above 0")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 to {2**32 - 1}")
+        for name, lowest in (("temperature", 1e-4), ("learning_rate", 1e-12)):
+            if not lowest <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: a finite number of at least {lowest:g}")
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ def fit_rotation(
     for number, moved in enumerate(_descent(learned, rotation.float(), shorter, settings, on_step), start=1):
         if number % settings.check_every == 0 or number == settings.steps:
             best.compare(number, moved)
+    if not best.rotation.numel() or not bool(torch.isfinite(best.rotation).all()):
+        raise ValueError("learning_rate or temperature lead to losses that are not finite; allowed: milder ones")
     return _ordered_blocks(_orthogonal(best.rotation), within_source_covariance(learned), shorter)
 
 
@@ -200,7 +206,7 @@ class _Best:
         settings: FitSettings,
         on_check: Callable[[Check], object],
     ) -> None:
-        self.rotation, self._lowest = torch.empty(0), float("inf")
+        self.rotation, self._lowest = sources[0].new_empty(0), math.inf
         self._dims, self._temperature, self._on_check = dims, settings.temperature, on_check
         self._asked = [
             _neighbourhood(_unit_rows(held[:_MOST_ASKED], "held_back_by_source"), vectors, settings.neighbours)
@@ -243,7 +249,7 @@ def _unit_rows(vectors: Float[Tensor, "rows width"], place: str) -> Float[Tensor
     if not bool(torch.isfinite(vectors).all()):
         bad = (~torch.isfinite(vectors).all(1)).nonzero().squeeze(1).tolist()
         raise ValueError(f"{place}: rows {', '.join(map(str, bad[:5]))} hold NaN or infinity; allowed: finite numbers")
-    return normalize(vectors.float(), dim=1)
+    return normalize(vectors.double(), dim=1, eps=torch.finfo(torch.float64).tiny).float()
 
 
 def _common_width(sources: Sequence[Tensor]) -> int:

@@ -120,12 +120,15 @@ def learn_from(
 
 def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float, seed: int) -> dict[str, Split]:
     """At most `most` rows of each source, drawn by the seed, the share `held_back` of them apart."""
+    if not 0 <= held_back <= 1:
+        raise DataError(f"held_back: found {held_back}; allowed: a share from 0 to 1")
     _require_vectors(vectors)
     found = {}
     for place, (name, rows) in enumerate(vectors.items()):
         chosen = np.random.default_rng([seed, place]).permutation(len(rows))[:most]
-        back, learned = np.split(chosen, [int(held_back * len(chosen))])
-        found[name] = Split(_read(name, rows, learned), _read(name, rows, back))
+        read = _read(name, rows, chosen)
+        back = int(held_back * len(chosen))
+        found[name] = Split(read[back:], read[:back])
     return found
 
 
@@ -167,13 +170,16 @@ def _read(name: str, rows: Vectors, chosen: Int64[np.ndarray, " n"]) -> Float32[
     # Read in order of place, so that a mapped file is read once from start to end; then as drawn, since the first of
     # the held-back rows are those that are asked.
     order = np.argsort(chosen)
-    found = np.empty((len(chosen), rows.shape[1]), dtype=np.float32)
+    found = np.empty((len(chosen), rows.shape[1]), dtype=np.float64)
     found[order] = rows[chosen[order]]
     for wrong, what in ((~np.isfinite(found).all(axis=1), "NaN or infinity"), (~found.any(axis=1), "only zeros")):
         if len(bad := chosen[wrong]):
+            bad.sort()
             shown = ", ".join(map(str, bad[:5].tolist())) + (", …" if len(bad) > 5 else "")
             raise DataError(
                 f"{name}: found {what} in {len(bad)} of the {len(found):,} rows read, rows {shown} (from 0); "
                 "allowed: finite numbers that are not all 0; make these vectors again, or leave the rows out"
             )
-    return torch.from_numpy(found)
+    # Only directions count, and float32 holds them whatever the scale was.
+    found /= np.abs(found).max(axis=1, keepdims=True, initial=0)
+    return torch.from_numpy(found.astype(np.float32))

@@ -42,6 +42,8 @@ class Rotation:
         if not off <= _ORTHOGONAL:
             raise ValueError(f"the matrix is not orthogonal (off by {off:.1e}); allowed: at most {_ORTHOGONAL:.0e}")
         self.dims, self.record = tuple(int(dim) for dim in dims), dict(record or {})
+        if any(not 1 <= dim <= self.width for dim in self.dims):
+            raise ValueError(f"dims are {list(self.dims)}; allowed: 1 to {self.width}, the width of the matrix")
 
     @property
     def width(self) -> int:
@@ -61,7 +63,8 @@ class Rotation:
         """The rotation learned from vectors of any length and scale: an array, or several by source; see `learn`."""
         from matryoshka_text.rotation.learn import learn
 
-        sources = vectors if isinstance(vectors, Mapping) else {"vectors": vectors}
+        given = vectors if isinstance(vectors, Mapping) else {"vectors": vectors}
+        sources = {name: np.asanyarray(rows) for name, rows in given.items()}
         return learn(sources, dims, settings, most=most, held_back=held_back).rotation
 
     def apply(
@@ -79,6 +82,7 @@ class Rotation:
         `vectors` and `out` may be memory-mapped files larger than memory; `out` is what comes back. `ValueError` naming
         the rows that hold NaN or infinity.
         """
+        vectors = np.asanyarray(vectors)  # keeps a mapped file mapped
         if vectors.ndim != 2 or vectors.shape[1] != self.width:
             raise ValueError(f"vectors have shape {list(vectors.shape)}; allowed: [rows, {self.width}]")
         if dim is not None and not 1 <= dim <= self.width:
@@ -86,14 +90,17 @@ class Rotation:
         columns = self.matrix[:, :dim].astype(np.float32)
         found = _output(out, (len(vectors), columns.shape[1]))
         for start in range(0, len(vectors), _BLOCK):
-            block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float32)
+            block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float64)
             if len(bad := np.flatnonzero(~np.isfinite(block).all(axis=1))):
                 shown = ", ".join(str(start + row) for row in bad[:5].tolist())
                 raise ValueError(f"vectors: rows {shown} (from 0) hold NaN or infinity; allowed: finite numbers")
-            block = block @ columns
-            if unit or (unit is None and dim is not None):
-                block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
-            found[start : start + _BLOCK] = block
+            shortened = unit or (unit is None and dim is not None)
+            if shortened:  # whatever the scale was: float32 holds a row whose largest entry is 1
+                block /= np.maximum(np.abs(block).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+            turned = block.astype(np.float32) @ columns
+            if shortened:
+                turned /= np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+            found[start : start + _BLOCK] = turned
         return found
 
     def then(self, later: "Rotation") -> "Rotation":

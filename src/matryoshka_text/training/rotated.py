@@ -162,7 +162,8 @@ def _mark(recipe: Recipe, width: int, texts: Texts, model: str) -> str:
     section = recipe.rotation
     assert section is not None
     own = section.model_dump(mode="json", exclude={"data", "dims", "frozen"})
-    parts = [model, list(texts.items()), rotation_dims(section, recipe.lengths, width), own, recipe.seed]
+    algorithm = fit_settings(section, recipe.seed).algorithm
+    parts = [algorithm, model, list(texts.items()), rotation_dims(section, recipe.lengths, width), own, recipe.seed]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
