@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 # Goes on where it was interrupted; remove runs/quickstart to start again.
 quickstart: $(STAMP)
 	$(BIN)/mtext train recipes/quickstart.yaml --out $(RUN) --resume
-	$(BIN)/mtext eval $(RUN)/model --suite quick --against $(BASE) --out $(RUN)/eval
+	$(BIN)/mtext eval $(RUN)/model --suite quick --against $(BASE) --baselines rotation --dtype auto --out $(RUN)/eval
 
 # Two processes of one thread each; a file's tests stay together, so that what they share is made once.
 test: $(STAMP)
