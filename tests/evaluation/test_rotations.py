@@ -159,7 +159,8 @@ def test_its_scores_are_those_of_the_rotated_prefixes(scored: Scored, tiny_model
     for dim in (4, 8):
         expected = ndcg_at_10(*(unit(rows[:, :dim]) for rows in turned), judged)
         assert found.score("pets", dim, model=column) == pytest.approx(expected, abs=1e-2)
-    assert found.score("pets", 4, model=column) != found.score("pets", 4)
+    both = [(task, dim) for task in ("pets", "topics") for dim in (4, 8)]
+    assert any(found.score(task, dim, model=column) != found.score(task, dim) for task, dim in both)
     # A rotation changes no cosine at full width.
     for task in ("pets", "topics"):
         assert found.score(task, 32, model=column) == found.score(task, 32)

@@ -109,7 +109,8 @@ def fit_rotation(
 
     `held_back_by_source`: rows that are not learned from. Every `check_every` steps the loss is taken with them as the
     i and with their nearest learned rows as the j, and the R of the lowest such loss is the result; the identity (no
-    rotation) and the start are candidates too. None: the last R. Rows that repeat an earlier row count once.
+    rotation) and the start are candidates too, and the better of these two is where learning begins. None: the last R.
+    Rows that repeat an earlier row count once.
     The result depends on the vectors, the settings, the number of threads and torch's version only.
     `ValueError` for dims that are none, for sources of fewer rows than a neighbourhood, and for NaN.
     """
@@ -128,8 +129,9 @@ def fit_rotation(
     if not shorter:
         return rotation
     best = _Best(learned, held_back_by_source, shorter, settings, on_check)
+    # Where all vectors point one way, centred axes lose what their cosines have in common, and no start is the better.
     best.compare(0, torch.eye(width), rotation)
-    for number, moved in enumerate(_descent(learned, rotation.float(), shorter, settings, on_step), start=1):
+    for number, moved in enumerate(_descent(learned, best.rotation.float(), shorter, settings, on_step), start=1):
         if number % settings.check_every == 0 or number == settings.steps:
             best.compare(number, moved)
     if not best.rotation.numel() or not bool(torch.isfinite(best.rotation).all()):
