@@ -144,7 +144,7 @@ def test_without_a_folder_it_is_the_same_rotation(
 def test_it_improves_what_prefixes_keep(tiny_model: Path, sentences: list[str]) -> None:
     done = rotate(tiny_model, {"a": sentences[:200], "b": sentences[200:]}, settings=FitSettings(steps=150, anchors=32))
     for one in done.kept:
-        assert one.after[8] > one.before[8] + 0.1
+        assert one.after[8] > one.before[8] + 0.05
 
 
 def test_split_divides_a_source(tiny_model: Path, sentences: list[str], settings: FitSettings) -> None:
