@@ -22,11 +22,11 @@ def test_equal_texts_count_once_case_and_blanks_aside() -> None:
 
 def test_texts_are_cut_then_counted_once_then_drawn() -> None:
     rows = SourceRows("x", texts=[("abcdef", "abcxyz"), ("Abc", "other")], numbers=[1, 2])
-    assert rotation_texts(rows, "x", RotationSection(max_characters=3), 0) == ["abc", "oth"]
+    assert rotation_texts(rows, RotationSection(max_characters=3), 0) == ["abc", "oth"]
     many = SourceRows("x", texts=[(f"text {i}",) for i in range(50)], numbers=list(range(50)))
-    drawn = [rotation_texts(many, name, RotationSection(texts=10), seed) for name, seed in (("x", 0), ("x", 1))]
+    drawn = [rotation_texts(many, RotationSection(texts=10), seed) for seed in (0, 1)]
     assert all(len(one) == 10 for one in drawn) and drawn[0] != drawn[1]
-    assert drawn[0] == rotation_texts(many, "x", RotationSection(texts=10), 0)
+    assert drawn[0] == rotation_texts(many, RotationSection(texts=10), 0)
     assert drawn[0] == sorted(drawn[0], key=lambda text: int(text.split()[1]))
 
 

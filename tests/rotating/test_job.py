@@ -56,10 +56,10 @@ def test_the_folder_holds_a_plain_model_its_rotation_and_the_records(
     assert record["finished"] and record["environment"]["threads"] == torch.get_num_threads()
     metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in metrics if "loss" in line]
-    assert [line["step"] for line in steps] == list(range(1, 13))
+    assert [line["rotation_step"] for line in steps] == list(range(1, 13))
     assert {line["source"] for line in steps} == {"lines.txt", "rows.jsonl"}
-    assert list(steps[0]["loss"]) == ["4", "8"]
-    assert [line["step"] for line in metrics if "held_back" in line] == [0, 0, 6, 12]
+    assert list(steps[0]["loss"]["rotation"]) == ["4", "8"]
+    assert [line["rotation_step"] for line in metrics if "held_back" in line] == [0, 0, 6, 12]
     assert record["checks"] == [line for line in metrics if "held_back" in line]
     assert (out / "table.txt").read_text() == str(done)
     assert "lines.txt" in str(done)

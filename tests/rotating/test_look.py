@@ -38,8 +38,13 @@ def test_too_few_rows_are_told(tiny_model: Path, sentences: list[str], tmp_path:
     with pytest.raises(DataError, match="texts: found 12 different texts; allowed: at least 20"):
         look_at_texts(tiny_model, sentences[:12])
     np.save(tmp_path / "v.npy", np.eye(8, dtype=np.float32))
-    with pytest.raises(DataError, match=r"v.npy: found 8 different texts; allowed: at least 20"):
+    with pytest.raises(DataError, match=r"v.npy: found 8 vectors; allowed: at least 20.*; add vectors"):
         look_at_vectors([tmp_path / "v.npy"])
+    np.save(tmp_path / "many.npy", np.eye(60, dtype=np.float32))
+    with pytest.raises(DataError, match=r"many.npy: found 15 vectors; .*; raise --most, which is 15"):
+        look_at_vectors([tmp_path / "many.npy"], reading=Reading(most=15))
+    with pytest.raises(DataError, match=r"texts: found 9 different texts; .*; raise --most, which is 9"):
+        look_at_texts(tiny_model, sentences, reading=Reading(most=9))
     np.save(tmp_path / "flat.npy", np.ones(50, dtype=np.float32))
     with pytest.raises(DataError, match=r"flat.npy: found an array of shape \[50\]"):
         look_at_vectors([tmp_path / "flat.npy"])

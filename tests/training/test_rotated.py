@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from matryoshka_text import train
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError, RecipeError, RunError
+from matryoshka_text.files import held
 from matryoshka_text.rotation import Rotation
 
 Write = Callable[..., Path]
@@ -72,10 +73,11 @@ def test_the_metrics_and_the_record_say_what_was_learned(write_recipe: Write, tm
     assert [line["rotation_step"] for line in lines if "held_back" in line] == [0, 0, 10, 20]
     assert record["lines"] == lines
     assert record["texts"] == {"rows": 800}
+    (kept,) = record["kept"]
     for when in ("before", "after"):
-        shown = "  ".join(f"{dim}: {100 * share:.1f}" for dim, share in record["mean"][when].items())
+        shown = "  ".join(f"{dim}: {100 * share:.1f}" for dim, share in kept[when].items())
         assert f"neighbours kept {when} the rotation, % ({shown})" in run.summary
-    assert math.fsum(record["mean"]["after"].values()) > math.fsum(record["mean"]["before"].values())
+    assert math.fsum(kept["after"].values()) > math.fsum(kept["before"].values())
 
 
 def test_objectives_and_the_teacher_start_from_the_rotated_base(
@@ -134,7 +136,7 @@ def test_a_resumed_run_reads_its_rotation(write_recipe: Write, tmp_path: Path, m
     run = train(recipe, out=tmp_path / "run")
     lines, weights = _metrics(run.folder), _weights(run.model)
     (run.model / "modules.json").unlink()  # as if it had been killed before its end
-    monkeypatch.setattr("matryoshka_text.training.rotated.learn", None)
+    monkeypatch.setattr("matryoshka_text.training.rotated.learn_from_texts", None)
     again = train(recipe, out=tmp_path / "run", resume=True)
     assert _metrics(run.folder) == lines
     assert all(torch.equal(weights[name], tensor) for name, tensor in _weights(again.model).items())
@@ -220,3 +222,9 @@ def test_a_narrow_teacher_has_no_vectors_to_compare(write_recipe: Write, tiny_mo
     with pytest.raises(RecipeError, match=r"objectives\[0\]\.vector_weight: found 1, but the teacher's vectors are 16"):
         train(path, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_do_not_learn_a_rotation_in_one_folder(write_recipe: Write, tmp_path: Path) -> None:
+    with held(tmp_path / "run", doing="training"), pytest.raises(RunError, match="another process is training here"):
+        train(write_recipe(**ALONE), out=tmp_path / "run", resume=True)
+    assert not (tmp_path / "run/rotation-vectors").exists()

@@ -86,13 +86,15 @@ def test_a_model_with_layers_for_each_role_keeps_them_apart(tmp_path: Path) -> N
 
 
 def test_a_full_disk_says_what_is_kept_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, reader = make(tmp_path)
+    reader = TextReader(Encoder(), VectorStore(tmp_path, 4), elsewhere=", or write elsewhere")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(reader.store, "add", full)
-    with pytest.raises(RunError, match=r"the disk is full .* is kept: free some space, or .*MTEXT_VECTOR_STORE"):
+    with pytest.raises(
+        RunError, match=r"the disk is full .* is kept: free some space, or write elsewhere, and run the same"
+    ):
         reader.read(["a"], dim=4)
 
 

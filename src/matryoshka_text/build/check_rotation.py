@@ -30,9 +30,7 @@ def check_rotation(
     if section.data is not None:
         rows = [read(source, f"rotation.data[{index}]") for index, source in enumerate(section.data)]
         found = [(s, one) if one is not None else None for s, one in zip(section.data, rows, strict=True)]
-    counts = {
-        pair[0].name: len(rotation_texts(pair[1], pair[0].name, section, seed)) for pair in found if pair is not None
-    }
+    counts = {pair[0].name: len(rotation_texts(pair[1], section, seed)) for pair in found if pair is not None}
     return counts if found and None not in found else None
 
 

@@ -1,21 +1,14 @@
 """Texts alone, without labels or pairs: what a rotation is learned from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from matryoshka_text.data.sources import SourceRows, read_source, sampled
+from matryoshka_text.data.draw import Draw
+from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import Recipe, RotationSection
 
-__all__ = ["different", "read_rotation_texts", "require_enough_texts", "rotation_texts"]
-
-
-def different(texts: Iterable[str]) -> list[int]:
-    """The place of the first of each text, case and blanks aside."""
-    known: dict[str, int] = {}
-    for place, text in enumerate(texts):
-        known.setdefault(" ".join(text.casefold().split()), place)
-    return list(known.values())
+__all__ = ["read_rotation_texts", "require_enough_texts", "rotation_texts"]
 
 
 def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str, list[str]]:
@@ -28,16 +21,13 @@ def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str
     if section is None:
         return {}
     if section.data is None:
-        return {
-            s.name: rotation_texts(rows, s.name, section, recipe.seed)
-            for s, rows in zip(recipe.data, found, strict=True)
-        }
+        return {s.name: rotation_texts(rows, section, recipe.seed) for s, rows in zip(recipe.data, found, strict=True)}
     texts: dict[str, list[str]] = {}
     faults: list[str] = []
     for index, source in enumerate(section.data):
         try:
             rows = read_source(source, recipe.folder, key=f"rotation.data[{index}]", seed=recipe.seed)
-            texts[source.name] = rotation_texts(rows, source.name, section, recipe.seed)
+            texts[source.name] = rotation_texts(rows, section, recipe.seed)
         except DataError as error:
             faults.append(str(error))
     if faults:
@@ -45,11 +35,12 @@ def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str
     return texts
 
 
-def rotation_texts(rows: SourceRows, name: str, section: RotationSection, seed: int) -> list[str]:
+def rotation_texts(rows: SourceRows, section: RotationSection, seed: int) -> list[str]:
     """The texts of all columns, cut, each once, row by row; at most `section.texts` of them, drawn by `seed`."""
-    texts = [text[: section.max_characters] for text in chain.from_iterable(rows.texts)]
-    first = different(texts)
-    return [texts[first[i]] for i in sampled(len(first), section.texts, f"{seed}:rotation:{name}")]
+    draw = Draw(section.texts, seed)
+    for text in chain.from_iterable(rows.texts):
+        draw.add(text[: section.max_characters])
+    return list(draw.texts())
 
 
 def require_enough_texts(section: RotationSection, counts: Mapping[str, int], width: int) -> None:
@@ -59,14 +50,19 @@ def require_enough_texts(section: RotationSection, counts: Mapping[str, int], wi
     lines = [
         f"{own}[{index}]: found {count} different texts in {name!r}, {count - int(section.held_back * count)} of them "
         f"to learn from; allowed: at least {least}, a text with {section.neighbours} neighbours and one more; use more "
-        "texts, or fewer rotation.neighbours"
+        f"texts, or fewer rotation.neighbours{_or_raise(section, count)}"
         for index, (name, count) in enumerate(counts.items())
         if count - int(section.held_back * count) < least
     ]
     if sum(counts.values()) < 2 * width:
         lines.append(
             f"rotation: found {sum(counts.values())} different texts in all; allowed: at least {2 * width}, twice the "
-            "width of the base; use more texts"
+            f"width of the base; use more texts{_or_raise(section, max(counts.values(), default=0))}"
         )
     if lines:
         raise DataError("\n".join(lines))
+
+
+def _or_raise(section: RotationSection, count: int) -> str:
+    """The other way out, where the most texts of a source may be what keeps the others away."""
+    return f", or raise rotation.texts ({section.texts})" if count == section.texts else ""

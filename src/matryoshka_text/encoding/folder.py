@@ -5,27 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from matryoshka_text import files
-from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, read_manifest
-from matryoshka_text.errors import RunError
+from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest
+from matryoshka_text.records import earlier_record
 
 __all__ = ["earlier", "held", "sweep"]
 
 
 def earlier(folder: Path) -> Manifest | None:
     """What an earlier run has begun in `folder`; None for a new or empty one, `RunError` for anybody else's."""
-    if not folder.exists():
-        return None
-    if not folder.is_dir():
-        raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
-    if (folder / FILE).exists():
-        return read_manifest(folder)
-    strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    if strangers:
-        raise RunError(
-            f"{folder}: holds {', '.join(strangers[:5])}, but no {FILE}, so it is no folder of vectors; "
-            "give another with --out"
-        )
-    return None
+    return earlier_record(folder / FILE, Manifest, "mtext encode")
 
 
 @contextmanager

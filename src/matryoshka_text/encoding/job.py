@@ -17,7 +17,7 @@ from jaxtyping import Float32
 
 from matryoshka_text.encoder.precision import Precision
 from matryoshka_text.encoding.folder import earlier, held, sweep
-from matryoshka_text.encoding.manifest import JOINED, Manifest, Stored, read_manifest, require_same, write_manifest
+from matryoshka_text.encoding.manifest import JOINED, Manifest, Stored, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
 from matryoshka_text.encoding.progress import Progress
 from matryoshka_text.encoding.stored import STORED_TYPES, ranges_of, read_part, stored, write_part
@@ -25,6 +25,7 @@ from matryoshka_text.encoding.texts import Text, Texts
 from matryoshka_text.encoding.vectors import Vectors, open_vectors
 from matryoshka_text.errors import DataError, ModelError, RunError
 from matryoshka_text.files import require_space
+from matryoshka_text.records import require_same
 
 __all__ = ["Encoding", "encode_file"]
 
@@ -140,7 +141,7 @@ def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> Non
             f"{folder}: holds the vectors of an earlier run, and standard input cannot be read again from where that "
             "stopped; give a file to be able to go on, another --out, or remove the folder"
         )
-    require_same(folder, there, wanted)
+    require_same(folder, identity(there), identity(wanted), what="encoding")
     sweep(folder)
     if there.batch_tokens != wanted.batch_tokens:  # smaller passes, say, after memory ran out: only last bits differ
         write_manifest(folder, there.model_copy(update={"batch_tokens": wanted.batch_tokens}))

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from matryoshka_text.errors import RunError
-from matryoshka_text.files import write_whole
+from matryoshka_text.records import read_record, write_record
 
-__all__ = ["FILE", "JOINED", "InputRecord", "Manifest", "Stored", "read_manifest", "require_same", "write_manifest"]
+__all__ = ["FILE", "JOINED", "InputRecord", "Manifest", "Stored", "identity", "read_manifest", "write_manifest"]
 
 FILE = "encoding.json"
 JOINED = "vectors.npy"
@@ -68,40 +67,20 @@ class Manifest(BaseModel):
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put encoding.json in place, whole."""
-    write_whole(folder / FILE, manifest.model_dump_json(indent=2) + "\n")
+    write_record(folder / FILE, manifest)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The folder's encoding.json; `RunError` where there is none that can be read."""
-    path = folder / FILE
-    try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        what = str(error).splitlines()[0]
-        raise RunError(
-            f"{path}: cannot be read as the record of `mtext encode` ({what}); "
-            "give a folder that it has written, or remove the folder and encode again"
-        ) from error
+    """The folder's encoding.json; `RunError` if there is none that can be read."""
+    return read_record(folder / FILE, Manifest, "mtext encode")
 
 
 # Not the file names, which may change where the bytes do not; not what changes last bits alone.
 _IDENTITY = ("weights", "dim", "layers", "dtype", "precision", "calibrated_on", "prompt", "rows_per_part")
 
 
-def require_same(folder: Path, stored: Manifest, asked: Manifest) -> None:
-    """`RunError` naming what differs where `folder` holds the vectors of another model, dim, input or division."""
-    ours, theirs = _identity(asked), _identity(stored)
-    lines = [
-        f"{key}: {theirs.get(key)!r} there, {ours[key]!r} asked for" for key in ours if ours[key] != theirs.get(key)
-    ]
-    if lines:
-        raise RunError(
-            f"{folder}: holds vectors of another encoding ({'; '.join(lines)}); "
-            "run it with the same arguments to go on, or write elsewhere with --out"
-        )
-
-
-def _identity(manifest: Manifest) -> dict[str, Any]:
+def identity(manifest: Manifest) -> dict[str, Any]:
+    """All that decides the vectors but their last bits, in words that an error can show."""
     found: dict[str, Any] = {key: getattr(manifest, key) for key in _IDENTITY}
     found["weights"] = f"sha256 {manifest.weights[:12]}"
     found["inputs"] = [f"sha256 {(i.sha256 or 'unknown')[:12]}, {i.rows} rows" for i in manifest.inputs]

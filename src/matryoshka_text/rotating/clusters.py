@@ -1,5 +1,6 @@
 """Sources out of one file that mixes kinds of text: k-means over its vectors."""
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -7,26 +8,32 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from matryoshka_text.rotation import Split
+from matryoshka_text.rotation import FitSettings, Split
 
 __all__ = ["divided"]
+
+log = logging.getLogger(__name__)
 
 _ROUNDS = 25
 
 
-def divided(parts: Mapping[str, Split], count: int, *, least: int, seed: int) -> dict[str, Split]:
+def divided(parts: Mapping[str, Split], count: int, settings: FitSettings) -> dict[str, Split]:
     """Each source divided into at most `count` by k-means of its unit vectors, the largest first; 1: as it is.
 
-    Clusters of fewer than `least` rows to learn from are dissolved into their neighbours. Held-back rows go to the
-    nearest cluster. The names get " #1", " #2", … .
+    A cluster with fewer rows to learn from than a batch has anchors (or than a neighbourhood needs) has too few texts
+    for its neighbourhoods to mean something, and is dissolved into the others. Held-back rows go to the nearest
+    cluster. The names get " #1", " #2", … .
     """
     if count == 1:
         return dict(parts)
+    least, seed = max(settings.anchors, settings.neighbours + 2), settings.seed
     found = {}
     for name, part in parts.items():
         learned, held_back = normalize(part.learned, dim=1), normalize(part.held_back, dim=1)
         centres = _centres(learned, count, least, seed)
         near, near_held_back = _nearest(learned, centres), _nearest(held_back, centres)
+        if len(centres) < min(count, len(learned)):
+            log.info("%s: divided into %s sources; more would have fewer than %s texts", name, len(centres), least)
         for number in range(len(centres)):
             own = Split(part.learned[near == number], part.held_back[near_held_back == number])
             found[f"{name} #{number + 1}"] = own

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matryoshka_text import files
-from matryoshka_text.errors import RunError
-from matryoshka_text.rotating.record import FILE, Record, read_record
+from matryoshka_text.records import earlier_record
+from matryoshka_text.rotating.record import FILE, Record
 
 __all__ = ["RotationFolder"]
 
@@ -47,21 +47,14 @@ class RotationFolder:
         """Whether everything is there."""
         return (self.model / "modules.json").is_file() and self.rotation.is_file()
 
+    @property
+    def record(self) -> Path:
+        """What it was learned from and how, and what came of it."""
+        return self.path / FILE
+
     def earlier(self) -> Record | None:
         """What an earlier run has begun here; None for a new or empty folder, `RunError` for anybody else's."""
-        if not self.path.exists():
-            return None
-        if not self.path.is_dir():
-            raise RunError(f"{self.path}: is a file; allowed: a folder; give another with --out")
-        if (self.path / FILE).exists():
-            return read_record(self.path)
-        strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
-        if strangers:
-            raise RunError(
-                f"{self.path}: holds {', '.join(strangers[:5])}, but no {FILE}, so it is not the folder of a rotation; "
-                "give another with --out"
-            )
-        return None
+        return earlier_record(self.record, Record, "mtext rotate")
 
     def sweep(self) -> None:
         """Remove what a kill left half written."""

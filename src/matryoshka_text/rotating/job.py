@@ -16,16 +16,15 @@ from matryoshka_text.encoder.precision import Precision, checked_precision, choo
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import held, require_space, write_whole
 from matryoshka_text.metrics import MetricsFile
+from matryoshka_text.records import require_same, write_record
 from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enough, require_split
-from matryoshka_text.rotating.clusters import divided
 from matryoshka_text.rotating.folder import RotationFolder
+from matryoshka_text.rotating.learning import How, learn_from_texts, line_of_check
 from matryoshka_text.rotating.model import Base, open_base, save_rotated
-from matryoshka_text.rotating.progress import encoding_bar, fitting_bar
-from matryoshka_text.rotating.record import KeptRecord, Record, SourceRecord, require_same, write_record
+from matryoshka_text.rotating.record import Record, SourceRecord, identity, kept_of, kept_records
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotating.texts import Given, Reading, SourceTexts, read_sources
-from matryoshka_text.rotating.vectors import vectors_by_source
-from matryoshka_text.rotation import Check, FitSettings, Learned, Rotation, SourceKept, Step, learn_from, split_sources
+from matryoshka_text.rotation import FitSettings, Learned, Rotation, SourceKept
 from matryoshka_text.versions import surroundings
 
 __all__ = ["Rotated", "rotate"]
@@ -159,13 +158,13 @@ class _Run:
         """The rotation in its folder, made as far as it is not there yet."""
         there = folder.earlier()
         if there is not None:
-            require_same(folder.path, there, wanted)
+            require_same(folder.path, identity(there), identity(wanted), what="rotation")
             if folder.finished:
                 return self._found(folder, there)
         with held(folder.path, doing="learning a rotation"):
             there = folder.earlier()  # another process may have been here in the meantime
             if there is not None:
-                require_same(folder.path, there, wanted)
+                require_same(folder.path, identity(there), identity(wanted), what="rotation")
                 if folder.finished:
                     return self._found(folder, there)
                 if there.environment != wanted.environment:
@@ -175,7 +174,7 @@ class _Run:
             if there is None:
                 needed = 4 * record.width * sum(one.used for one in record.sources)
                 require_space(folder.path, needed, what="the vectors of the texts")
-                write_record(folder.path, record)
+                write_record(folder.record, record)
             with _metrics(folder.metrics) as write:
                 learned = self.learned(record, folder.vectors, write)
             return self._written(folder, record, learned)
@@ -185,23 +184,16 @@ class _Run:
     ) -> Learned:
         """The rotation of the sources' vectors, which are kept in `store`."""
         texts = {one.name: one.texts for one in self.sources}
-        with encoding_bar(shown=self.progress) as bar:
-            vectors = vectors_by_source(
-                self.base.encoder, texts, store, dtype=record.dtype, prompt=record.prompt, on_progress=bar
-            )
-        settings = self.asked.settings
-        parts = split_sources(vectors, most=record.most, held_back=record.held_back, seed=settings.seed)
-        parts = divided(parts, record.split, least=settings.neighbours + 2, seed=settings.seed)
-        names = list(parts)
-        with fitting_bar(settings.steps, shown=self.progress) as bar_of_steps:
-
-            def on_step(step: Step) -> None:
-                bar_of_steps(step)
-                write({"step": step.number, "source": names[step.source], "loss": step.per_dim})
-
-            learned = learn_from(
-                parts, record.dims, settings, on_step=on_step, on_check=lambda check: write(_check(check))
-            )
+        how = How(
+            record.dims,
+            self.asked.settings,
+            most=record.most,
+            held_back=record.held_back,
+            dtype=record.dtype,
+            split=record.split,
+            prompt=record.prompt,
+        )
+        learned = learn_from_texts(self.base.encoder, texts, store, how, progress=self.progress, write=write)
         known = {"model": record.model, "weights": record.weights, **learned.rotation.record}
         return Learned(Rotation(learned.rotation.matrix, record.dims, known), learned.kept, learned.checks)
 
@@ -209,22 +201,17 @@ class _Run:
         learned.rotation.save(folder.rotation)
         write_whole(folder.table, kept_table(learned.kept, record.width))
         results = {
-            "checks": tuple(_check(check) for check in learned.checks),
-            "kept": tuple(KeptRecord(**asdict(one)) for one in learned.kept),
+            "checks": tuple(line_of_check(check) for check in learned.checks),
+            "kept": kept_records(learned.kept),
             "finished": datetime.now(UTC),
         }
-        write_record(folder.path, record.model_copy(update=results))
+        write_record(folder.record, record.model_copy(update=results))
         encoder = save_rotated(self.base, learned.rotation, folder.model)
         return Rotated(encoder, learned.rotation, learned.kept, folder.path)
 
     def _found(self, folder: RotationFolder, record: Record) -> Rotated:
         rotation = Rotation.open(folder.rotation)
-        kept = tuple(SourceKept(**dict(one)) for one in record.kept)
-        return Rotated(self.base.encoder.rotated(rotation), rotation, kept, folder.path, new=False)
-
-
-def _check(check: Check) -> dict[str, Any]:
-    return {"step": check.step, "held_back": check.per_dim, "mean_log": check.loss}
+        return Rotated(self.base.encoder.rotated(rotation), rotation, kept_of(record.kept), folder.path, new=False)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def look_at_texts(
     """What prefixes of the model's vectors keep of the neighbourhoods at full width; nothing is left on disk."""
     reading = reading or Reading()
     sources = read_sources(texts, reading)
-    _require_enough({one.name: len(one.texts) for one in sources})
+    _require_enough({one.name: len(one.texts) for one in sources}, reading.most)
     base = open_base(model, rotatable=False)
     width = base.encoder.width
     looked = _dims(dims, base.encoder.dims, width)
@@ -75,9 +75,10 @@ def look_at_vectors(
     paths: Sequence[str | Path], dims: Sequence[int] | None = None, *, reading: Reading | None = None
 ) -> Look:
     """The same of vectors in .npy files and in folders of `mtext encode`."""
-    vectors = open_arrays(paths)
-    _require_enough({name: len(rows) for name, rows in vectors.items() if rows.ndim == 2})
-    return _look(vectors, dims, reading or Reading())
+    vectors, reading = open_arrays(paths), reading or Reading()
+    counts = {name: min(len(rows), reading.most) for name, rows in vectors.items() if len(rows.shape) == 2}
+    _require_enough(counts, reading.most, what="vectors")
+    return _look(vectors, dims, reading)
 
 
 def _dims(asked: Sequence[int] | None, trained: Sequence[int], width: int) -> tuple[int, ...]:
@@ -92,10 +93,11 @@ def _look(vectors: Mapping[str, np.ndarray], dims: Sequence[int] | None, reading
     return Look(kept_by_source(parts, _dims(dims, (), width)), width)
 
 
-def _require_enough(counts: Mapping[str, int]) -> None:
+def _require_enough(counts: Mapping[str, int], most: int, *, what: str = "different texts") -> None:
     for name, count in counts.items():
         if count < _LEAST:
+            way_out = f"raise --most, which is {most}" if count == most else f"add {what}, or leave it out"
             raise DataError(
-                f"{name}: found {count} different texts; allowed: at least {_LEAST}, for 10 neighbours each to mean "
-                "something; add texts, or leave it out"
+                f"{name}: found {count} {what}; allowed: at least {_LEAST}, for 10 neighbours each to mean something; "
+                f"{way_out}"
             )

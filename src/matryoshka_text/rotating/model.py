@@ -1,6 +1,5 @@
 """The model that is rotated: opened, checked, and saved once it is turned."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import merged
 from matryoshka_text.encoder.card import model_card
+from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.encoder.resolve import model_of
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
@@ -34,7 +34,7 @@ def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) 
     """
     if isinstance(model, MatryoshkaEncoder):
         encoder, name = model, model.resolved.name if model.resolved is not None else "an encoder in memory"
-        weights = _weights_in_memory(model)
+        weights = model_mark(model)
     else:
         encoder, name = MatryoshkaEncoder(model_of(model)).eval(), str(model)
         assert encoder.resolved is not None
@@ -58,14 +58,6 @@ def _require_one_vector(encoder: MatryoshkaEncoder, name: str) -> None:
             f"{name}: gives a vector for each token, and none for the whole text; allowed: a model that pools them; "
             "give an embedding model"
         ) from error
-
-
-def _weights_in_memory(encoder: MatryoshkaEncoder) -> str:
-    total = hashlib.sha256(str(encoder).encode())
-    for name, tensor in encoder.state_dict().items():
-        total.update(f"\0{name}\0".encode())
-        total.update(tensor.detach().cpu().float().numpy().tobytes())
-    return total.hexdigest()
 
 
 def save_rotated(base: Base, rotation: Rotation, path: Path) -> MatryoshkaEncoder:

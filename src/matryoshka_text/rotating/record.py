@@ -1,14 +1,14 @@
 """rotation.json: what a rotation was learned from and how, and what came of it. It decides whether a run goes on."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from matryoshka_text.errors import RunError
-from matryoshka_text.files import write_whole
+from matryoshka_text.rotation import SourceKept
 
-__all__ = ["FILE", "KeptRecord", "Record", "SourceRecord", "read_record", "require_same", "write_record"]
+__all__ = ["FILE", "KeptRecord", "Record", "SourceRecord", "identity", "kept_of", "kept_records"]
 
 FILE = "rotation.json"
 
@@ -39,6 +39,16 @@ class KeptRecord(BaseModel):
     after: dict[int, float]
 
 
+def kept_records(kept: Sequence[SourceKept]) -> tuple[KeptRecord, ...]:
+    """What `kept_of` gives back."""
+    return tuple(KeptRecord(**asdict(one)) for one in kept)
+
+
+def kept_of(records: Sequence[KeptRecord]) -> tuple[SourceKept, ...]:
+    """What prefixes keep, from a record that was read."""
+    return tuple(SourceKept(**dict(one)) for one in records)
+
+
 class Record(BaseModel):
     """Everything in rotation.json."""
 
@@ -63,43 +73,12 @@ class Record(BaseModel):
     kept: tuple[KeptRecord, ...] = ()
 
 
-def write_record(folder: Path, record: Record) -> None:
-    """Put rotation.json in place, whole."""
-    write_whole(folder / FILE, record.model_dump_json(indent=2) + "\n")
-
-
-def read_record(folder: Path) -> Record:
-    """The folder's rotation.json; `RunError` if it cannot be read."""
-    path = folder / FILE
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise RunError(
-            f"{path}: cannot be read as the record of `mtext rotate` ({str(error).splitlines()[0]}); "
-            "give another folder with --out, or remove this one and run it again"
-        ) from error
-
-
 # Not the names of files, which may change while their bytes do not.
 _IDENTITY = ("weights", "dims", "most", "max_characters", "split", "held_back", "dtype", "prompt")
 
 
-def require_same(folder: Path, stored: Record, asked: Record) -> None:
-    """`RunError` naming what differs if `folder` holds the rotation of another model, other texts or settings."""
-    ours, theirs = _identity(asked), _identity(stored)
-    lines = [
-        f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} asked for"
-        for key in dict.fromkeys([*ours, *theirs])
-        if ours.get(key) != theirs.get(key)
-    ]
-    if lines:
-        raise RunError(
-            f"{folder}: holds another rotation ({'; '.join(lines)}); run it with the same arguments to go on, "
-            "or write elsewhere with --out"
-        )
-
-
-def _identity(record: Record) -> dict[str, Any]:
+def identity(record: Record) -> dict[str, Any]:
+    """All that decides the rotation, in words that an error can show; not the machine."""
     found: dict[str, Any] = {key: getattr(record, key) for key in _IDENTITY} | record.fit
     found["weights"] = f"sha256 {record.weights[:12]}"
     found["texts"] = [

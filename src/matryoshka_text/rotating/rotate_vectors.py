@@ -1,16 +1,17 @@
 """A rotation for vectors without their model: arrays in, one file out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from matryoshka_text import __version__
 from matryoshka_text.errors import DataError, RunError
+from matryoshka_text.records import require_same
 from matryoshka_text.rotating.arrays import open_arrays, sample_hashes
 from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enough, require_split
 from matryoshka_text.rotating.clusters import divided
-from matryoshka_text.rotating.progress import fitting_bar
+from matryoshka_text.rotating.progress import learning_bar
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotation import (
     FitSettings,
@@ -68,12 +69,12 @@ def rotate_vectors(
     dims = chosen_dims(dims, (), width)
     require_enough({name: _different(part) for name, part in parts.items()}, width, fit, what="vectors")
     identity: dict[str, Any] = {"rows_sha256": list(sample_hashes(parts).values()), "split": split, "fit": asdict(fit)}
-    parts = divided(parts, split, least=fit.neighbours + 2, seed=fit.seed)
+    parts = divided(parts, split, fit)
     if path.exists():
         there = _same(path, identity, dims)
         return RotatedVectors(path, there, kept_by_source(parts, dims_to_look_at(dims, width), there), new=False)
-    with fitting_bar(fit.steps, shown=progress) as bar:
-        learned = learn_from(parts, dims, fit, on_step=bar)
+    with learning_bar(fit.steps, shown=progress) as bar:
+        learned = learn_from(parts, dims, fit, on_step=bar.step, on_check=bar.check)
     record = {**learned.rotation.record, **identity, "sources": list(sources), "matryoshka_text": __version__}
     rotation = Rotation(learned.rotation.matrix, dims, record)
     rotation.save(path)
@@ -86,14 +87,16 @@ def _require_place(path: Path) -> None:
 
 
 def _same(path: Path, identity: dict[str, Any], dims: Sequence[int]) -> Rotation:
-    """The rotation in `path`; `RunError` if it is of other rows, dims or settings."""
-    there = Rotation.open(path)
-    asked = {**identity, "dims": list(dims)}
-    stored = {**there.record, "dims": list(there.dims)}
-    different = [key for key in asked if asked[key] != stored.get(key)]
-    if different:
-        raise RunError(
-            f"{path}: holds another rotation (different: {', '.join(different)}); write elsewhere with --out, "
-            "or remove the file"
-        )
+    """The rotation in `path`; `RunError` if it cannot be read, or is of other rows, dims or settings."""
+    try:
+        there = Rotation.open(path)
+    except DataError as error:
+        raise RunError(f"--out: {error}; or write to another file, or remove this one") from error
+    require_same(path, _shown(there.record, there.dims), _shown(identity, dims), what="rotation")
     return there
+
+
+def _shown(identity: Mapping[str, Any], dims: Sequence[int]) -> dict[str, Any]:
+    """What decides a rotation, as an error shows it."""
+    rows = [f"sha256 {one[:12]}" for one in identity.get("rows_sha256", ())]
+    return {"rows": rows, "split": identity.get("split"), "dims": list(dims), **identity.get("fit", {})}

@@ -1,11 +1,11 @@
 """The texts a rotation is learned from: by source, each text once, drawn by a seed."""
 
 import hashlib
-import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matryoshka_text.data.draw import Draw
 from matryoshka_text.encoding.texts import STDIN, Texts, column_names
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import sha256_of
@@ -124,40 +124,8 @@ def _of_list(name: str, texts: Iterable[object], reading: Reading) -> SourceText
     return SourceTexts(name, None, (), total.hexdigest(), drawn.read, drawn.blank, drawn.texts())
 
 
-class _Draw:
-    """The `most` texts whose hashes with the seed are the smallest: a fair draw, in which equal texts count once.
-
-    It reads a stream of any length, keeps `most` texts in memory, and draws the same ones in any order of reading.
-    """
-
-    def __init__(self, most: int, seed: int) -> None:
-        self.read = self.blank = 0
-        self._most, self._seed = most, seed.to_bytes(16, "little", signed=True)
-        self._kept: dict[int, tuple[int, str]] = {}
-        self._ranks: list[int] = []
-
-    def add(self, text: str) -> None:
-        self.read += 1
-        plain = " ".join(text.casefold().split())
-        if not plain:
-            self.blank += 1
-            return
-        digest = hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), key=self._seed, digest_size=16).digest()
-        rank = int.from_bytes(digest)
-        if rank in self._kept or (len(self._ranks) == self._most and rank > -self._ranks[0]):
-            return
-        self._kept[rank] = (self.read, text)
-        heapq.heappush(self._ranks, -rank)
-        if len(self._ranks) > self._most:
-            del self._kept[-heapq.heappop(self._ranks)]
-
-    def texts(self) -> tuple[str, ...]:
-        """Those drawn, in the order in which they were read."""
-        return tuple(text for _, text in sorted(self._kept.values()))
-
-
-def _drawn(texts: Iterable[str], reading: Reading) -> _Draw:
-    draw = _Draw(reading.most, reading.seed)
+def _drawn(texts: Iterable[str], reading: Reading) -> Draw:
+    draw = Draw(reading.most, reading.seed)
     for text in texts:
         draw.add(text[: reading.max_characters])
     return draw

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Num
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.rotation.fit import Check, FitSettings, Step, fit_rotation
 from matryoshka_text.rotation.kept import dims_to_look_at, neighbours_kept
 from matryoshka_text.rotation.matrix import Rotation
+from matryoshka_text.rotation.neighbours import repeated_rows
 
 __all__ = ["Learned", "SourceKept", "Split", "kept_by_source", "learn", "learn_from", "mean_kept", "split_sources"]
 
@@ -119,7 +121,10 @@ def learn_from(
 
 
 def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float, seed: int) -> dict[str, Split]:
-    """At most `most` rows of each source, drawn by the seed, the share `held_back` of them apart."""
+    """At most `most` rows of each source, drawn by the seed, the share `held_back` of them apart.
+
+    Of these, rows that repeat one that is learned from are left out.
+    """
     if not 0 <= held_back <= 1:
         raise DataError(f"held_back: found {held_back}; allowed: a share from 0 to 1")
     _require_vectors(vectors)
@@ -128,7 +133,9 @@ def split_sources(vectors: Mapping[str, Vectors], *, most: int, held_back: float
         chosen = np.random.default_rng([seed, place]).permutation(len(rows))[:most]
         read = _read(name, rows, chosen)
         back = int(held_back * len(chosen))
-        found[name] = Split(read[back:], read[:back])
+        held, learned = read[:back], read[back:]
+        # What was learned from is not held back; it would make every check look better than it is.
+        found[name] = Split(learned, held[~repeated_rows(normalize(held, dim=1), normalize(learned, dim=1))])
     return found
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-__all__ = ["distinct_rows", "nearest", "nearest_rows"]
+__all__ = ["distinct_rows", "nearest", "nearest_rows", "repeated_rows"]
 
 _LOW32 = 0xFFFFFFFF
 # Equal texts differ only by the rounding of their passes (cosine above 1 - 1e-6); one more full stop gives about 0.99.
@@ -41,6 +41,18 @@ def distinct_rows(vectors: Float[Tensor, "n d"], *, block: int = 1024) -> Int64[
             repeats |= (rows @ vectors[left : min(left + 16 * block, start)].T).amax(1) > _SAME
         kept.append(here[~repeats.cpu()])
     return torch.cat(kept) if kept else torch.empty(0, dtype=torch.int64)
+
+
+def repeated_rows(
+    vectors: Float[Tensor, "n d"], known: Float[Tensor, "m d"], *, block: int = 1024
+) -> Bool[Tensor, " n"]:
+    """Which rows of unit `vectors` repeat a row of unit `known`, as `distinct_rows` counts repeats."""
+    found = torch.zeros(len(vectors), dtype=torch.bool)
+    for start in range(0, len(vectors), block):
+        for left in range(0, len(known), 16 * block):
+            cosines = vectors[start : start + block] @ known[left : left + 16 * block].T
+            found[start : start + block] |= (cosines.amax(1) > _SAME).cpu()
+    return found
 
 
 def _keys_by_block(vectors: Float[Tensor, "n d"], count: int, block: int) -> Iterator[Int64[Tensor, "q count"]]:

@@ -4,14 +4,13 @@ import hashlib
 import json
 import logging
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from tqdm import tqdm
+from pydantic import BaseModel, ConfigDict
 
 from matryoshka_text.build.rotation import fit_settings
 from matryoshka_text.encoder import MatryoshkaEncoder
@@ -23,8 +22,10 @@ from matryoshka_text.files import write_whole
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.recipe import Recipe, rotation_dims
-from matryoshka_text.rotating.vectors import vectors_by_source
-from matryoshka_text.rotation import Check, Learned, Rotation, Step, learn
+from matryoshka_text.records import read_record, write_record
+from matryoshka_text.rotating.learning import How, learn_from_texts
+from matryoshka_text.rotating.record import KeptRecord, kept_of, kept_records
+from matryoshka_text.rotation import Learned, Rotation, mean_kept
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
 
@@ -35,17 +36,32 @@ log = logging.getLogger(__name__)
 Texts = Mapping[str, Sequence[str]]
 
 
+class RotationRecord(BaseModel):
+    """rotation.json of a run: what tells its rotation from another one, what prefixes keep, and the lines of metrics.
+
+    `texts` counts them by source.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    dims: tuple[int, ...]
+    texts: dict[str, int]
+    kept: tuple[KeptRecord, ...]
+    lines: tuple[dict[str, Any], ...]
+
+
 @dataclass(frozen=True)
 class Rotated:
     """A run's rotation: texts by source, and rotation.json, which is None where nothing was learned (a dry run)."""
 
     counts: dict[str, int]
-    record: dict[str, Any] | None = None
+    record: RotationRecord | None = None
 
     @property
     def lines(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: a step's loss at each dim, in nats, and what a check found, by dim."""
-        return list(self.record["lines"]) if self.record is not None else []
+        return list(self.record.lines) if self.record is not None else []
 
     def outlook(self) -> Iterator[str]:
         """A line for each source."""
@@ -56,7 +72,7 @@ class Rotated:
         if self.record is None:
             return
         for when in ("before", "after"):
-            if row := self.record["mean"][when]:
+            if row := mean_kept(kept_of(self.record.kept), after=when == "after"):
                 shown = "  ".join(f"{dim}: {100 * share:.1f}" for dim, share in row.items())
                 yield f"neighbours kept {when} the rotation, % ({shown})"
 
@@ -88,11 +104,18 @@ def rotated(
         record = _stored(folder, mark, begun=folder.recipe.exists()) or _of_trunk(folder, mark)
         if record is None:
             store_of = folder.rotation_vectors / f"{model[:16]}-{dtype}"
-            learned, lines = _learned(recipe, encoder, texts, store_of, dtype)
-            record = _record(learned, lines, counts, mark)
-            # The rotation last: where it is, all of it is there.
-            write_whole(folder.rotation_record, json.dumps(record) + "\n")
-            learned.rotation.save(folder.rotation)
+            with folder.held():
+                learned, lines = _learned(recipe, encoder, texts, store_of, dtype)
+                record = RotationRecord(
+                    fingerprint=mark,
+                    dims=learned.rotation.dims,
+                    texts=counts,
+                    kept=kept_records(learned.kept),
+                    lines=tuple(lines),
+                )
+                # The rotation last: where it is, all of it is there.
+                write_record(folder.rotation_record, record)
+                learned.rotation.save(folder.rotation)
         if accelerator.is_main_process:
             shutil.rmtree(folder.rotation_vectors, ignore_errors=True)
     turn(encoder, Rotation.open(folder.rotation))
@@ -115,46 +138,18 @@ def _learned(
     """The rotation with what it was judged by, and the lines of its steps and checks."""
     section = recipe.rotation
     assert section is not None
+    how = How(
+        rotation_dims(section, recipe.lengths, encoder.width),
+        fit_settings(section, recipe.seed),
+        most=section.texts,
+        held_back=section.held_back,
+        dtype=dtype,
+    )
     was_training = encoder.training
-    with _bar("rotation: encoding", sum(map(len, texts.values())), "text") as bar:
-        vectors = vectors_by_source(encoder, texts, store, dtype=dtype, on_progress=lambda done, total: _to(bar, done))
-    encoder.train(was_training)
-    settings, names = fit_settings(section, recipe.seed), list(texts)
     lines: list[dict[str, Any]] = []
-    with _bar("rotation: learning", settings.steps, "step") as bar:
-
-        def on_step(step: Step) -> None:
-            loss = {"rotation": _by_text(step.per_dim)}
-            lines.append({"rotation_step": step.number, "source": names[step.source], "loss": loss})
-            _to(bar, step.number)
-
-        def on_check(check: Check) -> None:
-            lines.append({"rotation_step": check.step, "held_back": _by_text(check.per_dim)})
-            bar.set_postfix_str(f"held-back loss {check.loss:.4f}", refresh=False)
-
-        learned = learn(
-            vectors,
-            rotation_dims(section, recipe.lengths, encoder.width),
-            settings,
-            most=section.texts,
-            held_back=section.held_back,
-            on_step=on_step,
-            on_check=on_check,
-        )
+    learned = learn_from_texts(encoder, texts, store, how, progress=True, write=lines.append)
+    encoder.train(was_training)
     return learned, lines
-
-
-def _record(learned: Learned, lines: list[Any], counts: dict[str, int], mark: str) -> dict[str, Any]:
-    """rotation.json: what tells it from another one, what prefixes keep before and after, and the steps."""
-    kept = [{**asdict(one), "before": _by_text(one.before), "after": _by_text(one.after)} for one in learned.kept]
-    return {
-        "fingerprint": mark,
-        "dims": list(learned.rotation.dims),
-        "texts": counts,
-        "mean": {when: _by_text(learned.mean(after=when == "after")) for when in ("before", "after")},
-        "kept": kept,
-        "lines": lines,
-    }
 
 
 def _mark(recipe: Recipe, width: int, texts: Texts, model: str) -> str:
@@ -167,7 +162,7 @@ def _mark(recipe: Recipe, width: int, texts: Texts, model: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _of_trunk(folder: RunFolder, mark: str) -> dict[str, Any] | None:
+def _of_trunk(folder: RunFolder, mark: str) -> RotationRecord | None:
     """The rotation of the run that this one is a twin of, copied; None where there is none like it."""
     trunk = RunFolder(folder.trunk) if folder.trunk is not None else None
     record = _stored(trunk, mark, begun=False) if trunk is not None else None
@@ -177,7 +172,7 @@ def _of_trunk(folder: RunFolder, mark: str) -> dict[str, Any] | None:
     return record
 
 
-def _stored(folder: RunFolder, mark: str, *, begun: bool) -> dict[str, Any] | None:
+def _stored(folder: RunFolder, mark: str, *, begun: bool) -> RotationRecord | None:
     """The record of the folder's rotation; None where it has none.
 
     One of other texts or another model is learned again, unless the run has `begun` with it: then it is a `RunError`.
@@ -185,26 +180,13 @@ def _stored(folder: RunFolder, mark: str, *, begun: bool) -> dict[str, Any] | No
     if not folder.rotation.exists():
         return None
     try:
-        record: dict[str, Any] = json.loads(folder.rotation_record.read_text())
-        if record["fingerprint"] == mark:
+        record = read_record(folder.rotation_record, RotationRecord, "mtext train")
+        if record.fingerprint == mark:
             return record
         why = "was learned from other texts or another model"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"has a record {folder.rotation_record.name} that cannot be read ({type(error).__name__})"
+    except RunError:
+        why = f"has a record {folder.rotation_record.name} that cannot be read"
     if begun:
         raise RunError(f"{folder.rotation}: {why}; put the old files back, or start again with another --out")
     log.warning("%s: %s; it is learned again", folder.rotation, why)
     return None
-
-
-def _by_text(row: Mapping[int, float]) -> dict[str, float]:
-    return {str(dim): value for dim, value in row.items()}
-
-
-def _bar(what: str, total: int, unit: str) -> "tqdm[Any]":
-    slow = 0.5 if sys.stderr.isatty() else 15
-    return tqdm(total=total, desc=what, unit=unit, mininterval=slow, file=sys.stderr)
-
-
-def _to(bar: "tqdm[Any]", done: int) -> None:
-    bar.update(done - bar.n)

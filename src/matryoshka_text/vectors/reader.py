@@ -35,7 +35,8 @@ class Counts:
 class TextReader:
     """One model's vectors of texts, each text encoded at most once for all dims and all later runs.
 
-    `before` sees the texts of every call that encodes some of them.
+    `before` sees the texts of every call that encodes some of them. `elsewhere` continues the advice to free some
+    space where the disk is full: how to store on another disk.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TextReader:
         dtype: str | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         before: Callable[[Sequence[str]], None] = lambda texts: None,
+        elsewhere: str = "",
     ) -> None:
         self.encoder = encoder
         self.store = store
@@ -56,6 +58,7 @@ class TextReader:
         self.dtype = dtype
         self.on_progress = on_progress
         self.before = before
+        self.elsewhere = elsewhere
         self.counts = Counts()
         self._asked: set[bytes] = set()
 
@@ -115,9 +118,8 @@ class TextReader:
             if error.errno not in DISK_FULL:
                 raise
             raise RunError(
-                f"{self.store.folder}: the disk is full ({error.strerror}) while storing vectors; what was encoded and "
-                "scored before is kept: free some space, or name another disk's folder in MTEXT_VECTOR_STORE, and run "
-                "the same command again"
+                f"{self.store.folder}: the disk is full ({error.strerror}) while storing vectors; "
+                f"what was encoded before is kept: free some space{self.elsewhere}, and run the same command again"
             ) from error
 
     def _vectors(self, texts: list[str], role: str, prompt: str | None) -> np.ndarray:

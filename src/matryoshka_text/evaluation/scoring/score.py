@@ -136,6 +136,7 @@ class Scorer:
             layers=self.subject.layers,
             on_progress=self.on_progress,
             before=self._require_vocabulary,
+            elsewhere=", or name another disk's folder in MTEXT_VECTOR_STORE",
         )
 
     def _require_vocabulary(self, texts: Sequence[str]) -> None:

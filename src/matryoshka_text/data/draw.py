@@ -1,0 +1,52 @@
+"""Different texts, case and blanks aside: all of them, or a sample from a stream of any length."""
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+
+__all__ = ["Draw", "different"]
+
+
+def different(texts: Iterable[str]) -> list[int]:
+    """The place of the first of each text, case and blanks aside."""
+    known: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        known.setdefault(_plain(text), place)
+    return list(known.values())
+
+
+class Draw:
+    """The `most` texts whose hashes with the seed are the smallest: a fair draw, in which equal texts count once.
+
+    It reads a stream of any length, keeps `most` texts in memory, and draws the same ones in any order of reading.
+    """
+
+    def __init__(self, most: int, seed: int) -> None:
+        self.read = self.blank = 0
+        self._most, self._seed = most, seed.to_bytes(16, "little", signed=True)
+        self._kept: dict[int, tuple[int, str]] = {}
+        self._ranks: list[int] = []
+
+    def add(self, text: str) -> None:
+        """Count the text, and keep it if its rank is among the smallest."""
+        self.read += 1
+        plain = _plain(text)
+        if not plain:
+            self.blank += 1
+            return
+        digest = hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), key=self._seed, digest_size=16).digest()
+        rank = int.from_bytes(digest)
+        if rank in self._kept or (len(self._ranks) == self._most and rank > -self._ranks[0]):
+            return
+        self._kept[rank] = (self.read, text)
+        heapq.heappush(self._ranks, -rank)
+        if len(self._ranks) > self._most:
+            del self._kept[-heapq.heappop(self._ranks)]
+
+    def texts(self) -> tuple[str, ...]:
+        """Those drawn, in the order in which they were read."""
+        return tuple(text for _, text in sorted(self._kept.values()))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,65 @@
+"""The record of a job in its folder: what is there already, and whether the job that is asked for is the same one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from matryoshka_text.errors import RunError
+from matryoshka_text.files import write_whole
+
+__all__ = ["earlier_record", "read_record", "require_same", "write_record"]
+
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Put the record in place, whole."""
+    write_whole(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(path: Path, kind: type[_Record], command: str) -> _Record:
+    """The record that `command` wrote to `path`; `RunError` if it cannot be read."""
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise RunError(
+            f"{path}: cannot be read as the record of `{command}` ({str(error).splitlines()[0]}); "
+            "give another folder, or remove this one and run the command again"
+        ) from error
+
+
+def earlier_record(path: Path, kind: type[_Record], command: str) -> _Record | None:
+    """What an earlier run of `command` has begun in the folder of `path`; None if that is new or empty.
+
+    `RunError` for a file in its place, and for a folder with other things in it.
+    """
+    folder = path.parent
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
+    if path.exists():
+        return read_record(path, kind, command)
+    strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    if strangers:
+        raise RunError(
+            f"{folder}: holds {', '.join(strangers[:5])}, but no {path.name}, so `{command}` did not write it; "
+            "give another with --out"
+        )
+    return None
+
+
+def require_same(place: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, what: str) -> None:
+    """`RunError` naming each value that differs: `place` holds `what`, but of other inputs or settings."""
+    lines = [
+        f"{key}: {stored.get(key)!r} there, {asked.get(key)!r} asked for"
+        for key in dict.fromkeys([*asked, *stored])
+        if asked.get(key) != stored.get(key)
+    ]
+    if lines:
+        raise RunError(
+            f"{place}: holds another {what} ({'; '.join(lines)}); run it with the same arguments to go on, "
+            "or write elsewhere with --out"
+        )
