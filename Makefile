@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    := runs/quickstart
 BASE   := sentence-transformers/all-MiniLM-L6-v2
 
-.PHONY: install quickstart test check lint types layers tables clean
+.PHONY: install quickstart test check lint types layers tables docs docs-install clean
 
 install: $(STAMP)
 
@@ -42,7 +42,17 @@ tables: $(STAMP)
 	$(BIN)/python -m matryoshka_text.recipe.table
 	$(BIN)/python -m matryoshka_text.evaluation.pages.page
 
+# The documentation site, in site/; any warning stops it.
+docs: docs-install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-install: $(VENV)/.docs
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
 check: lint types layers test
 
 clean:
-	rm -rf $(VENV) runs dist build
+	rm -rf $(VENV) runs dist build site
