@@ -32,7 +32,7 @@ def _version(wanted: bool) -> None:
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Fine-tune sentence embeddings whose every prefix is good."""
+    """Fine-tune sentence embeddings you can truncate."""
 
 
 app.command("check")(check)

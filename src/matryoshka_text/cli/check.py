@@ -9,7 +9,7 @@ __all__ = ["check"]
 
 
 def check(recipes: Annotated[list[Path], typer.Argument(help="Recipes, YAML files.")]) -> None:
-    """Tell ALL that is wrong with RECIPES, with file, line and key; nothing is run. Exit status 2 where anything is."""
+    """Report every mistake in RECIPES, with file, line and key; exit with 2 if there is one. Nothing is run."""
     from matryoshka_text.build.check import inspect_recipe
 
     found = [inspect_recipe(recipe) for recipe in recipes]

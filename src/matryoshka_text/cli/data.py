@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-data = typer.Typer(no_args_is_help=True, add_completion=False, help="Data for evaluations.")
+data = typer.Typer(no_args_is_help=True, add_completion=False, help="Get data for evaluations.")
 
 
 @data.callback()
 def _data() -> None:
-    """Data for evaluations."""
+    """Get data for evaluations."""
 
 
 @data.command("fetch")
@@ -26,15 +26,15 @@ def fetch(
         list[str],
         typer.Argument(
             metavar="SUITE",
-            help="Bundled suites, .yaml files, or benchmarks and tasks of mteb; one or more.",
+            help="One or more bundled suites, .yaml files, or benchmarks and tasks of mteb.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The data root: data sets go to DIR/mteb/.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The data root. Data sets go into DIR/mteb/.", show_default=False)],
 ) -> None:
-    """Download what the tasks of SUITE read from the hub, for `mtext eval --suite SUITE --data-root DIR` anywhere.
+    """Download the Hub data that the tasks of SUITE read, for `mtext eval --suite SUITE --data-root DIR` anywhere.
 
-    The same command goes on where it was stopped, and leaves alone what is there and unchanged.
+    Run the same command again to go on after a stop. Data that are there and unchanged are left alone.
     """
     import sys
 

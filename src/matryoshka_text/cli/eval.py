@@ -20,47 +20,51 @@ Word = TypeVar("Word", bound=str)
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="A run, a saved model's folder, or a hub id.", show_default=False)
+        str | None, typer.Argument(help="A run, a saved model's folder, or a Hub id.", show_default=False)
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="A bundled suite's name, a .yaml file, or a benchmark of mteb. Default: quick.")
+        str | None, typer.Option(help="A bundled suite, a .yaml file, or a benchmark of mteb. Default: quick.")
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="A task of mteb, or an own set as clustering:NAME; repeatable.")
+        list[str] | None,
+        typer.Option(help="A task of mteb, or your own data as KIND:NAME, such as clustering:tickets. Repeatable."),
     ] = None,
     dims: Annotated[
-        str | None, typer.Option(help="Prefix lengths, trained or not: 12,24,100. Default: the suite's, the model's.")
+        str | None, typer.Option(help="Prefix lengths, trained or not: 12,24,100. Default: the suite's or the model's.")
     ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Holds mteb/ and extra/. Default: $MTEXT_DATA_ROOT.")] = None,
-    against: Annotated[list[str] | None, typer.Option(help="Another model, truncated alike; repeatable.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder with mteb/ and extra/. Default: $MTEXT_DATA_ROOT.")
+    ] = None,
+    against: Annotated[list[str] | None, typer.Option(help="Another model, cut the same way. Repeatable.")] = None,
     twins: Annotated[bool, typer.Option("--twins", help="Also score the run's own twins, plain and FF.")] = False,
     baselines: Annotated[
-        str | None, typer.Option(help="Other reductions, of the models against: random,pca,svd,projection,rotation.")
+        str | None, typer.Option(help="Other ways to shorten the --against models: random,pca,svd,projection,rotation.")
     ] = None,
     rotation: Annotated[
-        Path | None, typer.Option(help="Also score MODEL's vectors turned by this file of mtext rotate.")
+        Path | None, typer.Option(help="Also score MODEL's vectors rotated by this file of `mtext rotate`.")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="Of the stored vectors: float32,int8,binary.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Run the first so many layers alone: 2,4,6. Default: all.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Storage of the vectors: float32,int8,binary.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Run only the first layers, once for each number: 2,4,6.")] = None,
     sample: Annotated[
-        Path | None, typer.Option(help="Texts (.txt, one a line) for pca, svd, int8. Default: bundled.")
+        Path | None, typer.Option(help="Texts (.txt, one a line) to fit pca, svd and int8 on. Default: bundled.")
     ] = None,
     raw_prefix: Annotated[
-        bool, typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does; default: length 1 again.")
+        bool,
+        typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does. Default: bring them to length 1."),
     ] = False,
     dtype: Annotated[
-        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 where it is faster).")
+        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if it is faster).")
     ] = "float32",
     submission: Annotated[
-        Path | None, typer.Option(help="Also lay out and check a leaderboard submission here; implies --raw-prefix.")
+        Path | None, typer.Option(help="Also lay out and check a leaderboard submission here. Implies --raw-prefix.")
     ] = None,
     published: Annotated[
-        str | None, typer.Option(help="For --submission: org/name@commit, where the model's folder is on the hub.")
+        str | None, typer.Option(help="With --submission: org/name@commit of the model on the Hub.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: eval-<model>.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show tasks, data, models and dims; run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show tasks, data, models and dims. Run nothing.")] = False,
 ) -> None:
-    """Score MODEL on a suite at every dim, each text encoded once, next to other models truncated alike."""
+    """Score MODEL on a suite at every dim, each text encoded once, next to other models cut the same way."""
     if model is None and not dry_run:
         raise ModelError("no model given: mtext eval MODEL, where MODEL is a run, a saved model's folder or a hub id")
     from rich.console import Console

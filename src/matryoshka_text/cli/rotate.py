@@ -17,33 +17,38 @@ if TYPE_CHECKING:
 __all__ = ["dims_of", "rotate"]
 
 _Model = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help="A run, a saved model's folder, or a hub id; none with --vectors.")
+    str | None,
+    typer.Argument(metavar="MODEL", help="A run, a saved model's folder, or a Hub id. Leave it out with --vectors."),
 ]
 _Texts = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="Texts of one kind: .txt, .jsonl, .csv, .tsv, each also .gz, or .parquet. Repeat for several kinds.",
+        help="Texts of one kind: .txt, .jsonl, .csv, .tsv, each also .gz, or .parquet. Repeat it for several kinds.",
     ),
 ]
 _Vectors = Annotated[
     list[Path] | None,
-    typer.Option(metavar="PATH", help="Vectors instead: a .npy file or a folder of `mtext encode`. Repeatable."),
+    typer.Option(
+        metavar="PATH",
+        help="Vectors in place of model and texts: a .npy file or a folder of `mtext encode`. Repeatable.",
+    ),
 ]
 _Column = Annotated[
     list[str] | None,
-    typer.Option(help="The column of texts, in files that have columns. Repeatable. Default: text."),
+    typer.Option(help="Column with the texts, in files that have columns. Repeatable. Default: text."),
 ]
 _Dims = Annotated[
-    str | None, typer.Option(help="Prefix lengths, such as 48,96,192. Default: the model's, or halvings of its width.")
+    str | None,
+    typer.Option(help="Prefix lengths, such as 48,96,192. Default: the model's, or its width and halvings of it."),
 ]
-_Most = Annotated[int, typer.Option(help="Texts of a file at most, drawn by the seed.")]
+_Most = Annotated[int, typer.Option(help="Use at most N texts of a file, drawn by the seed.", metavar="N")]
 _Characters = Annotated[
     int,
-    typer.Option(help="Cut texts after N characters: beginnings are enough to learn from, and faster.", metavar="N"),
+    typer.Option(help="Cut texts after N characters. Beginnings are enough to learn from, and faster.", metavar="N"),
 ]
 _Dtype = Annotated[str, typer.Option(help="Arithmetic of encoding: float32, bf16, or auto (bf16 if it is faster).")]
-_Prompt = Annotated[str | None, typer.Option(help="Put before every text.")]
+_Prompt = Annotated[str | None, typer.Option(help="Words to put before every text.")]
 
 
 def rotate(
@@ -51,7 +56,7 @@ def rotate(
     texts: _Texts = None,
     vectors: _Vectors = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the rotated model; with --vectors: a .safetensors file.")
+        Path | None, typer.Option(help="Folder for the rotated model. With --vectors: a .safetensors file.")
     ] = None,
     column: _Column = None,
     dims: _Dims = None,
@@ -61,25 +66,25 @@ def rotate(
         int, typer.Option(help="Divide each file into K sources by k-means, if it mixes kinds of text.", metavar="K")
     ] = 1,
     start: Annotated[
-        str | None, typer.Option(help="Where learning starts: within_source (PCA), pooled (PCA) or identity.")
+        str | None, typer.Option(help="Where learning starts: within_source or pooled (principal axes), or identity.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps; 0 keeps the start.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's, in radians.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of learning. 0 keeps the start.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of Adam, in radians.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Divides the cosines of a batch.")] = None,
-    anchors: Annotated[int | None, typer.Option(help="Texts of a batch, each with its neighbours.")] = None,
-    neighbours: Annotated[int | None, typer.Option(help="Nearest texts of each anchor.")] = None,
-    seed: Annotated[int, typer.Option(help="Draws texts and batches.")] = 0,
+    anchors: Annotated[int | None, typer.Option(help="Texts in a batch, before their neighbours join.")] = None,
+    neighbours: Annotated[int | None, typer.Option(help="How many nearest texts join each anchor.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the texts and batches that are drawn.")] = 0,
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Learn and write nothing: say what prefixes keep as they are.")
+        bool, typer.Option("--dry-run", help="Only say what prefixes keep as they are. Learn and write nothing.")
     ] = False,
 ) -> None:
-    """Rotate MODEL's vectors so that their first dimensions work better; full width stays as it is.
+    """Rotate MODEL's vectors so that their first dimensions work better. Full width stays as it is.
 
     No labels are needed. The --out folder gets model/ (plain sentence-transformers), the matrix and a table.
 
-    The same command goes on where it was stopped.
+    Run the same command again to go on after a stop.
     """
     given = {"start": start, "steps": steps, "learning_rate": learning_rate, "temperature": temperature}
     given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
@@ -115,11 +120,11 @@ def dims_of(
     dims: _Dims = None,
     most: _Most = 20_000,
     max_characters: _Characters = 400,
-    seed: Annotated[int, typer.Option(help="Draws texts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the texts that are drawn.")] = 0,
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
 ) -> None:
-    """Which dim may I cut to? How many of the nearest neighbours at full width each prefix keeps; no labels needed."""
+    """Show how far MODEL can be cut: the share of nearest neighbours that each prefix keeps. No labels are needed."""
     _require_one(model, texts, vectors)
     _require_read(vectors, column, max_characters, dtype, prompt)
     _quietly()

@@ -15,26 +15,26 @@ __all__ = ["train"]
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/<name>-<hash>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<name>-<hash>.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint; a finished run stays as it is.")
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint. A finished run is left as it is.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check recipe, data and model, say what would run, write nothing.")
+        bool, typer.Option("--dry-run", help="Check recipe, data and model, and say what would run. Write nothing.")
     ] = False,
     twin: Annotated[
         list[str] | None,
-        typer.Option(help="Also train a baseline: ff (a model for each dim alone) or plain; may be repeated."),
+        typer.Option(help="Also train a baseline: ff (one model for each dim) or plain (full width only). Repeatable."),
     ] = None,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Run the encoder through torch.compile: slow to start, faster on a GPU.")
+        bool, typer.Option("--compile", help="Compile the encoder with torch.compile: slow to start, faster on a GPU.")
     ] = False,
     attention: Annotated[
         str | None,
-        typer.Option(help="Attention: sdpa, eager, flash_attention_2 (no padding), … Default: transformers' choice."),
+        typer.Option(help="Attention: sdpa, eager, flash_attention_2 (no padding), … Default: chosen by transformers."),
     ] = None,
 ) -> None:
-    """Train RECIPE; the run's folder gets model/, a plain sentence-transformers model, and all records."""
+    """Train RECIPE. The run's folder gets model/ (plain sentence-transformers) and all records."""
     import logging
 
     twins = [_twin(name) for name in twin or ()]
