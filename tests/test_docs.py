@@ -236,6 +236,16 @@ def test_the_api_page_has_every_public_name() -> None:
         assert {f"{module.__name__}.{name}" for name in module.__all__} <= shown
 
 
+def test_the_conclusions_are_five_lines_of_measured_numbers() -> None:
+    conclusions = (REPO / "eval/conclusions.md").read_text(encoding="utf-8")
+    results = (REPO / "eval/README.md").read_text(encoding="utf-8")
+    tables = results.partition(conclusions)[2]
+    assert len(re.findall(r"^\d\. ", conclusions, re.MULTILINE)) == 5
+    numbers = re.findall(r"[+-]?\d+\.\d\d", conclusions)
+    assert len(numbers) >= 5
+    assert [number for number in numbers if f"| {number} |" not in tables] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 

@@ -61,7 +61,7 @@ def test_the_pages_come_from_the_rows(root: Path) -> None:
     assert main(["--root", str(root)]) == 0
     assert main(["--root", str(root), "--check"]) == 0
     page = (root / "eval" / "README.md").read_text()
-    assert page.startswith("# Results\n\nGenerated from the rows in `results/` by `make tables`; do not edit.")
+    assert page.startswith("# Results\n\nGenerated from the rows in `results/` and from `conclusions.md` by `make tables`")
     assert "\n\n## Side by side\n\nA note.\n\nRecipe `recipes/x.yaml`, commit `012345678`;\n" in page
     assert "| 4 | 16 | 60.00 | 63.50 (1.00) | +3.50 |\n| 8 | 32 | 80.00 | 80.00 (1.00) | +0.00 |\n" in page
     front = (root / "README.md").read_text()
@@ -77,6 +77,12 @@ def test_folders_follow_one_another_by_name(root: Path) -> None:
     lines = (root / "eval" / "README.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("## ")] == ["## First", "## Later", "## Side by side"]
     assert lines[lines.index("## Later") - 1] == "" != lines[lines.index("## Later") - 2]
+
+
+def test_conclusions_come_first(root: Path) -> None:
+    (root / "eval" / "conclusions.md").write_text("It works.\n")
+    assert main(["--root", str(root)]) == 0
+    assert "came about.\n\nIt works.\n\n## Side by side\n" in (root / "eval" / "README.md").read_text()
 
 
 def test_a_stale_page_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ __all__ = ["main"]
 _START, _END = "<!-- table:quickstart -->", "<!-- /table:quickstart -->"
 _HEADER = """# Results
 
-Generated from the rows in `results/` by `make tables`; do not edit. `LOG.md` tells how they came about.
+Generated from the rows in `results/` and from `conclusions.md` by `make tables`; do not edit. `LOG.md` tells how they
+came about.
 """
 _KINDS = ("baselines.yaml", "study.yaml")
 
@@ -28,9 +29,10 @@ def _pages(root: Path) -> dict[Path, str]:
     _no_strays(results)
     folders = [read_folder(place.parent) for place in sorted(results.glob("*/baselines.yaml"))]
     studies = [render_study(place.parent) for place in sorted(results.glob("*/study.yaml"))]
-    readme = root / "README.md"
+    readme, conclusions = root / "README.md", root / "eval" / "conclusions.md"
+    first = [conclusions.read_text(encoding="utf-8")] if conclusions.is_file() else []
     return {
-        root / "eval" / "README.md": "\n".join([_HEADER, *map(render_baselines, folders), *studies]),
+        root / "eval" / "README.md": "\n".join([_HEADER, *first, *map(render_baselines, folders), *studies]),
         readme: _with_front(readme, the_front(folders)),
     }
 
