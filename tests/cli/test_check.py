@@ -61,4 +61,4 @@ def test_check_is_a_verb_of_its_own() -> None:
 
     found = typer_testing.CliRunner().invoke(app, ["check", "--help"])
     assert found.exit_code == 0
-    assert "nothing is run" in found.output
+    assert "Nothing is run" in " ".join(found.output.split())
