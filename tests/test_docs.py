@@ -177,6 +177,12 @@ def test_the_tutorial_runs_from_the_csv_to_the_small_model(desk: Path) -> None:
                 if words[:1] == ["mtext"]:
                     done = CliRunner().invoke(app, words[1:])
                     assert done.exit_code == 0, f"{line}\n{done.output}"
+    page = (REPO / "docs/tutorial.md").read_text(encoding="utf-8")
+    listed = page[page.index("| file | what is in it |") : page.index("If the machine goes down")]
+    for name in re.findall(r"`([\w./]+)`", "\n".join(row.split("|")[1] for row in listed.splitlines() if "|" in row)):
+        assert (desk / "runs/faq" / name).exists(), name
+    for name in ("eval/report.html", "model/README.md", "model-96/config.json", "vectors/encoding.json"):
+        assert (desk / "runs/faq" / name).exists(), name
 
 
 def test_titled_recipes_and_suites_are_valid(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """recipes/README.md, made from the recipes and from the schema: `python -m matryoshka_text.recipe.table [--check]`."""
 
 import argparse
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ __all__ = ["main", "readme"]
 
 _HEAD = """# Recipes
 
-A recipe holds everything that changes the model; the command line says only where it runs.
+A recipe holds everything that changes the model; the command line says only where it runs. One complete annotated
+recipe is in [docs/reference/recipes.md](../docs/reference/recipes.md).
 
     mtext check recipes/*.yaml      # all errors at once, nothing run
     mtext train recipes/quickstart.yaml
@@ -29,8 +31,8 @@ This page is made by `python -m matryoshka_text.recipe.table`; a test compares i
 """
 _NOTES = """## Every key
 
-Unknown keys are errors. There is no inheritance, no interpolation and no import path: what a recipe does is what it
-says. Numbers are read as in YAML 1.2 (`5e-5` is a number). `null` stands for "none". A run writes its recipe with every
+Unknown keys are errors. There is no inheritance, no interpolation and no import path: a recipe does what it says.
+Numbers are read as in YAML 1.2 (`5e-5` is a number). `null` means none. A run writes its recipe with every
 value filled in to `recipe.yaml` in its folder, and that file is a recipe too.
 """
 
@@ -86,7 +88,7 @@ def _sections() -> Iterator[str]:
     waiting: list[tuple[str, type[Section]]] = [("The recipe", Recipe)]
     while waiting:
         title, section = waiting.pop(0)
-        yield f"### {title}\n\n{section.__doc__}\n\n| key | value | default | meaning |\n|---|---|---|---|"
+        yield f"### {title}\n\n{inspect.getdoc(section)}\n\n| key | value | default | meaning |\n|---|---|---|---|"
         below: list[tuple[str, type[Section]]] = []
         for name, field in section.model_fields.items():
             inner = list(sections_in(field.annotation))
