@@ -119,7 +119,7 @@ def wide_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pa
     BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **shape)).save_pretrained(
         folder / "bert"
     )
-    transformer = Transformer(str(folder / "bert"), max_seq_length=32)
+    transformer = Transformer(str(folder / "bert"), max_seq_length=16)
     modules = [transformer, Pooling(384, pooling_mode="mean"), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"), create_model_card=False)
     return folder / "model"
@@ -133,7 +133,7 @@ def desk(tmp_path: Path, wide_model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     sources = tmp_path / "recipes" / "data" / "sources"
     sources.mkdir(parents=True)
     with gzip.open(REPO / "recipes/data/sources/medquad.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [next(file) for _ in range(500)]
+        rows = [next(file) for _ in range(440)]
     with gzip.open(sources / "medquad.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(rows)
     np.save(tmp_path / "embeddings.npy", np.random.default_rng(0).standard_normal((200, 256)).astype(np.float32))
@@ -240,6 +240,13 @@ def test_the_api_page_has_every_public_name() -> None:
     shown = set(re.findall(r"^::: (\S+)$", page, re.MULTILINE))
     for module in (matryoshka_text, nested, encoding):
         assert {f"{module.__name__}.{name}" for name in module.__all__} <= shown
+
+
+def test_every_room_is_in_the_architecture() -> None:
+    page = (REPO / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = [folder.parent.name for folder in (REPO / "src/matryoshka_text").glob("*/__init__.py")]
+    assert len(rooms) > 10
+    assert [room for room in rooms if f"`{room}`" not in page] == []
 
 
 def test_the_conclusions_are_five_lines_of_measured_numbers() -> None:
