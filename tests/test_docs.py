@@ -155,7 +155,13 @@ def run_python(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page != "docs/tutorial.md" and any(b.language == "python" for b in blocks(page))]
+    "page",
+    [
+        page
+        for page in PAGES
+        if page != "docs/tutorial.md"
+        and any(one.language == "python" and one.run and not one.title for one in blocks(page))
+    ],
 )
 def test_the_python_examples_run(page: str, desk: Path) -> None:
     run_python(page)

@@ -61,7 +61,7 @@ def test_the_pages_come_from_the_rows(root: Path) -> None:
     assert main(["--root", str(root)]) == 0
     assert main(["--root", str(root), "--check"]) == 0
     page = (root / "eval" / "README.md").read_text()
-    assert page.startswith("# Results\n\nGenerated from the rows in `results/` and from `conclusions.md` by `make tables`")
+    assert page.startswith("# Results\n\nGenerated from the rows in `results/` and from `conclusions.md`")
     assert "\n\n## Side by side\n\nA note.\n\nRecipe `recipes/x.yaml`, commit `012345678`;\n" in page
     assert "| 4 | 16 | 60.00 | 63.50 (1.00) | +3.50 |\n| 8 | 32 | 80.00 | 80.00 (1.00) | +0.00 |\n" in page
     front = (root / "README.md").read_text()
