@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matryoshka_text.encoding.texts import Text, Texts
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoding import encode_file, job, open_vectors
 from matryoshka_text.encoding import texts as texts_module
-from matryoshka_text.encoding.texts import Text, Texts
 from matryoshka_text.errors import DataError, ModelError, MtextError, RunError
 
 

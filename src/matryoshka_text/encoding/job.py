@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,16 +17,15 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from jaxtyping import Float32
 
 from matryoshka_text.encoder.precision import Precision
-from matryoshka_text.encoding.folder import earlier, held, sweep
-from matryoshka_text.encoding.manifest import JOINED, Manifest, Stored, identity, read_manifest, write_manifest
+from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, earlier, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
-from matryoshka_text.encoding.progress import Progress
-from matryoshka_text.encoding.stored import STORED_TYPES, ranges_of, read_part, stored, write_part
-from matryoshka_text.encoding.texts import Text, Texts
-from matryoshka_text.encoding.vectors import Vectors, open_vectors
+from matryoshka_text.encoding.vectors import Vectors, open_vectors, read_part, write_part
 from matryoshka_text.errors import DataError, ModelError, RunError
-from matryoshka_text.files import require_space
+from matryoshka_text.files import held, require_space, sweep
+from matryoshka_text.progress import Progress
+from matryoshka_text.reading import Text, Texts
 from matryoshka_text.records import require_same
+from matryoshka_text.vectors.codec import STORED_TYPES, Stored, ranges_of, stored
 
 __all__ = ["Encoding", "encode_file"]
 
@@ -93,7 +93,8 @@ def encode_file(
     encoder = opened(model, asked, str(state.device))
     first = state.process_index == 0
     wanted = planned(encoder, asked, texts, earlier(folder)) if first else None
-    with held(folder, mine=first):
+    # Of several processes of a run the first one holds the folder for all.
+    with held(folder, doing="encoding") if first else nullcontext():
         if wanted is not None:
             _begin(folder, wanted, encoder, texts)
         state.wait_for_everyone()
@@ -142,7 +143,8 @@ def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> Non
             "stopped; give a file to be able to go on, another --out, or remove the folder"
         )
     require_same(folder, identity(there), identity(wanted), what="encoding")
-    sweep(folder)
+    for name in (FILE, "part-*.npy", JOINED):
+        sweep(folder, f".{name}.*.part")
     if there.batch_tokens != wanted.batch_tokens:  # smaller passes, say, after memory ran out: only last bits differ
         write_manifest(folder, there.model_copy(update={"batch_tokens": wanted.batch_tokens}))
 
@@ -176,7 +178,7 @@ class _Job:
             return 0
         self._require_space(sum(map(m.rows_of, everybodys)))
         share = f" (process {self.index} of {self.processes})" if self.processes > 1 else ""
-        with Progress(total, shown=shown and self.index == 0, share=share) as progress:
+        with Progress(f"encoding{share}", "texts", total, shown=shown and self.index == 0) as progress:
             for part, block in _blocks(texts, m.rows_per_part, parts):
                 if len(block) != m.rows_of(part):
                     raise RunError(
@@ -190,7 +192,7 @@ class _Job:
     def from_stdin(self, texts: Texts, shown: bool) -> int:
         """Encode standard input to its end, and record how much that was."""
         rows = 0
-        with Progress(None, shown=shown, share="") as progress:
+        with Progress("encoding", "texts", shown=shown) as progress:
             for part, block in _blocks(texts, self.manifest.rows_per_part, None):
                 self._require_space(len(block))
                 self._write(part, block, progress)

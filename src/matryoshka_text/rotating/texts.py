@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matryoshka_text.data.draw import Draw
-from matryoshka_text.encoding.texts import STDIN, Texts, column_names
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import sha256_of
+from matryoshka_text.reading import STDIN, Texts, columns_of
 
 __all__ = ["Given", "Reading", "SourceTexts", "read_sources"]
 
@@ -87,7 +87,7 @@ def _of_files(paths: Sequence[Path], reading: Reading) -> list[SourceTexts]:
     names = names_of([str(path) for path in paths])
     for path in paths:
         Texts([path], reading.columns[0])  # all of them exist and are of a known kind
-    there = {path: column_names(str(path)) for path in paths}
+    there = {path: columns_of(path) for path in paths}
     with_columns = [columns for columns in there.values() if columns is not None]
     for column in reading.columns:
         if len(reading.columns) > 1 and with_columns and not any(column in columns for columns in with_columns):

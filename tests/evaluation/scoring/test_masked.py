@@ -101,6 +101,7 @@ def test_real_scores_are_those_of_the_model_itself(
     small_text: Path, family: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from matryoshka_text.evaluation.tasks.text import read_texts
+
     from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 
     found = run(family("bert"), small_text, tmp_path / "out", dims=(8, 16))

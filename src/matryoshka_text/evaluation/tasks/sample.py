@@ -12,7 +12,7 @@ from typing import Any
 
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.tasks.text import read_texts
+from matryoshka_text.reading import read_texts
 from matryoshka_text.suite import Suite
 
 __all__ = ["MOST", "Sample", "read_sample", "texts_within"]
