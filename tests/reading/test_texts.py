@@ -166,9 +166,7 @@ def test_no_text_is_named(tmp_path: Path, content: bytes) -> None:
 )
 def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"cannot be read \(.*\); allowed: a whole file|:1: found bytes that are not UTF-8"
-    ):
+    with pytest.raises(DataError, match=r"cannot be read \(.*\); allowed: a whole|:1: found bytes that are not UTF-8"):
         read_texts(tmp_path / name)
 
 

@@ -28,7 +28,7 @@ def test_a_column_that_only_some_files_have(tmp_path: Path, rows: Path) -> None:
     assert [one.columns for one in found] == [("question",), ("body",)]
     with pytest.raises(DataError, match="--column: found 'titel', which no file has; allowed: answer, body, id, n, q"):
         read_sources([rows, tmp_path / "other.csv"], Reading(("question", "body", "titel")))
-    with pytest.raises(DataError, match=r"other.csv: found no column 'question'; allowed: n, body"):
+    with pytest.raises(DataError, match=r"other.csv: found no column 'question' in .*; allowed: n, body"):
         read_sources([rows, tmp_path / "other.csv"], Reading(("question", "answer")))
 
 
@@ -87,12 +87,12 @@ WRONG: list[tuple[Make, str]] = [
     (lambda _: {}, "found no source; allowed: at least one file or list of texts"),
     (lambda _: ["a", 7], r"texts\[1\] is 7, a int; allowed: strings"),
     (lambda _: {"mine": "a"}, "source 'mine' is one string; allowed: a list of strings"),
-    (lambda at: [at / "none.txt"], "none.txt: there is no such file"),
-    (lambda at: [at], "is a folder; allowed: a file"),
-    (lambda at: [at / "empty.txt"], "empty.txt: found no rows; allowed: at least one text"),
-    (lambda at: [at / "bytes.txt"], "bytes.txt: found bytes that are not UTF-8"),
+    (lambda at: [at / "none.txt"], "found no file .*none.txt"),
+    (lambda at: [at], "found the folder .*; allowed: a file"),
+    (lambda at: [at / "empty.txt"], "empty.txt: found no rows; allowed: at least one"),
+    (lambda at: [at / "bytes.txt"], "bytes.txt:1: found bytes that are not UTF-8"),
     (lambda at: [at / "broken.jsonl"], "broken.jsonl:1: found broken JSON"),
-    (lambda at: [at / "number.jsonl"], "number.jsonl:1: column 'text': found 7; allowed: a text"),
+    (lambda at: [at / "number.jsonl"], "number.jsonl:1: text .column 'text'.: found 7 .int.; allowed: a text"),
     (lambda at: [at / "broken.parquet"], "broken.parquet: is a broken parquet file|broken.parquet: cannot be read"),
     (lambda at: [at / "picture.png"], "picture.png: is of no known kind"),
     (lambda at: [Path("-")], "--texts: found -, which cannot be read again"),

@@ -320,7 +320,7 @@ GOOD = {"text": "red cat", "label": "a"}
         ),
         ({"clustering": "x"}, [GOOD], r"split test has 1 row; at least 2 rows are needed"),
         ({"clustering": "x"}, [GOOD, GOOD], r"split test has one class alone in column labels; at least two"),
-        ({"clustering": "x"}, [], r"x\.jsonl: is empty; at least one row"),
+        ({"clustering": "x"}, [], r"x\.jsonl: found no rows; allowed: at least one"),
     ],
 )
 def test_faults_have_a_place(tmp_path: Path, entry: dict[str, Any], rows: Rows, said: str) -> None:
