@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matryoshka_text.encoding.texts import Text, Texts
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoding import encode_file, job, open_vectors
-from matryoshka_text.encoding import texts as texts_module
 from matryoshka_text.errors import DataError, ModelError, MtextError, RunError
+from matryoshka_text.reading import Text, Texts
+from matryoshka_text.reading import texts as texts_module
 
 
 @pytest.fixture(scope="module")

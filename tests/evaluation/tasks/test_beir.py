@@ -67,7 +67,7 @@ def test_what_is_missing_is_listed(tmp_path: Path) -> None:
         ({"queries": '{"_id": "y", "text": "x"}\n'}, r"no query of queries\.jsonl is judged"),
         (
             {"qrels": "a\t2\t1\nb\t2\t1\n"},
-            r"test\.tsv:1: found columns a, 2, 1; needed: a header line query-id, corpus-id, score",
+            r"test\.tsv:1: found columns a, 2, 1; needed: a header line query-id",
         ),
         (
             {"qrels": "query-id\tcorpus-id\tscore\na\t2\thigh\n"},
