@@ -28,7 +28,7 @@ def test_a_column_that_only_some_files_have(tmp_path: Path, rows: Path) -> None:
     assert [one.columns for one in found] == [("question",), ("body",)]
     with pytest.raises(DataError, match="--column: found 'titel', which no file has; allowed: answer, body, id, n, q"):
         read_sources([rows, tmp_path / "other.csv"], Reading(("question", "body", "titel")))
-    with pytest.raises(DataError, match=r"other.csv: found no column 'question' in .*; allowed: n, body"):
+    with pytest.raises(DataError, match=r"other.csv: found no column 'question'; allowed: n, body"):
         read_sources([rows, tmp_path / "other.csv"], Reading(("question", "answer")))
 
 

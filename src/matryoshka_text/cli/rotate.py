@@ -23,7 +23,7 @@ _Texts = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="Texts of one kind: .txt, .jsonl, .csv, .tsv, each also .gz, or .parquet. Repeat for several kinds.",
+        help="Texts of one kind: .txt, .jsonl, .json, .csv, .tsv, each also .gz; .parquet. Repeat for several kinds.",
     ),
 ]
 _Vectors = Annotated[

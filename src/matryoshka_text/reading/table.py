@@ -82,14 +82,14 @@ def require_columns(table: Table, columns: Mapping[str, str], key: str) -> None:
         if column not in table.columns:
             close = get_close_matches(column, table.columns, n=1, cutoff=0.5)
             guess = f"write `{role.split('[')[0]}: {close[0]}`" if close else f"name the column that holds the {role}"
-            lines.append(f"{key}.columns.{role}: {no_column(table, column)}; {guess}")
+            lines.append(f"{key}.columns.{role}: {no_column(table, column, f' in {table.label}')}; {guess}")
     if lines:
         raise DataError("\n".join(lines))
 
 
-def no_column(table: Table, column: str) -> str:
+def no_column(table: Table, column: str, where: str = "") -> str:
     """What was found and what is allowed, if the table does not have the column."""
-    return f"found no column {column!r} in {table.label}; allowed: {', '.join(table.columns)}"
+    return f"found no column {column!r}{where}; allowed: {', '.join(table.columns)}"
 
 
 def no_rows(path: Path) -> DataError:
