@@ -58,4 +58,4 @@ class Progress:
             rate = self._done / max(time.monotonic() - self._start, 1e-9)
             of = "" if self._total is None else f" of {self._total:,}"
             note = f", {self.note}" if self.note else ""
-            log.info("%s: %s%s %s, %.1f %s/s%s", self._what, f"{self._done:,}", of, self._unit, rate, self._unit, note)
+            log.info("%s: %s", self._what, f"{self._done:,}{of} {self._unit}, {rate:.1f} {self._unit}/s{note}")

@@ -89,7 +89,17 @@ def encode_file(
     texts = Texts(names, column)
     _require_one_reader(texts, state.num_processes)
     earlier(folder)
-    asked = Asked(dim, layers, dtype, precision, prompt, prompt_name, rows_per_part, batch_tokens, calibrate)
+    asked = Asked(
+        dim=dim,
+        layers=layers,
+        dtype=dtype,
+        precision=precision,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        rows_per_part=rows_per_part,
+        batch_tokens=batch_tokens,
+        calibrate=calibrate,
+    )
     encoder = opened(model, asked, str(state.device))
     first = state.process_index == 0
     wanted = planned(encoder, asked, texts, earlier(folder)) if first else None
@@ -99,7 +109,7 @@ def encode_file(
             _begin(folder, wanted, encoder, texts)
         state.wait_for_everyone()
         manifest = read_manifest(folder)
-        job = _Job(folder, manifest, encoder, state.process_index, state.num_processes)
+        job = _Job(folder, manifest, encoder, index=state.process_index, processes=state.num_processes)
         encoded = job.from_stdin(texts, progress) if texts.from_stdin else job.missing(texts, progress)
         encoded = sum(gather_object([encoded]))
         if first:

@@ -44,13 +44,9 @@ def read_beir(folder: Path, split: str) -> dict[str, Any]:
         log.warning("%s: %d judgements in qrels/%s.tsv name documents that corpus.jsonl lacks", folder, lost, split)
     known = {query["id"] for query in judged}
     if left_out := [query for query in qrels if query not in known]:
-        log.warning(
-            "%s: %d queries judged in qrels/%s.tsv are not in queries.jsonl (%s): left out",
-            folder,
-            len(left_out),
-            split,
-            ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else ""),
-        )
+        some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        what = f"{len(left_out)} queries judged in qrels/{split}.tsv are not in queries.jsonl ({some}): left out"
+        log.warning("%s: %s", folder, what)
     return {
         "corpus": Dataset.from_list(corpus),
         "queries": Dataset.from_list(judged),
