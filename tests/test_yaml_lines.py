@@ -71,3 +71,12 @@ def test_faults_have_their_line(text: str, line: int, part: str) -> None:
     found = parse_yaml(text)
     assert [number for number, _ in found.faults] == [line]
     assert part in found.faults[0][1]
+
+
+def test_aliases_that_stand_for_too_many_values_are_refused() -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+    found = parse_yaml(bomb)
+    assert found.value is None
+    assert [text.split(";")[0] for _, text in found.faults] == [
+        "found more than 100,000 values, those of aliases counted"
+    ]

@@ -12,6 +12,8 @@
 Every message names the place, what was found, what is allowed and the way out.
 """
 
+from typing import Any
+
 __all__ = [
     "DataError",
     "EvaluationError",
@@ -21,6 +23,7 @@ __all__ = [
     "RecipeError",
     "RunError",
     "TrainingError",
+    "shown",
 ]
 
 
@@ -54,3 +57,12 @@ class EvaluationError(MtextError, RuntimeError):
 
 class ExtraMissing(MtextError, ImportError):
     """An optional dependency that is not installed."""
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """`value` in a message: short, and on one line."""
+    if isinstance(value, dict):
+        text = f"a section with {', '.join(map(str, value)) or 'nothing'}"
+    else:
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

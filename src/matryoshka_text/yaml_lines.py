@@ -23,6 +23,8 @@ _CORE = {
     ),
 }
 _TAG = "tag:yaml.org,2002:"
+# A few hundred bytes of aliases to aliases stand for billions of values.
+_MOST_VALUES = 100_000
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Document:
     value: Any = None
     lines: dict[Loc, int] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)
+    values: int = 0
 
     def line_of(self, loc: Loc) -> int:
         """The line of `loc`, or of the nearest section around it."""
@@ -78,6 +81,8 @@ def parse_yaml(text: str) -> Document:
     found = Document()
     try:
         node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            found.value = _plain(node, (), found, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = error.problem or error.context
@@ -88,14 +93,22 @@ def parse_yaml(text: str) -> Document:
         return found
     except RecursionError:
         found.faults.append((1, "found YAML nested too deeply; allowed: a few levels"))
-        return found
-    if node is not None:
-        found.value = _plain(node, (), found, ())
+    except _TooManyError as error:
+        what = f"found more than {_MOST_VALUES:,} values, those of aliases counted; allowed: fewer; write less"
+        found.value, found.faults = None, [(error.line, what)]
     return found
+
+
+class _TooManyError(Exception):
+    def __init__(self, line: int) -> None:
+        self.line = line
 
 
 def _plain(node: yaml.Node, loc: Loc, found: Document, around: tuple[int, ...]) -> Any:
     found.lines.setdefault(loc, node.start_mark.line + 1)
+    found.values += 1
+    if found.values > _MOST_VALUES:
+        raise _TooManyError(node.start_mark.line + 1)
     if id(node) in around:
         found.faults.append((node.start_mark.line + 1, "found an alias to its own section; write the values out"))
         return None

@@ -176,8 +176,8 @@ def test_labelled_and_scored_rows_have_values(tmp_path: Path) -> None:
 
 
 def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
-    assert faults(tmp_path, [{"text": "a", "label": True}, {"text": "", "label": None}], "labelled") == [
-        "r.jsonl:1: label (column 'label'): found true (bool); allowed: a class, a text or a whole number; "
+    assert faults(tmp_path, [{"text": "a", "label": 1.5}, {"text": "", "label": None}], "labelled") == [
+        "r.jsonl:1: label (column 'label'): found 1.5 (float); allowed: a class, a text or a whole number; "
         "name the class, or delete the row",
         "r.jsonl:2: text (column 'text'): found an empty text; allowed: a text that is not blank; "
         "fill the cell, or delete the row",

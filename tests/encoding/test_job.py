@@ -9,9 +9,9 @@ import pytest
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoding import encode_file, job, open_vectors
-from matryoshka_text.encoding import texts as texts_module
-from matryoshka_text.encoding.texts import Text, Texts
 from matryoshka_text.errors import DataError, ModelError, MtextError, RunError
+from matryoshka_text.reading import Text, Texts
+from matryoshka_text.reading import texts as texts_module
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_run_is_read_by_its_folder_and_prompts_by_their_names(
         ({"prompt": "a", "prompt_name": "b"}, "both given"),
         ({"column": "x", "inputs": "rows.jsonl"}, "found no column 'x'; allowed: text"),
         ({"inputs": "empty.txt"}, "found no rows"),
-        ({"inputs": "none.txt"}, "there is no such file"),
+        ({"inputs": "none.txt"}, "found no file"),
         ({"out": "a_file"}, "is a file; allowed: a folder"),
         ({"out": "strangers"}, "holds thesis.txt, but no encoding.json"),
     ],

@@ -102,7 +102,8 @@ def test_all_data_are_checked_before_the_first_text_is_encoded(
         evaluate(tiny_model, SUITE, data_root=small_data, out=tmp_path / "out", device="cpu")
     said = str(caught.value)
     assert said.startswith("nothing was encoded, because data cannot be read:")
-    assert "STSBenchmark: " in said and "Banking77Classification: " in said and "queries.jsonl:1: is no JSON" in said
+    assert "STSBenchmark: " in said and "Banking77Classification: " in said
+    assert "queries.jsonl:1: found broken JSON" in said
     assert "etikett" in said
     assert encoded == []
 

@@ -68,8 +68,8 @@ def test_masked_text_is_read_at_the_first_layers_too(
     family: Callable[[str], Path], small_text: Path, tmp_path: Path
 ) -> None:
     from matryoshka_text.encoder.layers import first_layers
-    from matryoshka_text.evaluation.tasks.text import read_texts
     from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
+    from matryoshka_text.reading import read_texts
 
     suite = Suite(name="x", tasks=(TaskEntry(masked_text="words.txt.gz"),))
     found = evaluate(family("bert"), suite, data_root=small_text, out=tmp_path / "out", device="cpu", layers=2)

@@ -140,7 +140,7 @@ def test_a_held_out_set_is_not_the_training_split_by_default() -> None:
             "data/nli.jsonl.gz",
             "data/nli.txt",
             "r.yaml:6: data[0].file: found 'data/nli.txt' for kind 'pairs'; allowed: the path of a file ending in "
-            ".jsonl, .json, .json.gz, .jsonl.gz, .csv, .csv.gz, .parquet; "
+            ".jsonl, .jsonl.gz, .csv, .csv.gz, .parquet, .json, .json.gz, .tsv, .tsv.gz; "
             "for kind mined or text also .txt, .txt.gz; convert the file, or rename it to what it holds",
         ),
         (

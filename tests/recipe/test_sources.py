@@ -17,7 +17,7 @@ from matryoshka_text.recipe.sources import (
 )
 from matryoshka_text.recipe.wording import dotted, faults_of
 
-FILES = "the path of a file ending in .jsonl, .json, .json.gz, .jsonl.gz, .csv, .csv.gz, .parquet"
+FILES = "the path of a file ending in .jsonl, .jsonl.gz, .csv, .csv.gz, .parquet, .json, .json.gz, .tsv, .tsv.gz"
 
 
 def told(section: type[Section], **values: Any) -> list[str]:

@@ -14,7 +14,7 @@ def encode(
         list[str],
         typer.Argument(
             metavar="INPUT…",
-            help="Files of texts: .txt (one text a line), .jsonl, .csv, .tsv, each also .gz; .parquet; or - for stdin.",
+            help="Files of texts: .txt (one text a line), .jsonl, .json, .csv, .tsv, each also .gz; .parquet; or -.",
             show_default=False,
         ),
     ],

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 
-from matryoshka_text.data.faults import Faults
 from matryoshka_text.data.held_out import HeldOutRows
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading import Faults
 
 __all__ = ["class_names", "require_known_classes"]
 

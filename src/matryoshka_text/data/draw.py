@@ -4,14 +4,14 @@ import hashlib
 import heapq
 from collections.abc import Iterable
 
-__all__ = ["Draw", "different"]
+__all__ = ["Draw", "different", "plain"]
 
 
 def different(texts: Iterable[str]) -> list[int]:
     """The place of the first of each text, case and blanks aside."""
     known: dict[str, int] = {}
     for place, text in enumerate(texts):
-        known.setdefault(_plain(text), place)
+        known.setdefault(plain(text), place)
     return list(known.values())
 
 
@@ -30,11 +30,11 @@ class Draw:
     def add(self, text: str) -> None:
         """Count the text, and keep it if its rank is among the smallest."""
         self.read += 1
-        plain = _plain(text)
-        if not plain:
+        compared = plain(text)
+        if not compared:
             self.blank += 1
             return
-        digest = hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), key=self._seed, digest_size=16).digest()
+        digest = hashlib.blake2b(compared.encode("utf-8", "surrogatepass"), key=self._seed, digest_size=16).digest()
         rank = int.from_bytes(digest)
         if rank in self._kept or (len(self._ranks) == self._most and rank > -self._ranks[0]):
             return
@@ -48,5 +48,6 @@ class Draw:
         return tuple(text for _, text in sorted(self._kept.values()))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The text as it is compared: without its case, and with single blanks between words."""
     return " ".join(text.casefold().split())

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from matryoshka_text.data.classes import class_names
-from matryoshka_text.data.faults import Faults
 from matryoshka_text.data.sources import SourceRows
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading import Faults
 from matryoshka_text.recipe import Source
 from matryoshka_text.recipe.sources import stream_of
 

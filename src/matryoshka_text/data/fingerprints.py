@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matryoshka_text.data.hub import open_hub
 from matryoshka_text.data.kinds import column_names
-from matryoshka_text.data.tables import path_of
+from matryoshka_text.data.sources import path_of
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import sha256_of
 from matryoshka_text.recipe import HeldOut, Recipe, Source

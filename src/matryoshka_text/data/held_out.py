@@ -7,11 +7,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from matryoshka_text.data.faults import Faults
 from matryoshka_text.data.kinds import column_names, examples_in
-from matryoshka_text.data.sources import open_table, sampled
-from matryoshka_text.data.tables import require_columns
+from matryoshka_text.data.sources import open_section, sampled
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading import Faults, require_columns
 from matryoshka_text.recipe import HeldOut
 
 __all__ = ["HeldOutRows", "read_held_out"]
@@ -49,7 +48,7 @@ def read_held_out(held_out: HeldOut, folder: Path, *, key: str = "evaluation.dat
     """
     faults = Faults()
     columns = column_names(held_out)
-    table = open_table(held_out, folder, tuple(columns.values()), key, faults)
+    table = open_section(held_out, folder, faults, key=key)
     require_columns(table, columns, key)
     found = list(examples_in(table, held_out, faults))
     faults.raise_any()

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from matryoshka_text.data.formats import Row
-from matryoshka_text.data.tables import Table
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading import Row, Table
 from matryoshka_text.recipe import HeldOut, Source
 
 __all__ = ["Unreachable", "open_hub"]

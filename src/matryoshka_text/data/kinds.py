@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from matryoshka_text.data.cells import class_of, score_of
-from matryoshka_text.data.faults import MISSING, Faults, text_of
 from matryoshka_text.data.nli import UNLABELLED, Judged, label_of, triplets
-from matryoshka_text.data.tables import Table
+from matryoshka_text.errors import shown
+from matryoshka_text.reading import MISSING, Cells, Faults, Table
+from matryoshka_text.reading.files import is_plain
 from matryoshka_text.recipe import HeldOut, Source
-from matryoshka_text.recipe.sources import is_plain
-from matryoshka_text.recipe.wording import shown
 
 __all__ = ["Example", "column_names", "examples_in"]
 
@@ -24,7 +22,13 @@ class Example(NamedTuple):
 
 def examples_in(table: Table, section: Source | HeldOut, faults: Faults) -> Iterator[Example]:
     """The examples of `section` in its table; rows that are wrong become faults."""
-    return _READERS[section.kind](section, table, faults)
+    cells = Cells(table.label, column_names(section), faults, hub=section.hub is not None)
+    if section.kind == "triplets":
+        assert isinstance(section, Source) and section.columns.negatives is not None
+        return _triplets(section.columns.negatives, table, cells, faults)
+    if section.kind == "nli":
+        return _nli(column_names(section)["label"], table, cells, faults)
+    return _READERS[section.kind](table, cells)
 
 
 def column_names(section: Source | HeldOut) -> dict[str, str]:
@@ -40,110 +44,95 @@ def column_names(section: Source | HeldOut) -> dict[str, str]:
     return names
 
 
-def _matched(section: Source | HeldOut, table: Table, faults: Faults) -> Iterator[Example]:
-    columns = column_names(section)
-    hard = section.columns.negatives if isinstance(section, Source) and section.kind == "triplets" else None
+def _pairs(table: Table, cells: Cells) -> Iterator[Example]:
+    for row in table.rows:
+        anchor, positive = cells.text(row, "anchor"), cells.text(row, "positive")
+        if anchor is not None and positive is not None:
+            yield Example(row[0], (anchor, positive))
+
+
+def _triplets(columns: str | tuple[str, ...], table: Table, cells: Cells, faults: Faults) -> Iterator[Example]:
     expected: int | None = None
     for number, row in table.rows:
-        place = table.place(number)
-        anchor = text_of(row, columns["anchor"], "anchor", place, faults)
-        positive = text_of(row, columns["positive"], "positive", place, faults)
-        negatives = _negatives(hard, row, expected, place, faults) if hard else []
-        if negatives is not None:
-            expected = expected or len(negatives)
+        anchor, positive = cells.text((number, row), "anchor"), cells.text((number, row), "positive")
+        negatives, wrong = _negatives(columns, row, expected)
+        texts = [cells.text_of(cell, number, f"negatives (column {name!r})") for name, cell in negatives.items()]
+        if wrong is not None and None not in texts:
+            faults.add(table.place(number), f"negatives: {wrong}")
+        found = [text for text in texts if text is not None]
+        if wrong is None and len(found) == len(negatives):
+            expected = expected or len(found)
             if anchor is not None and positive is not None:
-                yield Example(number, (anchor, positive, *negatives))
-
-
-def _single(section: Source | HeldOut, table: Table, faults: Faults) -> Iterator[Example]:
-    column = column_names(section)["text"]
-    for number, row in table.rows:
-        text = text_of(row, column, "text", table.place(number), faults)
-        if text is not None:
-            yield Example(number, (text,))
-
-
-def _labelled(section: Source | HeldOut, table: Table, faults: Faults) -> Iterator[Example]:
-    columns = column_names(section)
-    for number, row in table.rows:
-        place = table.place(number)
-        text = text_of(row, columns["text"], "text", place, faults)
-        label = class_of(row, columns["label"], place, faults, hub=section.hub is not None)
-        if text is not None and label is not None:
-            yield Example(number, (text,), label)
-
-
-def _scored(section: Source | HeldOut, table: Table, faults: Faults) -> Iterator[Example]:
-    columns = column_names(section)
-    for number, row in table.rows:
-        place = table.place(number)
-        first, second = (text_of(row, columns[r], r, place, faults) for r in ("sentence1", "sentence2"))
-        score = score_of(row, columns["score"], place, faults)
-        if first is not None and second is not None and score is not None:
-            yield Example(number, (first, second), score)
+                yield Example(number, (anchor, positive, *found))
 
 
 def _negatives(
-    columns: str | tuple[str, ...], row: Mapping[str, Any], expected: int | None, place: str, faults: Faults
-) -> list[str] | None:
-    """The row's hard negatives, as many as in the first row; None and a fault otherwise."""
-    cells: dict[str, Any]
+    columns: str | tuple[str, ...], row: Mapping[str, Any], expected: int | None
+) -> tuple[dict[str, Any], str | None]:
+    """The cells that hold the row's hard negatives, by name; and what is wrong with their number."""
     if isinstance(columns, tuple):
-        cells = {name: row[name] for name in columns if row.get(name) is not None}
-        if cells and len(cells) < len(columns):
-            lacking = next(name for name in columns if name not in cells)
-            _unequal(place, len(cells), len(columns), faults, f"; column {lacking!r} has none")
-            return None
+        found = {name: row[name] for name in columns if row.get(name) is not None}
+        if found and len(found) < len(columns):
+            lacking = next(name for name in columns if name not in found)
+            return {}, _unequal(len(found), len(columns), f"; column {lacking!r} has none")
     else:
         cell = row.get(columns, MISSING)
-        cells = {f"{columns}[{i}]": text for i, text in enumerate(cell)} if isinstance(cell, list) else {columns: cell}
-    if not cells:
-        faults.add(place, "negatives: found none; allowed: at least one text; add one, or delete the row")
-        return None
-    before = faults.count
-    texts = [text_of(cells if v is not MISSING else {}, name, "negatives", place, faults) for name, v in cells.items()]
-    if faults.count > before:
-        return None
-    if expected is not None and len(texts) != expected:
-        _unequal(place, len(texts), expected, faults, "")
-        return None
-    return [text for text in texts if text is not None]
+        found = {f"{columns}[{i}]": text for i, text in enumerate(cell)} if isinstance(cell, list) else {columns: cell}
+    if not found:
+        return {}, "found none; allowed: at least one text; add one, or delete the row"
+    return found, _unequal(len(found), expected) if expected not in (None, len(found)) else None
 
 
-def _unequal(place: str, found: int, expected: int, faults: Faults, where: str) -> None:
-    fewer = "fewer" if found < expected else "more"
-    faults.add(
-        place,
-        f"negatives: found {found}, {fewer} than the {expected} of the first row{where}; "
-        f"allowed: {expected} in every row; {'add some' if found < expected else 'leave some out'}, or delete the row",
+def _unequal(found: int, expected: int | None, because: str = "") -> str:
+    fewer, way_out = ("fewer", "add some") if found < (expected or 0) else ("more", "leave some out")
+    return (
+        f"found {found}, {fewer} than the {expected} of the first row{because}; allowed: {expected} in every row; "
+        f"{way_out}, or delete the row"
     )
 
 
-def _nli(section: Source | HeldOut, table: Table, faults: Faults) -> Iterator[Example]:
-    for number, texts in triplets(list(_judged(column_names(section), table, faults))):
+def _single(table: Table, cells: Cells) -> Iterator[Example]:
+    for row in table.rows:
+        text = cells.text(row, "text")
+        if text is not None:
+            yield Example(row[0], (text,))
+
+
+def _labelled(table: Table, cells: Cells) -> Iterator[Example]:
+    for row in table.rows:
+        text, label = cells.text(row, "text"), cells.class_name(row)
+        if text is not None and label is not None:
+            yield Example(row[0], (text,), label)
+
+
+def _scored(table: Table, cells: Cells) -> Iterator[Example]:
+    for row in table.rows:
+        first, second, score = cells.text(row, "sentence1"), cells.text(row, "sentence2"), cells.score(row)
+        if first is not None and second is not None and score is not None:
+            yield Example(row[0], (first, second), score)
+
+
+def _nli(column: str, table: Table, cells: Cells, faults: Faults) -> Iterator[Example]:
+    for number, texts in triplets(list(_judged(column, table, cells, faults))):
         yield Example(number, texts)
 
 
-def _judged(columns: Mapping[str, str], table: Table, faults: Faults) -> Iterator[Judged]:
+def _judged(column: str, table: Table, cells: Cells, faults: Faults) -> Iterator[Judged]:
     for number, row in table.rows:
-        place = table.place(number)
-        label = label_of(row.get(columns["label"]))
+        label = label_of(row.get(column))
         if label is None:
             faults.add(
-                place,
-                f"label (column {columns['label']!r}): found {shown(row.get(columns['label']))}; allowed: entailment, "
-                "neutral, contradiction, or 0, 1, 2 in this order, or -1 for none; rename the label, or delete the row",
+                table.place(number),
+                f"label (column {column!r}): found {shown(row.get(column))}; allowed: entailment, neutral, "
+                "contradiction, or 0, 1, 2 in this order, or -1 for none; rename the label, or delete the row",
             )
-        premise = text_of(row, columns["premise"], "premise", place, faults)
-        hypothesis = text_of(row, columns["hypothesis"], "hypothesis", place, faults)
+        premise, hypothesis = cells.text((number, row), "premise"), cells.text((number, row), "hypothesis")
         if premise is not None and hypothesis is not None and label not in (None, UNLABELLED):
             yield Judged(number, premise, hypothesis, str(label))
 
 
-_READERS: Mapping[str, Callable[[Source | HeldOut, Table, Faults], Iterator[Example]]] = {
-    "pairs": _matched,
-    "triplets": _matched,
-    "nli": _nli,
+_READERS: Mapping[str, Callable[[Table, Cells], Iterator[Example]]] = {
+    "pairs": _pairs,
     "mined": _single,
     "text": _single,
     "labelled": _labelled,

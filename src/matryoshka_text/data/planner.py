@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from matryoshka_text.data.draw import plain
 from matryoshka_text.errors import DataError
 
 __all__ = ["BatchPlan", "plan_batches", "plan_rows"]
@@ -107,7 +108,7 @@ def _of_groups(order: np.ndarray, groups: np.ndarray | None) -> Iterator[np.ndar
 def _text_ids(columns: Sequence[Sequence[str]]) -> tuple[Int[np.ndarray, "rows columns"], Int[np.ndarray, " usable"]]:
     """A number per text, equal for equal texts; and the rows in which no text repeats."""
     known: dict[str, int] = {}
-    ids = np.asarray([[known.setdefault(" ".join(t.casefold().split()), len(known)) for t in c] for c in columns]).T
+    ids = np.asarray([[known.setdefault(plain(t), len(known)) for t in c] for c in columns]).T
     usable = np.asarray([row for row, texts in enumerate(ids) if len(set(texts)) == len(texts)], dtype=np.int64)
     return ids, usable
 

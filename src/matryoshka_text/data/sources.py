@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from matryoshka_text.data.faults import Faults
 from matryoshka_text.data.hub import open_hub
 from matryoshka_text.data.kinds import Example, column_names, examples_in
-from matryoshka_text.data.tables import Table, open_file, path_of, require_columns
 from matryoshka_text.data.vectors import read_vectors
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading import Faults, Table, open_table, require_columns
 from matryoshka_text.recipe import HeldOut, Source
 
-__all__ = ["SourceRows", "open_table", "read_source", "sampled"]
+__all__ = ["SourceRows", "open_section", "path_of", "read_source", "sampled"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def read_source(source: Source, folder: Path, *, key: str = "data", seed: int = 
     """
     faults = Faults()
     columns = column_names(source)
-    table = open_table(source, folder, tuple(columns.values()), key, faults)
+    table = open_section(source, folder, faults, key=key)
     require_columns(table, columns, key)
     found = list(examples_in(table, source, faults))
     faults.raise_any()
@@ -67,11 +66,18 @@ def read_source(source: Source, folder: Path, *, key: str = "data", seed: int = 
     )
 
 
-def open_table(section: Source | HeldOut, folder: Path, wanted: tuple[str, ...], key: str, faults: Faults) -> Table:
+def open_section(section: Source | HeldOut, folder: Path, faults: Faults, *, key: str) -> Table:
     """The table that `section` names, from a file or from the hub."""
+    wanted = tuple(column_names(section).values())
     if section.file is not None:
-        return open_file(path_of(section.file, folder), wanted, f"{key}.file", faults)
+        return open_table(path_of(section.file, folder), faults, wanted, key=f"{key}.file")
     return open_hub(section, wanted, key)
+
+
+def path_of(file: str, folder: Path) -> Path:
+    """The path that a recipe in `folder` means by `file`, relative to the working folder if it lies below it."""
+    path = (folder / Path(file).expanduser()).absolute()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def sampled(count: int, most: int | None, salt: str) -> list[int]:

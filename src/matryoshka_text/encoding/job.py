@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,16 +17,15 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from jaxtyping import Float32
 
 from matryoshka_text.encoder.precision import Precision
-from matryoshka_text.encoding.folder import earlier, held, sweep
-from matryoshka_text.encoding.manifest import JOINED, Manifest, Stored, identity, read_manifest, write_manifest
+from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, earlier, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
-from matryoshka_text.encoding.progress import Progress
-from matryoshka_text.encoding.stored import STORED_TYPES, ranges_of, read_part, stored, write_part
-from matryoshka_text.encoding.texts import Text, Texts
-from matryoshka_text.encoding.vectors import Vectors, open_vectors
+from matryoshka_text.encoding.vectors import Vectors, open_vectors, read_part, write_part
 from matryoshka_text.errors import DataError, ModelError, RunError
-from matryoshka_text.files import require_space
+from matryoshka_text.files import held, require_space, sweep
+from matryoshka_text.progress import Progress
+from matryoshka_text.reading import Text, Texts
 from matryoshka_text.records import require_same
+from matryoshka_text.vectors.codec import STORED_TYPES, Stored, ranges_of, stored
 
 __all__ = ["Encoding", "encode_file"]
 
@@ -89,16 +89,27 @@ def encode_file(
     texts = Texts(names, column)
     _require_one_reader(texts, state.num_processes)
     earlier(folder)
-    asked = Asked(dim, layers, dtype, precision, prompt, prompt_name, rows_per_part, batch_tokens, calibrate)
+    asked = Asked(
+        dim=dim,
+        layers=layers,
+        dtype=dtype,
+        precision=precision,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        rows_per_part=rows_per_part,
+        batch_tokens=batch_tokens,
+        calibrate=calibrate,
+    )
     encoder = opened(model, asked, str(state.device))
     first = state.process_index == 0
     wanted = planned(encoder, asked, texts, earlier(folder)) if first else None
-    with held(folder, mine=first):
+    # Of several processes of a run the first one holds the folder for all.
+    with held(folder, doing="encoding") if first else nullcontext():
         if wanted is not None:
             _begin(folder, wanted, encoder, texts)
         state.wait_for_everyone()
         manifest = read_manifest(folder)
-        job = _Job(folder, manifest, encoder, state.process_index, state.num_processes)
+        job = _Job(folder, manifest, encoder, index=state.process_index, processes=state.num_processes)
         encoded = job.from_stdin(texts, progress) if texts.from_stdin else job.missing(texts, progress)
         encoded = sum(gather_object([encoded]))
         if first:
@@ -142,7 +153,8 @@ def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> Non
             "stopped; give a file to be able to go on, another --out, or remove the folder"
         )
     require_same(folder, identity(there), identity(wanted), what="encoding")
-    sweep(folder)
+    for name in (FILE, "part-*.npy", JOINED):
+        sweep(folder, f".{name}.*.part")
     if there.batch_tokens != wanted.batch_tokens:  # smaller passes, say, after memory ran out: only last bits differ
         write_manifest(folder, there.model_copy(update={"batch_tokens": wanted.batch_tokens}))
 
@@ -176,7 +188,7 @@ class _Job:
             return 0
         self._require_space(sum(map(m.rows_of, everybodys)))
         share = f" (process {self.index} of {self.processes})" if self.processes > 1 else ""
-        with Progress(total, shown=shown and self.index == 0, share=share) as progress:
+        with Progress(f"encoding{share}", "texts", total, shown=shown and self.index == 0) as progress:
             for part, block in _blocks(texts, m.rows_per_part, parts):
                 if len(block) != m.rows_of(part):
                     raise RunError(
@@ -190,7 +202,7 @@ class _Job:
     def from_stdin(self, texts: Texts, shown: bool) -> int:
         """Encode standard input to its end, and record how much that was."""
         rows = 0
-        with Progress(None, shown=shown, share="") as progress:
+        with Progress("encoding", "texts", shown=shown) as progress:
             for part, block in _blocks(texts, self.manifest.rows_per_part, None):
                 self._require_space(len(block))
                 self._write(part, block, progress)

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from matryoshka_text.records import read_record, write_record
+from matryoshka_text.reading.files import is_plain
+from matryoshka_text.records import earlier_record, read_record, write_record
+from matryoshka_text.vectors.codec import Stored
 
-__all__ = ["FILE", "JOINED", "InputRecord", "Manifest", "Stored", "identity", "read_manifest", "write_manifest"]
+__all__ = ["FILE", "JOINED", "InputRecord", "Manifest", "earlier", "identity", "read_manifest", "write_manifest"]
 
 FILE = "encoding.json"
 JOINED = "vectors.npy"
-Stored = Literal["float32", "float16", "int8", "ubinary"]
 _Bounds = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
 
 
@@ -75,6 +76,11 @@ def read_manifest(folder: Path) -> Manifest:
     return read_record(folder / FILE, Manifest, "mtext encode")
 
 
+def earlier(folder: Path) -> Manifest | None:
+    """What an earlier run has begun in `folder`; None for a new or empty one, `RunError` for anybody else's."""
+    return earlier_record(folder / FILE, Manifest, "mtext encode")
+
+
 # Not the file names, which may change where the bytes do not; not what changes last bits alone.
 _IDENTITY = ("weights", "dim", "layers", "dtype", "precision", "calibrated_on", "prompt", "rows_per_part")
 
@@ -84,5 +90,5 @@ def identity(manifest: Manifest) -> dict[str, Any]:
     found: dict[str, Any] = {key: getattr(manifest, key) for key in _IDENTITY}
     found["weights"] = f"sha256 {manifest.weights[:12]}"
     found["inputs"] = [f"sha256 {(i.sha256 or 'unknown')[:12]}, {i.rows} rows" for i in manifest.inputs]
-    plain = all(i.file.endswith((".txt", ".txt.gz")) or i.sha256 is None for i in manifest.inputs)
+    plain = all(is_plain(i.file) or i.sha256 is None for i in manifest.inputs)
     return found if plain else found | {"column": manifest.column}

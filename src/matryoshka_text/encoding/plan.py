@@ -13,10 +13,11 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.encode import default_tokens
 from matryoshka_text.encoder.precision import Precision, checked_precision, choose_precision
 from matryoshka_text.encoder.resolve import model_of
-from matryoshka_text.encoding.manifest import InputRecord, Manifest, Stored
-from matryoshka_text.encoding.texts import STDIN, Texts
+from matryoshka_text.encoding.manifest import InputRecord, Manifest
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.reading import STDIN, Texts
+from matryoshka_text.vectors.codec import Stored
 from matryoshka_text.versions import version_of
 
 __all__ = ["Asked", "Opened", "opened", "planned"]
@@ -93,7 +94,7 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
     `there` is the record of a run that has begun it: what was left open then is now as it was.
     """
     inputs = [] if texts.from_stdin else texts.survey()
-    rows = sum(one.rows or 0 for one in inputs)
+    rows = sum(one.rows for one in inputs)
     records = tuple(InputRecord(file=one.file, sha256=one.sha256, rows=one.rows) for one in inputs)
     device = torch.device(encoder.model.device)
     auto = there.dtype if there is not None and asked.dtype == "auto" else choose_precision(asked.dtype, device)

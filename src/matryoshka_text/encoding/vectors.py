@@ -1,5 +1,6 @@
-"""The vectors that `mtext encode` has written, read as one array without being in memory."""
+"""Vectors on disk: the parts that `mtext encode` writes, read as one array without being in memory, and .npy files."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from matryoshka_text.encoding.manifest import FILE, Manifest, read_manifest
-from matryoshka_text.encoding.stored import STORED_TYPES, part_path, read_part, restored
 from matryoshka_text.errors import DataError
-from matryoshka_text.files import require_space, sync_folder
+from matryoshka_text.files import require_space, sync_folder, write_whole
+from matryoshka_text.vectors.codec import STORED_TYPES, restored
 
-__all__ = ["Vectors", "open_vectors"]
+__all__ = ["Vectors", "open_floats", "open_vectors", "read_part", "write_part"]
 
 
 def open_vectors(folder: str | Path) -> "Vectors":
@@ -112,3 +113,69 @@ class Vectors:
             here = parts == part
             found[here] = self._part(int(part))[rows[here] - part * self.manifest.rows_per_part]
         return found
+
+
+class _Floats:
+    """The rows of a folder of `mtext encode` as float32, whatever they are stored as."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._vectors = vectors
+        self.shape, self.dtype = (len(vectors), vectors.manifest.dim), np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n dim"]:
+        return self._vectors.floats(rows)
+
+
+def open_floats(path: Path) -> np.ndarray:
+    """The vectors in a .npy file or in a folder of `mtext encode`, of which only the rows asked for are read.
+
+    `DataError` for what is neither, and for a folder of vectors of one bit a dim.
+    """
+    if path.is_dir():
+        vectors = open_vectors(path)
+        if vectors.manifest.precision == "ubinary":
+            raise DataError(
+                f"{path}: holds vectors of one bit a dim; allowed: float32, float16 or int8; "
+                "run `mtext encode` again with another --precision"
+            )
+        decoded: np.ndarray = _Floats(vectors)  # type: ignore[assignment]
+        return decoded
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file or folder; give a .npy file or a folder of `mtext encode`")
+    if path.suffix != ".npy":
+        raise DataError(
+            f"{path}: is no .npy file; allowed: .npy and folders of `mtext encode`; save it with numpy.save"
+        )
+    try:
+        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(
+            f"{path}: cannot be read as an array ({error}); allowed: floating-point numbers, saved with numpy.save "
+            "without pickles; save it again"
+        ) from error
+    return rows
+
+
+def part_path(folder: Path, part: int) -> Path:
+    """Where the rows of a part are."""
+    return folder / f"part-{part:05d}.npy"
+
+
+def write_part(folder: Path, part: int, rows: Shaped[np.ndarray, "n columns"]) -> None:
+    """Put a part in place, whole and on disk."""
+    data = io.BytesIO()
+    np.save(data, rows, allow_pickle=False)
+    write_whole(part_path(folder, part), data.getvalue())
+
+
+def read_part(folder: Path, part: int, manifest: Manifest) -> Shaped[np.ndarray, "n columns"] | None:
+    """The rows of a part, mapped from disk; None where it is missing, short, or of another shape or type."""
+    try:
+        rows: np.ndarray = np.load(part_path(folder, part), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = rows.shape == (manifest.rows_of(part), manifest.columns) and rows.dtype == STORED_TYPES[manifest.precision]
+    return rows if right else None

@@ -18,9 +18,9 @@ from matryoshka_text.evaluation.scoring.items import items_path
 from matryoshka_text.evaluation.stage import Settings, Stage
 from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.sample import Sample, read_sample
-from matryoshka_text.evaluation.tasks.text import read_texts
 from matryoshka_text.evaluation.vectors.turn import Turns
 from matryoshka_text.evaluation.vectors.view import View
+from matryoshka_text.reading import read_texts
 from matryoshka_text.rows import Row, append_rows, read_rows
 from matryoshka_text.vectors.reader import DISK_FULL
 

@@ -5,15 +5,14 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from matryoshka_text.reading.files import PLAIN_SUFFIXES, TABLE_SUFFIXES, is_plain
 from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.section import Fault, Real, Section, Whole, value_of
 
 __all__ = [
     "HELD_OUT_ROLES",
-    "PLAIN_SUFFIXES",
     "STREAMS",
-    "SUFFIXES",
     "TRAINING_ROLES",
     "Columns",
     "HeldOut",
@@ -21,28 +20,20 @@ __all__ = [
     "Neighbours",
     "Source",
     "Stream",
-    "is_plain",
     "stream_of",
 ]
 
 Stream = Literal["pairs", "text", "labelled", "scored"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
-SUFFIXES = (".jsonl", ".json", ".json.gz", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
-PLAIN_SUFFIXES = (".txt", ".txt.gz")
 _STREAM_OF: Mapping[str, Stream] = {"text": "text", "labelled": "labelled", "scored": "scored"}
 _PLAIN_KINDS = ("text", "mined")  # one text a row, which a line of a plain file can hold
-_FILE = f"the path of a file ending in {', '.join(SUFFIXES)}"
+_FILE = f"the path of a file ending in {', '.join(TABLE_SUFFIXES)}"
 _HUB = "a data set's id on the hub, owner/name or name"
 
 
 def stream_of(kind: str) -> Stream:
     """The stream that a source of that kind belongs to: pairs, text, labelled or scored."""
     return _STREAM_OF.get(kind, "pairs")
-
-
-def is_plain(file: object) -> bool:
-    """Whether `file` names plain text, one text a line."""
-    return isinstance(file, str) and file.endswith(PLAIN_SUFFIXES)
 
 
 class Neighbours(Section):
@@ -68,9 +59,9 @@ class _Place(Section):
     )
     file: str | None = Field(
         default=None,
-        description=f"a local file, relative to the recipe's folder: {', '.join(SUFFIXES)}. A .json file is one array "
-        f"of objects, or lines as in .jsonl. Kinds text and mined also read {' and '.join(PLAIN_SUFFIXES)}: one text "
-        "a line, blank lines passed over",
+        description=f"a local file, relative to the recipe's folder: {', '.join(TABLE_SUFFIXES)}. A .json file is one "
+        "array of objects, also below a key `data`, or lines as in .jsonl. Kinds text and mined also read "
+        f"{' and '.join(PLAIN_SUFFIXES)}: one text a line, blank lines passed over",
         json_schema_extra={"allowed": _FILE},
     )
     hub: str | None = Field(
@@ -214,7 +205,7 @@ class HeldOut(_Place):
 
 def _suffix(file: str, kind: str | None, kinds: Iterable[str]) -> Iterator[Fault]:
     """The fault of a file that cannot be read, or not as this one of `kinds` (None: a kind that is wrong itself)."""
-    if file.endswith(SUFFIXES) or (is_plain(file) and kind in (None, *_PLAIN_KINDS)):
+    if file.endswith(TABLE_SUFFIXES) or (is_plain(file) and kind in (None, *_PLAIN_KINDS)):
         return
     beside = f" for kind {kind!r}" if is_plain(file) else ""
     plain = [one for one in kinds if one in _PLAIN_KINDS] if is_plain(file) or kind in _PLAIN_KINDS else []

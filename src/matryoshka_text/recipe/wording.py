@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from matryoshka_text.errors import shown
 from matryoshka_text.recipe.describe import Spot, allowed, branches, locate, may_be_empty
 from matryoshka_text.recipe.section import OWN, Loc, Section
 from matryoshka_text.yaml_lines import dotted
 
-__all__ = ["as_yaml", "dotted", "faults_of", "loc_of", "shown"]
+__all__ = ["as_yaml", "dotted", "faults_of", "loc_of"]
 
 
 def faults_of(error: ValidationError, schema: type[Section]) -> Iterator[tuple[Loc, str]]:
@@ -37,15 +38,6 @@ def as_yaml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def shown(value: Any, limit: int = 60) -> str:
-    """`value` in a message: short, and on one line."""
-    if isinstance(value, dict):
-        text = f"a section with {', '.join(map(str, value)) or 'nothing'}"
-    else:
-        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _wording(detail: ErrorDetails, spot: Spot) -> str:

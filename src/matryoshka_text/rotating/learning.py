@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.progress import Progress
 from matryoshka_text.rotating.clusters import divided
-from matryoshka_text.rotating.progress import encoding_bar, learning_bar
 from matryoshka_text.rotating.vectors import vectors_by_source
-from matryoshka_text.rotation import Check, FitSettings, Learned, Step, learn_from, split_sources
+from matryoshka_text.rotation import Check, FitSettings, Learned, Split, Step, learn_from, split_sources
 
-__all__ = ["How", "learn_from_texts", "line_of_check"]
+__all__ = ["How", "learn_from_texts", "learn_shown", "line_of_check"]
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,38 @@ def learn_from_texts(
     `write` gets a line of metrics.jsonl for each step and for each check. `EvaluationError` naming texts whose vectors
     are not finite, `DataError` for sources that are too small, `RunError` for a full disk.
     """
-    with encoding_bar(shown=progress) as tell:
-        vectors = vectors_by_source(encoder, texts, store, dtype=how.dtype, prompt=how.prompt, on_progress=tell)
+    with Progress("rotation: encoding", "texts", shown=progress) as bar:
+        vectors = vectors_by_source(encoder, texts, store, dtype=how.dtype, prompt=how.prompt, on_progress=bar.reached)
     settings = how.settings
     parts = split_sources(vectors, most=how.most, held_back=how.held_back, seed=settings.seed)
     parts = divided(parts, how.split, settings)
-    names = list(parts)
-    with learning_bar(settings.steps, shown=progress) as bar:
+    return learn_shown(parts, how.dims, settings, progress=progress, write=write)
+
+
+def learn_shown(
+    parts: Mapping[str, Split],
+    dims: Sequence[int],
+    settings: FitSettings,
+    *,
+    progress: bool,
+    write: Callable[[dict[str, Any]], object] = lambda line: None,
+) -> Learned:
+    """`learn_from`, with a bar that shows the newest losses; `write` gets a line for each step and check."""
+    names, newest = list(parts), {"loss": "", "held back": ""}
+    with Progress("rotation: learning", "steps", settings.steps, shown=progress) as bar:
 
         def on_step(step: Step) -> None:
-            bar.step(step)
+            dim, loss = next(iter(step.per_dim.items()))
+            newest["loss"] = f"loss at {dim} dims {loss:.3f}"
+            bar.note = newest["loss"] + newest["held back"]
+            bar(1)
             write({"rotation_step": step.number, "source": names[step.source], "loss": {"rotation": step.per_dim}})
 
         def on_check(check: Check) -> None:
-            bar.check(check)
+            newest["held back"] = f", held back {next(iter(check.per_dim.values())):.3f}" if check.per_dim else ""
             write(line_of_check(check))
 
-        return learn_from(parts, how.dims, settings, on_step=on_step, on_check=on_check)
+        return learn_from(parts, dims, settings, on_step=on_step, on_check=on_check)
 
 
 def line_of_check(check: Check) -> dict[str, Any]:

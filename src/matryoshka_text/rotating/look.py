@@ -10,10 +10,10 @@ import numpy as np
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.precision import Precision, choose_precision
 from matryoshka_text.errors import DataError
+from matryoshka_text.progress import Progress
 from matryoshka_text.rotating.arrays import open_arrays
 from matryoshka_text.rotating.checks import chosen_dims
 from matryoshka_text.rotating.model import open_base
-from matryoshka_text.rotating.progress import encoding_bar
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotating.texts import Given, Reading, read_sources
 from matryoshka_text.rotating.vectors import vectors_by_source
@@ -59,14 +59,14 @@ def look_at_texts(
     base = open_base(model, rotatable=False)
     width = base.encoder.width
     looked = _dims(dims, base.encoder.dims, width)
-    with tempfile.TemporaryDirectory() as made, encoding_bar(shown=progress) as bar:
+    with tempfile.TemporaryDirectory() as made, Progress("encoding", "texts", shown=progress) as bar:
         vectors = vectors_by_source(
             base.encoder,
             {one.name: one.texts for one in sources},
             Path(made),
             dtype=choose_precision(dtype, base.encoder.device),
             prompt=prompt,
-            on_progress=bar,
+            on_progress=bar.reached,
         )
     return _look(vectors, looked, reading)
 

@@ -11,7 +11,7 @@ from matryoshka_text.records import require_same
 from matryoshka_text.rotating.arrays import open_arrays, sample_hashes
 from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enough, require_split
 from matryoshka_text.rotating.clusters import divided
-from matryoshka_text.rotating.progress import learning_bar
+from matryoshka_text.rotating.learning import learn_shown
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotation import (
     FitSettings,
@@ -20,7 +20,6 @@ from matryoshka_text.rotation import (
     Split,
     dims_to_look_at,
     kept_by_source,
-    learn_from,
     split_sources,
 )
 
@@ -73,8 +72,7 @@ def rotate_vectors(
     if path.exists():
         there = _same(path, identity, dims)
         return RotatedVectors(path, there, kept_by_source(parts, dims_to_look_at(dims, width), there), new=False)
-    with learning_bar(fit.steps, shown=progress) as bar:
-        learned = learn_from(parts, dims, fit, on_step=bar.step, on_check=bar.check)
+    learned = learn_shown(parts, dims, fit, progress=progress)
     record = {**learned.rotation.record, **identity, "sources": list(sources), "matryoshka_text": __version__}
     rotation = Rotation(learned.rotation.matrix, dims, record)
     rotation.save(path)

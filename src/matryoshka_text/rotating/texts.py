@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matryoshka_text.data.draw import Draw
-from matryoshka_text.encoding.texts import STDIN, Texts, column_names
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import sha256_of
+from matryoshka_text.reading import STDIN, Texts, columns_of
+from matryoshka_text.reading.table import no_rows
 
 __all__ = ["Given", "Reading", "SourceTexts", "read_sources"]
 
@@ -87,7 +88,7 @@ def _of_files(paths: Sequence[Path], reading: Reading) -> list[SourceTexts]:
     names = names_of([str(path) for path in paths])
     for path in paths:
         Texts([path], reading.columns[0])  # all of them exist and are of a known kind
-    there = {path: column_names(str(path)) for path in paths}
+    there = {path: columns_of(path) for path in paths}
     with_columns = [columns for columns in there.values() if columns is not None]
     for column in reading.columns:
         if len(reading.columns) > 1 and with_columns and not any(column in columns for columns in with_columns):
@@ -103,9 +104,9 @@ def _of_file(path: Path, name: str, there: Sequence[str] | None, reading: Readin
     texts = (text.text for column in columns for text in Texts([path], column))
     drawn = _drawn(texts, reading)
     if not drawn.read:
-        raise DataError(f"{path}: found no rows; allowed: at least one text; leave the file out, or fill it")
+        raise no_rows(path)
     named = () if there is None else columns
-    return SourceTexts(name, str(path), named, sha256_of(path), drawn.read, drawn.blank, drawn.texts())
+    return _source(name, drawn, sha256_of(path), file=str(path), columns=named)
 
 
 def _of_list(name: str, texts: Iterable[object], reading: Reading) -> SourceTexts:
@@ -121,7 +122,14 @@ def _of_list(name: str, texts: Iterable[object], reading: Reading) -> SourceText
             yield text
 
     drawn = _drawn(checked(), reading)
-    return SourceTexts(name, None, (), total.hexdigest(), drawn.read, drawn.blank, drawn.texts())
+    return _source(name, drawn, total.hexdigest())
+
+
+def _source(
+    name: str, drawn: Draw, sha256: str, *, file: str | None = None, columns: tuple[str, ...] = ()
+) -> SourceTexts:
+    counts = {"read": drawn.read, "blank": drawn.blank}
+    return SourceTexts(name=name, file=file, columns=columns, sha256=sha256, texts=drawn.texts(), **counts)
 
 
 def _drawn(texts: Iterable[str], reading: Reading) -> Draw:

@@ -5,7 +5,9 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["ENDINGS", "KINDS", "OWN_KINDS", "ROLES", "Kind", "Section", "TaskEntry"]
+from matryoshka_text.reading.files import PLAIN_SUFFIXES, TABLE_SUFFIXES
+
+__all__ = ["KINDS", "OWN_KINDS", "ROLES", "Kind", "Section", "TaskEntry"]
 
 Kind = Literal[
     "task",
@@ -39,7 +41,6 @@ ROLES: dict[Kind, tuple[str, ...]] = {
     "sts": ("sentence1", "sentence2", "score"),
 }
 OWN_KINDS: tuple[Kind, ...] = ("retrieval", *ROLES)
-ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 
 _OPTIONS: dict[Kind, tuple[str, ...]] = {
     "task": ("split", "languages", "subsets"),
@@ -150,7 +151,7 @@ class TaskEntry(Section):
 
 def _without_ending(name: str) -> str:
     """The file's name without the ending that says what is in it."""
-    for ending in sorted((*ENDINGS, ".txt", ".txt.gz"), key=len, reverse=True):
+    for ending in sorted((*TABLE_SUFFIXES, *PLAIN_SUFFIXES), key=len, reverse=True):
         if name.endswith(ending):
             return name.removesuffix(ending)
     return name

@@ -100,8 +100,8 @@ def test_a_model_without_a_head_does_not_stop_the_others(
 def test_real_scores_are_those_of_the_model_itself(
     small_text: Path, family: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    from matryoshka_text.evaluation.tasks.text import read_texts
     from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
+    from matryoshka_text.reading import read_texts
 
     found = run(family("bert"), small_text, tmp_path / "out", dims=(8, 16))
     texts = read_texts(small_text / "words.txt.gz")
@@ -131,7 +131,7 @@ def test_all_missing_data_are_listed_before_any_model_runs(small_text: Path, tin
         plan(None, SUITE)
     (small_text / "empty.txt").write_text("\n\n")
     empty = Suite(name="x", tasks=(TEXT, TaskEntry(masked_text="empty.txt")))
-    with pytest.raises(DataError, match=r"nothing was encoded, .*\n  .*/empty\.txt: holds no text"):
+    with pytest.raises(DataError, match=r"nothing was encoded, .*\n  .*/empty\.txt: found no rows"):
         run(tiny_model, small_text, tmp_path / "out", empty)
 
 

@@ -56,7 +56,7 @@ def test_a_file_that_is_no_json_is_named(small_data: Path, tiny_model: Path) -> 
     (small_data / "mteb/mteb__banking77/test.jsonl").write_text("{oops")
     said = problem(small_data, tiny_model)
     place = small_data / "mteb/mteb__banking77/test.jsonl"
-    assert f"\n  Banking77Classification: {place}:1: is no JSON: " in said
+    assert f"\n  Banking77Classification: {place}:1: found broken JSON" in said
     assert "mtext data fetch Banking77Classification --out DIR" in said
 
 

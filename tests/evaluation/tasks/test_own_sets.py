@@ -65,9 +65,9 @@ def write(path: Path, rows: Rows) -> Path:
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
         return path
-    if name.endswith(".csv"):
+    if name.endswith((".csv", ".tsv")):
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), delimiter="\t" if name.endswith(".tsv") else ",")
             writer.writeheader()
             writer.writerows(rows)
     else:
@@ -117,7 +117,7 @@ def test_classification_is_mtebs_on_the_same_rows(tmp_path: Path) -> None:
     assert scores(own) == scores(planned(tmp_path, task="Banking77Classification"))
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "tsv", "json"])
 def test_other_formats_are_the_same(tmp_path: Path, ending: str) -> None:
     rng = random.Random(0)
     for split in ("train", "test"):
@@ -320,7 +320,7 @@ GOOD = {"text": "red cat", "label": "a"}
         ),
         ({"clustering": "x"}, [GOOD], r"split test has 1 row; at least 2 rows are needed"),
         ({"clustering": "x"}, [GOOD, GOOD], r"split test has one class alone in column labels; at least two"),
-        ({"clustering": "x"}, [], r"x\.jsonl: is empty; at least one row"),
+        ({"clustering": "x"}, [], r"x\.jsonl: found no rows; allowed: at least one"),
     ],
 )
 def test_faults_have_a_place(tmp_path: Path, entry: dict[str, Any], rows: Rows, said: str) -> None:

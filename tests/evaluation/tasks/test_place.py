@@ -88,3 +88,11 @@ def test_what_is_there_by_path_but_not_by_name_is_hinted_at(tmp_path: Path, monk
     assert str(find_text([], "a.txt", base)).endswith("write ./a.txt")
     assert str(find_own([], "birds", base).problem).endswith("write ./birds.csv on the command line")
     assert "write" not in str(find_own([tmp_path], "./none", base).problem)
+
+
+def test_two_files_for_one_split_are_not_chosen_between(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("test.csv", "test.json", "train.csv"):
+        (tmp_path / "set" / name).write_text("text,label\na,b\n")
+    found = find_own([tmp_path], "set", tmp_path)
+    assert str(found.problem).endswith("set holds test.csv and test.json for one split; keep one of them")

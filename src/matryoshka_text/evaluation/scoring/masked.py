@@ -12,7 +12,7 @@ from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.stage import Settings, Stage, versions
 from matryoshka_text.evaluation.subject import Subject, without_reports
 from matryoshka_text.evaluation.tasks.planned import PlannedText
-from matryoshka_text.evaluation.tasks.text import read_texts
+from matryoshka_text.reading import read_texts
 from matryoshka_text.rows import Row
 
 if TYPE_CHECKING:

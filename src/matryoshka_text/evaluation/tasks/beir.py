@@ -1,18 +1,24 @@
 """A folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each plain or gzipped."""
 
-import csv
-import gzip
-import json
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
-from matryoshka_text.errors import DataError
+from matryoshka_text.errors import DataError, shown
+from matryoshka_text.reading import Cells, Faults, open_table
+from matryoshka_text.reading.files import lines_of, readable
 
 __all__ = ["missing_files", "read_beir"]
 
 log = logging.getLogger(__name__)
+
+_HEADER = ("query-id", "corpus-id", "score")
+_WHOLE = re.compile(r"([+-]?\d{1,12})(\.0*)?", re.ASCII)
+_MOST = 2**31 - 1  # measures count judgements in 32 bits
+_Judged = Iterator[tuple[int, str, str, str]]
 
 
 def missing_files(folder: Path, split: str) -> list[str]:
@@ -38,13 +44,9 @@ def read_beir(folder: Path, split: str) -> dict[str, Any]:
         log.warning("%s: %d judgements in qrels/%s.tsv name documents that corpus.jsonl lacks", folder, lost, split)
     known = {query["id"] for query in judged}
     if left_out := [query for query in qrels if query not in known]:
-        log.warning(
-            "%s: %d queries judged in qrels/%s.tsv are not in queries.jsonl (%s): left out",
-            folder,
-            len(left_out),
-            split,
-            ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else ""),
-        )
+        some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        what = f"{len(left_out)} queries judged in qrels/{split}.tsv are not in queries.jsonl ({some}): left out"
+        log.warning("%s: %s", folder, what)
     return {
         "corpus": Dataset.from_list(corpus),
         "queries": Dataset.from_list(judged),
@@ -67,66 +69,83 @@ def _file(folder: Path, name: str) -> Path:
     return plain if plain.is_file() else folder / (name + ".gz")
 
 
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8", newline=""))
-    return path.open(encoding="utf-8", newline="")
-
-
 def _texts(path: Path, *, title: bool) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = []
-    seen: set[str] = set()
-    for place, row in _json_lines(path):
-        for column in ("_id", "text"):
-            if not isinstance(row.get(column), str):
-                raise DataError(
-                    f"{place}: column {column!r} is {row.get(column)!r}; allowed: a string. Found columns: "
-                    f"{', '.join(row)}; needed: _id, text" + (", and title where there is one" if title else "")
-                )
-        if row["_id"] in seen:
-            raise DataError(f"{place}: the _id {row['_id']!r} occurs twice; ids must be different")
-        seen.add(row["_id"])
-        rows.append({"id": row["_id"], **({"title": row.get("title") or ""} if title else {}), "text": row["text"]})
-    if not rows:
-        raise DataError(f"{path}: is empty; at least one row is needed")
-    return rows
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with _open(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: is no JSON: {error}; one JSON object a line is needed") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: holds {type(row).__name__}; one JSON object a line is needed")
-            yield f"{path}:{number}", row
+    """Each line's id and text, and for documents the title."""
+    faults = Faults()
+    cells = Cells(str(path), {"_id": "_id", "text": "text", "title": "title"}, faults)
+    table = open_table(path, faults)
+    lacking = [column for column in ("_id", "text") if column not in table.columns]
+    if lacking:
+        raise DataError(
+            f"{path}: found no column {', '.join(lacking)}; allowed: _id, text{', title' * title}; "
+            f"found columns: {', '.join(table.columns)}; rename them"
+        )
+    rows: dict[str, dict[str, str]] = {}
+    for number, row in table.rows:
+        known = str(row["_id"]) if type(row.get("_id")) is int else cells.text((number, row), "_id", blank=True)
+        text = cells.text((number, row), "text", blank=True)
+        head = cells.text((number, row), "title", blank=True) if title and row.get("title") else ""
+        if known in rows:
+            faults.add(table.place(number), f"found the _id {known!r} again; allowed: different ids; rename one")
+        if known is not None and text is not None and head is not None:
+            rows[known] = {"id": known, **({"title": head} if title else {}), "text": text}
+    faults.raise_any()
+    return list(rows.values())
 
 
 def _judgements(path: Path) -> dict[str, dict[str, int]]:
+    """By query, each document's score."""
+    faults = Faults()
     qrels: dict[str, dict[str, int]] = {}
-    with _open(path) as lines:
-        reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        needed = ["query-id", "corpus-id", "score"]
-        if not set(needed) <= set(reader.fieldnames or ()):
-            raise DataError(
-                f"{path}:1: columns are {reader.fieldnames}; needed: a header line {', '.join(needed)}, tab-separated"
+    for number, query, document, score in _judged(path, faults):
+        whole = _WHOLE.fullmatch(score.strip())
+        value = int(whole[1]) if whole else _MOST + 1
+        if abs(value) > _MOST:
+            allowed = f"allowed: a whole number from -{_MOST} to {_MOST}; correct it"
+            faults.add(f"{path}:{number}", f"score: found {shown(score)}; {allowed}")
+            continue
+        before = qrels.setdefault(query, {}).setdefault(document, value)
+        if before != value:
+            faults.add(
+                f"{path}:{number}",
+                f"judges document {document!r} for query {query!r} as {value}, a line above as {before}; "
+                "allowed: one judgement a pair; remove one of the lines",
             )
-        for row in reader:
-            try:
-                score = int(row["score"])
-            except (TypeError, ValueError):
-                raise DataError(
-                    f"{path}:{reader.line_num}: score is {row['score']!r}; allowed: a whole number"
-                ) from None
-            query, document = row["query-id"], row["corpus-id"]
-            before = qrels.setdefault(query, {}).setdefault(document, score)
-            if before != score:
-                raise DataError(
-                    f"{path}:{reader.line_num}: judges document {document!r} for query {query!r} as {score}, a line "
-                    f"above as {before}; allowed: one judgement a pair; remove one of the lines"
-                )
+    faults.raise_any()
     return qrels
+
+
+def _judged(path: Path, faults: Faults) -> _Judged:
+    """Line, query, document and score of each judgement: of a table with a header, or in TREC's form without one."""
+    with readable(path):
+        first = list(islice(lines_of(path), 1))
+    if any(_is_trec(line) for line in first):
+        yield from _trec(path, enumerate(lines_of(path), start=1), faults)
+        return
+    table = open_table(path, faults, _HEADER)
+    if not set(_HEADER) <= set(table.columns):
+        raise DataError(
+            f"{path}:1: found columns {', '.join(table.columns)}; needed: a header line {', '.join(_HEADER)}, "
+            "tab-separated, or TREC's four columns without a header"
+        )
+    for number, row in table.rows:
+        query, document, score = (str(row[name]) for name in _HEADER)
+        yield number, query, document, score
+
+
+def _is_trec(line: str) -> bool:
+    """Whether the line is a query, an iteration, a document and a score."""
+    fields = line.split()
+    return len(fields) == 4 and _WHOLE.fullmatch(fields[3]) is not None
+
+
+def _trec(path: Path, lines: Iterable[tuple[int, str]], faults: Faults) -> _Judged:
+    with readable(path):
+        for number, line in lines:
+            fields = line.split()
+            if len(fields) == 4:
+                yield number, fields[0], fields[2], fields[3]
+            elif fields:
+                faults.add(
+                    f"{path}:{number}", f"found {len(fields)} fields; allowed: query, iteration, document, score"
+                )

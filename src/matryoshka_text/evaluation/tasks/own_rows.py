@@ -1,21 +1,17 @@
 """The rows of an own set: texts and labels by role, every fault with file and line."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matryoshka_text.data.cells import class_of, score_of
-from matryoshka_text.data.faults import Faults, text_of
-from matryoshka_text.data.formats import csv_rows, json_rows, readable
-from matryoshka_text.data.tables import open_file
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading import Cells, Faults, open_table
 
 __all__ = ["OwnSet", "Rows", "as_numbers"]
 
 # A list of each role's cells, all of one length.
 Rows = dict[str, list[Any]]
-_Cells = Callable[[Mapping[str, Any], str, str, str, Faults], Any]
 # Where a suite names no columns, the first of these pairs that a file has.
 _PAIRS = {
     "sentence1": (("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2")),
@@ -77,21 +73,20 @@ class OwnSet:
     def _table(self, path: Path) -> tuple[Rows, list[Any] | None]:
         """The file's rows, and the split of each where the file says it."""
         faults = Faults()
-        numbered, header = _opened(path, faults)
-        if not numbered:
-            faults.raise_any()
-            raise DataError(f"{path}: is empty; at least one row is needed")
-        names = self._names(path, header)
-        readers: dict[str, _Cells] = {role: _CELLS[role] if role in _CELLS else _text for role in self.roles}
+        table = open_table(path, faults)
+        header, of_split = table.columns, self.columns.get("split", "split")
+        cells = Cells(str(path), self._names(path, header), faults)
+        readers = {"label": cells.class_name, "score": cells.score}
         rows: Rows = {role: [] for role in self.roles}
-        for number, row in numbered:
-            for role, read in readers.items():
-                rows[role].append(read(row, names[role], role, f"{path}:{number}", faults))
+        splits: list[Any] = []
+        for row in table.rows:
+            for role in self.roles:
+                rows[role].append(readers.get(role, cells.text)(row, role))
+            splits.append(row[1].get(of_split))
         faults.raise_any()
-        of_split = self.columns.get("split", "split")
         if of_split not in header and "split" in self.columns:
             raise DataError(f"{path}: has no column {of_split!r}; found: {', '.join(header)}; correct columns.split")
-        return rows, [row.get(of_split) for _, row in numbered] if of_split in header else None
+        return rows, splits if of_split in header else None
 
     def _names(self, path: Path, header: Sequence[str]) -> dict[str, str]:
         """The file's column for each role."""
@@ -111,34 +106,6 @@ class OwnSet:
                 f"`columns: {{{', '.join(f'{role}: …' for role in self.roles)}}}`"
             )
         return names
-
-
-def _opened(path: Path, faults: Faults) -> tuple[list[tuple[int, Mapping[str, Any]]], list[str]]:
-    """All rows with their numbers, and the names of the columns."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".parquet"):
-        header = open_file(path, (), str(path), faults).columns
-        return list(open_file(path, header, str(path), faults).rows), list(header)
-    with readable(path):
-        rows = list((csv_rows if name.endswith(".csv") else json_rows)(path, faults))
-    # A JSON object leaves out what it has not.
-    return rows, list(dict.fromkeys(column for _, row in rows[:100] for column in row))
-
-
-def _text(row: Mapping[str, Any], column: str, role: str, place: str, faults: Faults) -> str | None:
-    return text_of(row, column, role, place, faults)
-
-
-def _label(row: Mapping[str, Any], column: str, role: str, place: str, faults: Faults) -> str | None:
-    cell = row.get(column)
-    return class_of({column: int(cell)} if isinstance(cell, bool) else row, column, place, faults)
-
-
-def _score(row: Mapping[str, Any], column: str, role: str, place: str, faults: Faults) -> float | None:
-    return score_of(row, column, place, faults)
-
-
-_CELLS: dict[str, _Cells] = {"label": _label, "score": _score}
 
 
 def as_numbers(labels: Sequence[str]) -> list[Any]:

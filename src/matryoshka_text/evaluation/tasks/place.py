@@ -8,7 +8,8 @@ from pathlib import Path
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import DataError
 from matryoshka_text.evaluation.tasks.beir import missing_files
-from matryoshka_text.suite import ENDINGS, Suite
+from matryoshka_text.reading.files import TABLE_SUFFIXES
+from matryoshka_text.suite import Suite
 
 __all__ = ["DATA_ENDINGS", "DATA_ROOT", "Found", "data_roots", "find_beir", "find_hub_layout", "find_own", "find_text"]
 
@@ -79,18 +80,21 @@ def find_own(roots: Iterable[Path], name: str, base: Path) -> Found:
     looked = _looked(roots, name, base)
     for place in looked:
         if place.is_dir():
-            files = {split: file for file in sorted(place.iterdir()) if (split := _split_of(file)) is not None}
+            files: dict[str, Path] = {}
+            for file in sorted(place.iterdir()):
+                if (split := _split_of(file)) is not None and (other := files.setdefault(split, file)) != file:
+                    return Found(problem=f"{place} holds {other.name} and {file.name} for one split; keep one of them")
             if not files:
-                return Found(problem=f"{place} holds no file {', '.join('<split>' + one for one in ENDINGS)}")
+                return Found(problem=f"{place} holds no file {', '.join('<split>' + one for one in TABLE_SUFFIXES)}")
             return Found(place.resolve(), files={split: file.resolve() for split, file in files.items()})
-        for file in (place, *(place.with_name(place.name + ending) for ending in ENDINGS)):
-            if file.is_file() and file.name.endswith(ENDINGS):
+        for file in (place, *(place.with_name(place.name + ending) for ending in TABLE_SUFFIXES)):
+            if file.is_file() and file.name.endswith(TABLE_SUFFIXES):
                 return Found(file.resolve(), files={"": file.resolve()})
-    hint = _path_hint(name, base, ("", *ENDINGS))
+    hint = _path_hint(name, base, ("", *TABLE_SUFFIXES))
     if not looked:
         return Found(problem=f"an own set needs a data root{hint}")
     places = " or ".join(map(str, looked))
-    return Found(problem=f"no such folder, and no file of that name with {', '.join(ENDINGS)}: {places}{hint}")
+    return Found(problem=f"no such folder, and no file of that name with {', '.join(TABLE_SUFFIXES)}: {places}{hint}")
 
 
 def _path_hint(name: str, base: Path, endings: Iterable[str]) -> str:
@@ -115,7 +119,7 @@ def _looked(roots: Iterable[Path], name: str, base: Path) -> list[Path]:
 
 def _split_of(file: Path) -> str | None:
     """The split that a file of a folder holds; None where it holds no data."""
-    endings = [ending for ending in ENDINGS if file.name.endswith(ending)] if file.is_file() else []
+    endings = [ending for ending in TABLE_SUFFIXES if file.name.endswith(ending)] if file.is_file() else []
     return file.name.removesuffix(max(endings, key=len)) if endings and not file.name.startswith(".") else None
 
 

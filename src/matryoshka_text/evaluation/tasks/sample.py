@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.bundled import bundled
+from matryoshka_text.data.draw import plain
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.tasks.text import read_texts
+from matryoshka_text.reading import read_texts
 from matryoshka_text.suite import Suite
 
 __all__ = ["MOST", "Sample", "read_sample", "texts_within"]
@@ -37,8 +38,8 @@ class Sample:
         """Those of its texts that are among `texts`, but for case and spaces."""
         own: dict[str, list[str]] = {}
         for text in self.texts:
-            own.setdefault(_plain(text), []).append(text)
-        return {one for text in texts for one in own.get(_plain(text), ())}
+            own.setdefault(plain(text), []).append(text)
+        return {one for text in texts for one in own.get(plain(text), ())}
 
     def without(self, texts: Collection[str]) -> "Sample":
         """The sample less those texts; itself where it has none of them."""
@@ -76,10 +77,6 @@ def _pairs(path: Path) -> Iterator[str]:
         for line in lines:
             row = json.loads(line)
             yield from (row["anchor"], row["positive"])
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def texts_within(data: Any) -> Iterator[str]:

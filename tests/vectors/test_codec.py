@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from matryoshka_text.encoding.stored import ranges_of, restored, stored
+from matryoshka_text.vectors.codec import ranges_of, restored, stored
 
 
 @pytest.fixture

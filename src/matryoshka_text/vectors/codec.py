@@ -1,24 +1,20 @@
-"""How a coordinate is stored: float32, float16, one of 256 steps, or one bit; and the files of such rows."""
+"""How a coordinate is stored: float32, float16, one of 256 steps, or one bit."""
 
-import io
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
-from matryoshka_text.encoding.manifest import Manifest, Stored
-from matryoshka_text.files import write_whole
+__all__ = ["STORED_TYPES", "Ranges", "Stored", "ranges_of", "restored", "stored"]
 
-__all__ = ["STORED_TYPES", "part_path", "ranges_of", "read_part", "restored", "stored", "write_part"]
-
+Stored = Literal["float32", "float16", "int8", "ubinary"]
+Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 STORED_TYPES: dict[Stored, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
     "int8": np.dtype("i1"),
     "ubinary": np.dtype("u1"),
 }
-Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def ranges_of(vectors: Float32[np.ndarray, "n dim"]) -> Ranges:
@@ -62,25 +58,3 @@ def _steps(ranges: Ranges) -> tuple[Float32[np.ndarray, " dim"], Float32[np.ndar
     least, greatest = (np.asarray(bound, dtype=np.float32) for bound in ranges)
     step = (greatest - least) / 255
     return least, np.where(step > 0, step, np.float32(1))
-
-
-def part_path(folder: Path, part: int) -> Path:
-    """Where the rows of a part are."""
-    return folder / f"part-{part:05d}.npy"
-
-
-def write_part(folder: Path, part: int, rows: Shaped[np.ndarray, "n columns"]) -> None:
-    """Put a part in place, whole and on disk."""
-    data = io.BytesIO()
-    np.save(data, rows, allow_pickle=False)
-    write_whole(part_path(folder, part), data.getvalue())
-
-
-def read_part(folder: Path, part: int, manifest: Manifest) -> Shaped[np.ndarray, "n columns"] | None:
-    """The rows of a part, mapped from disk; None where it is missing, short, or of another shape or type."""
-    try:
-        rows: np.ndarray = np.load(part_path(folder, part), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    right = rows.shape == (manifest.rows_of(part), manifest.columns) and rows.dtype == STORED_TYPES[manifest.precision]
-    return rows if right else None
