@@ -24,7 +24,7 @@ _Texts = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="Texts of one kind: .txt, .jsonl, .json, .csv, .tsv, each also .gz; .parquet. Repeat it for several kinds.",
+        help="Texts of one kind: .txt, .jsonl, .json, .csv, .tsv, each also .gz; .parquet. Repeat it for more kinds.",
     ),
 ]
 _Vectors = Annotated[
