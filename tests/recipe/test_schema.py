@@ -22,8 +22,8 @@ from matryoshka_text.recipe import (
     load_recipe,
 )
 from matryoshka_text.recipe.describe import allowed, sections_in
-from matryoshka_text.recipe.section import Section
 from matryoshka_text.recipe.wording import dotted, faults_of
+from matryoshka_text.section import Section
 
 Problems = Callable[..., list[str]]
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from matryoshka_text.recipe.section import Section
 from matryoshka_text.recipe.sources import (
     HELD_OUT_ROLES,
     STREAMS,
@@ -16,6 +15,7 @@ from matryoshka_text.recipe.sources import (
     stream_of,
 )
 from matryoshka_text.recipe.wording import dotted, faults_of
+from matryoshka_text.section import Section
 
 FILES = "the path of a file ending in .jsonl, .json, .json.gz, .jsonl.gz, .csv, .csv.gz, .parquet"
 

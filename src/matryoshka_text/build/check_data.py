@@ -23,9 +23,9 @@ from matryoshka_text.data import (
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import READS, Batch, HeldOut, ScoreDistill, Source
 from matryoshka_text.recipe.objectives import MOST_CLASSES
-from matryoshka_text.recipe.section import Loc, value_of
 from matryoshka_text.recipe.sources import STREAMS, stream_of
 from matryoshka_text.recipe.wording import dotted, loc_of
+from matryoshka_text.section import Loc, value_of
 
 __all__ = ["check_data"]
 

@@ -8,12 +8,12 @@ from typing import Any
 from matryoshka_text.build.check_rotation import check_rotated_base
 from matryoshka_text.build.findings import Findings, items_of, valid
 from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
+from matryoshka_text.dims import log_dims
 from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model, width_of
 from matryoshka_text.errors import ModelError
 from matryoshka_text.recipe import Base
 from matryoshka_text.recipe.nesting import faults_of_pairs
-from matryoshka_text.recipe.presets import log_dims
-from matryoshka_text.recipe.section import Loc, value_of
+from matryoshka_text.section import Loc, value_of
 
 __all__ = ["check_models"]
 

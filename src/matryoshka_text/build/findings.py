@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import Reading
-from matryoshka_text.recipe.section import Loc, Section, value_of
 from matryoshka_text.recipe.wording import loc_of
+from matryoshka_text.section import Loc, Section, value_of
 
 __all__ = ["Findings", "items_of", "valid"]
 

@@ -6,10 +6,10 @@ from typing import Any
 from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.objectives import READS
 from matryoshka_text.recipe.rotation_only import faults_of_rotation
-from matryoshka_text.recipe.section import Fault, order_of, value_of
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import STREAMS, stream_of
 from matryoshka_text.recipe.wording import shown
+from matryoshka_text.section import Fault, order_of, value_of
 
 __all__ = ["faults_between"]
 

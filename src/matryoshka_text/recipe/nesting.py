@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from matryoshka_text.recipe.section import Fault, Real, Section, Whole
+from matryoshka_text.dims import out_of_order
+from matryoshka_text.section import Fault, Real, Section, Whole
 
 __all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "faults_of_pairs", "preset_or_list", "weights_of"]
 
@@ -131,4 +132,4 @@ def _is_pair(pair: Any) -> bool:
 
 def _increasing(dims: Any) -> bool:
     whole = isinstance(dims, list | tuple) and bool(dims) and all(type(dim) is int for dim in dims)
-    return whole and all(before < dim for before, dim in pairwise(dims))
+    return whole and not any(out_of_order(dims))

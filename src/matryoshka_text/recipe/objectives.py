@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole
+from matryoshka_text.section import Fault, Flag, Real, Section, Whole
 
 __all__ = [
     "MOST_CLASSES",

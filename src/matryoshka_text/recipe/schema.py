@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from matryoshka_text.dims import log_dims
 from matryoshka_text.recipe.between import faults_between
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
 from matryoshka_text.recipe.objectives import Objective
-from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.recipe.rotation import RotationSection
-from matryoshka_text.recipe.section import Fault, Section, Whole
 from matryoshka_text.recipe.sections import (
     Averaging,
     Base,
@@ -27,6 +26,7 @@ from matryoshka_text.recipe.sections import (
     StreamShares,
 )
 from matryoshka_text.recipe.sources import Source
+from matryoshka_text.section import Fault, Section, Whole
 from matryoshka_text.yaml_lines import dump_yaml
 
 __all__ = ["Recipe"]

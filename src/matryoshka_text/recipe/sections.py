@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from matryoshka_text.recipe.names import Names
-from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole, value_of
 from matryoshka_text.recipe.sources import HeldOut
+from matryoshka_text.section import Fault, Flag, Real, Section, Whole, value_of
 
 __all__ = [
     "Averaging",

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
 from matryoshka_text.recipe.names import SLUG
-from matryoshka_text.recipe.section import Fault, Real, Section, Whole, value_of
+from matryoshka_text.section import Fault, Real, Section, Whole, value_of
 
 __all__ = [
     "HELD_OUT_ROLES",
