@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from matryoshka_text.objectives import STREAMS
 from matryoshka_text.recipe.sources import (
     HELD_OUT_ROLES,
-    STREAMS,
     TRAINING_ROLES,
     HeldOut,
     Neighbours,

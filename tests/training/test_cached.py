@@ -20,7 +20,7 @@ from matryoshka_text.build.parts import build_objectives
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import depth_of, vectors_by_layer
-from matryoshka_text.objectives import GlobalBatch
+from matryoshka_text.objectives.batch import GlobalBatch
 from matryoshka_text.objectives.distill import distilled
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.folder import RunFolder

@@ -21,9 +21,11 @@ from matryoshka_text.data import (
     require_known_classes,
 )
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import READS, Batch, HeldOut, ScoreDistill, Source
-from matryoshka_text.recipe.objectives import MOST_CLASSES
-from matryoshka_text.recipe.sources import STREAMS, stream_of
+from matryoshka_text.objectives import KINDS, STREAMS
+from matryoshka_text.objectives.classify import MOST_CLASSES
+from matryoshka_text.objectives.score_distill import ScoreDistill
+from matryoshka_text.recipe import Batch, HeldOut, Source
+from matryoshka_text.recipe.sources import stream_of
 from matryoshka_text.recipe.wording import dotted, loc_of
 from matryoshka_text.section import Loc, value_of
 
@@ -160,7 +162,8 @@ def _batch_of(stream: str, batch: Batch, values: dict[str, Any]) -> tuple[int, L
     own: list[tuple[int, Loc]] = [
         (size, ("objectives", index, "batch"))
         for index, spec in enumerate(items_of(values, "objectives"))
-        if READS.get(str(value_of(spec, "kind"))) == stream and isinstance(size := value_of(spec, "batch"), int)
+        if getattr(KINDS.get(str(value_of(spec, "kind"))), "reads", None) == stream
+        and isinstance(size := value_of(spec, "batch"), int)
     ]
     return max(own, default=(batch.size, ("batch", "size")), key=lambda one: one[0])
 

@@ -15,18 +15,15 @@ from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead
 from matryoshka_text.heads.trained import Trained
+from matryoshka_text.heads.uncertainty import Uncertainty
 from matryoshka_text.heads.vocabulary import VocabularyHead
-from matryoshka_text.objectives import Classify, CoSENT, Distill, InfoNCE, Objective, ScoreDistill, SelfDistill
-from matryoshka_text.objectives.uncertainty import Uncertainty
-from matryoshka_text.recipe import READS, LayerPairs, Recipe
-from matryoshka_text.recipe import Objective as Section
+from matryoshka_text.recipe import LayerPairs, Recipe
 from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.wording import dotted
 
 __all__ = [
     "build_adapter",
     "build_encoder",
-    "build_objectives",
     "build_teacher",
     "build_trained",
     "require_dims",
@@ -187,34 +184,3 @@ def start_bias(head: VocabularyHead, packed: PackedTexts) -> None:
     counts = torch.from_numpy(np.bincount(packed.flat, minlength=len(head.bias))).to(head.bias)
     with torch.no_grad():
         head.bias.copy_(((counts + 1) / (counts + 1).sum()).log())
-
-
-def build_objectives(recipe: Recipe, trained: Trained) -> dict[str, list[Objective]]:
-    """The objectives on vectors, by the stream they read."""
-    made: dict[str, list[Objective]] = {}
-    for spec in recipe.objectives:
-        if spec.kind != "mlm":
-            made.setdefault(READS[spec.kind], []).append(_objective(spec, trained))
-    return made
-
-
-def _objective(spec: Section, trained: Trained) -> Objective:
-    if spec.kind == "info_nce":
-        return InfoNCE(temperature=spec.temperature, weight=spec.weight)
-    if spec.kind == "distill":
-        return Distill(
-            temperature=spec.temperature,
-            pair_weight=spec.pair_weight,
-            vector_weight=spec.vector_weight,
-            full_width_weight=spec.full_width_weight,
-            weight=spec.weight,
-        )
-    if spec.kind == "self_distill":
-        return SelfDistill(temperature=spec.temperature, pair_weight=spec.pair_weight, weight=spec.weight)
-    if spec.kind == "classify":
-        assert trained.classes is not None
-        return Classify(trained.classes, weight=spec.weight)
-    if spec.kind == "cosent":
-        return CoSENT(temperature=spec.temperature, weight=spec.weight)
-    assert spec.kind == "score_distill"
-    return ScoreDistill(low=spec.range[0], high=spec.range[1], weight=spec.weight)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from matryoshka_text.data.examples import Demands, Examples, Part, assembled
 from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.errors import DataError
+from matryoshka_text.objectives import STREAMS
 from matryoshka_text.recipe import Recipe
-from matryoshka_text.recipe.sources import STREAMS, stream_of
+from matryoshka_text.recipe.sources import stream_of
 
 __all__ = ["read_sources", "streams_of"]
 
@@ -52,12 +53,9 @@ def streams_of(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str, Example
 
 
 def _demands(recipe: Recipe) -> Demands:
-    classes, limits, ranked = None, None, False
-    for objective in recipe.objectives:
-        if objective.kind == "classify":
-            classes = objective.classes
-        elif objective.kind == "score_distill":
-            limits = objective.range
-        elif objective.kind == "cosent":
-            ranked = True
-    return Demands(classes, limits, ranked)
+    classify, scores = recipe.objective("classify"), recipe.objective("score_distill")
+    return Demands(
+        classes=classify.classes if classify is not None else None,
+        limits=scores.range if scores is not None else None,
+        ranked=recipe.objective("cosent") is not None,
+    )

@@ -5,8 +5,8 @@ from torch import nn
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layout import SavedHead
 from matryoshka_text.heads.class_head import ClassHead
+from matryoshka_text.heads.uncertainty import Uncertainty
 from matryoshka_text.heads.vocabulary import VocabularyHead
-from matryoshka_text.objectives.uncertainty import Uncertainty
 
 __all__ = ["Trained"]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from matryoshka_text.dims import out_of_order
+from matryoshka_text.objectives import KINDS
 from matryoshka_text.section import Fault, Real, Section, Whole
 
 __all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "faults_of_pairs", "preset_or_list", "weights_of"]
@@ -92,8 +93,8 @@ class LayerPairs(Section):
 
 Layers = Annotated[RandomLayer | LayerPairs, Field(discriminator="kind")]
 
-# Those that read pairs or scored sentences do so at the dims of the pairs alone.
-_AT_PAIRS = ("info_nce", "distill", "self_distill", "cosent", "score_distill")
+# Those that read pairs or scored sentences do so only at the dims of the pairs.
+_AT_PAIRS = [kind for kind, objective in KINDS.items() if objective.reads in ("pairs", "scored")]
 
 
 def faults_of_pairs(pairs: Any, dims: Any, kinds: Sequence[Any], *, means: str = "") -> Iterator[Fault]:

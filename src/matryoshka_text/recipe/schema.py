@@ -4,15 +4,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field
 
 from matryoshka_text.dims import log_dims
+from matryoshka_text.objectives import KINDS, Objective
 from matryoshka_text.recipe.between import faults_between
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
-from matryoshka_text.recipe.objectives import Objective
 from matryoshka_text.recipe.rotation import RotationSection
 from matryoshka_text.recipe.sections import (
     Averaging,
@@ -33,6 +33,11 @@ __all__ = ["Recipe"]
 
 # Keys of later versions do not count while they hold their default, so that the hash of an older recipe stays.
 _LATER: Mapping[str, Any] = {"rotation": None, "averaging": None, "vector_weight": 0.0}
+# Which objectives there are is known when the program starts, not when types are checked.
+if TYPE_CHECKING:
+    AnyObjective = Objective
+else:
+    AnyObjective = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 _WITH_OBJECTIVES = "required with objectives"
 
 
@@ -78,7 +83,7 @@ class Recipe(Section):
     rotation: RotationSection | None = Field(
         default=None, description="rotates the base's vectors before the objectives, or without any (null: none)"
     )
-    objectives: tuple[Objective, ...] = Field(
+    objectives: tuple[AnyObjective, ...] = Field(
         default=(),
         description="what is minimised: the weighted sum of these, each of another kind",
         json_schema_extra={"default": "required without rotation", "example": [{"kind": "info_nce"}]},

@@ -1,10 +1,11 @@
 """The sections that say where texts come from: training sources and held-out sets."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from matryoshka_text.objectives import Stream
 from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.section import Fault, Real, Section, Whole, value_of
@@ -12,7 +13,6 @@ from matryoshka_text.section import Fault, Real, Section, Whole, value_of
 __all__ = [
     "HELD_OUT_ROLES",
     "PLAIN_SUFFIXES",
-    "STREAMS",
     "SUFFIXES",
     "TRAINING_ROLES",
     "Columns",
@@ -20,13 +20,10 @@ __all__ = [
     "HeldOutColumns",
     "Neighbours",
     "Source",
-    "Stream",
     "is_plain",
     "stream_of",
 ]
 
-Stream = Literal["pairs", "text", "labelled", "scored"]
-STREAMS: tuple[Stream, ...] = get_args(Stream)
 SUFFIXES = (".jsonl", ".json", ".json.gz", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 PLAIN_SUFFIXES = (".txt", ".txt.gz")
 _STREAM_OF: Mapping[str, Stream] = {"text": "text", "labelled": "labelled", "scored": "scored"}

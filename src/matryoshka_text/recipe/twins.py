@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from matryoshka_text.recipe.objectives import READS
+from matryoshka_text.objectives import STREAMS, Stream
 from matryoshka_text.recipe.schema import Recipe
 from matryoshka_text.recipe.sections import Stopping, StreamShares
-from matryoshka_text.recipe.sources import STREAMS, stream_of
+from matryoshka_text.recipe.sources import stream_of
 
 __all__ = ["Twin", "twins_of"]
 
@@ -41,7 +41,7 @@ def _at(recipe: Recipe, twin: str, dim: int, steps: int, dims: tuple[int, ...]) 
     # A head for one dim is a matrix of that many columns, whichever kind it is of.
     single = {"head": "mrl"}
     objectives = tuple(spec.model_copy(update=single) if spec.kind == "classify" else spec for spec in kept)
-    read = {READS[spec.kind] for spec in objectives}
+    read = {spec.reads for spec in objectives}
     rotation = recipe.rotation
     if rotation is not None and rotation.dims is None:
         rotation = rotation.model_copy(update={"dims": dims})
@@ -63,7 +63,7 @@ def _at(recipe: Recipe, twin: str, dim: int, steps: int, dims: tuple[int, ...]) 
     )
 
 
-def _shares(recipe: Recipe, read: set[str]) -> StreamShares | None:
+def _shares(recipe: Recipe, read: set[Stream]) -> StreamShares | None:
     """The shares of the streams that are still read."""
     if recipe.stream_shares is None or len(read) < 2:
         return None

@@ -10,7 +10,7 @@ from matryoshka_text.data import HeldOutRows
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heldout import retrieval_score, similarity_score
-from matryoshka_text.recipe import Mlm
+from matryoshka_text.objectives.mlm import Mlm
 
 __all__ = ["HeldOutScores", "held_out_scores"]
 

@@ -35,7 +35,7 @@ from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
-from matryoshka_text.recipe import READS, Recipe
+from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.plan import StreamPlan, batch_size
 from matryoshka_text.training.rotated import Rotated, rotated
@@ -237,7 +237,7 @@ def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:
         return 0
     if recipe.stopping.steps is not None:
         return recipe.stopping.steps
-    stream = READS[recipe.objectives[0].kind]
+    stream = recipe.objectives[0].reads
     share = 1.0
     if recipe.stream_shares is not None and len(plans) > 1:
         shares = {name: getattr(recipe.stream_shares, name) for name in plans}

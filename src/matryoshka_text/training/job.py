@@ -23,7 +23,7 @@ from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.nested import choose_backend
-from matryoshka_text.recipe import READS, Recipe, Twin, load_recipe, twins_of
+from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
@@ -250,7 +250,7 @@ def _listed(what: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _prepare(recipe: Recipe, folder: RunFolder, how: _How) -> _Job:
     accelerator = _accelerator(recipe, folder)
-    for stream in dict.fromkeys(READS[spec.kind] for spec in recipe.objectives):
+    for stream in dict.fromkeys(spec.reads for spec in recipe.objectives):
         size, key = batch_size(recipe, stream)
         if size % accelerator.num_processes:
             raise RecipeError(

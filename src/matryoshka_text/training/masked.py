@@ -9,9 +9,10 @@ from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.gradcache import chunk_seed
 from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of, masked_hidden, vocabulary_matrix
-from matryoshka_text.nested import NestedLoss, nested_cross_entropy
-from matryoshka_text.objectives import Nesting
-from matryoshka_text.recipe import Mlm, Recipe
+from matryoshka_text.nested import NestedLoss
+from matryoshka_text.objectives.batch import MaskedBatch, Nesting
+from matryoshka_text.objectives.mlm import Mlm
+from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.nesting import Nestings
 from matryoshka_text.training.processes import Processes, seed_of
 from matryoshka_text.training.streams import Contribution, Prepared, Rows
@@ -105,13 +106,12 @@ class MaskedStream:
             matrix = matrix[:, : self.head.width]
         with self.processes.autocast():
             rows = self.head.rows(masked_hidden(backbone, chunk.features, chunk.rows))
-        return nested_cross_entropy(
-            rows.to(self.processes.products),
-            matrix.to(self.processes.products),
-            chunk.target,
-            nesting.dims,
-            weights=nesting.weights,
-            normalize=False,
+        products = self.processes.products
+        batch = MaskedBatch(
+            rows=rows.to(products),
+            matrix=matrix.to(products),
             bias=self.head.bias,
+            target=chunk.target,
             denominator=guessed,
         )
+        return self.section.loss(batch, nesting)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matryoshka_text.objectives import Nesting
-from matryoshka_text.objectives.uncertainty import Uncertainty
+from matryoshka_text.heads.uncertainty import Uncertainty
+from matryoshka_text.objectives.batch import Nesting
 from matryoshka_text.recipe import LayerPairs, RandomLayer, Recipe
 
 __all__ = ["LayerPlan", "Nestings"]

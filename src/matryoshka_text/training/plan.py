@@ -8,7 +8,7 @@ import numpy as np
 from matryoshka_text.data import BatchPlan, Examples, plan_batches
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.data.planner import plan_rows
-from matryoshka_text.recipe import READS, Recipe
+from matryoshka_text.recipe import Recipe
 
 __all__ = ["StepRows", "StreamPlan", "batch_size", "batches_from"]
 
@@ -21,9 +21,8 @@ _STREAM = 3
 def batch_size(recipe: Recipe, stream: str) -> tuple[int, str]:
     """Rows of a global batch of `stream`, its objective's own or the recipe's, and the key that says so."""
     for place, spec in enumerate(recipe.objectives):
-        own = getattr(spec, "batch", None)
-        if READS[spec.kind] == stream and own is not None:
-            return own, f"objectives[{place}].batch"
+        if spec.reads == stream and spec.own_batch is not None:
+            return spec.own_batch, f"objectives[{place}].batch"
     return recipe.batch.size, "batch.size"
 
 

@@ -14,7 +14,8 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import vectors_by_layer
 from matryoshka_text.encoder.unpadded import unpadded
 from matryoshka_text.gradcache import EmbeddedTexts
-from matryoshka_text.objectives import GlobalBatch, Nesting, Objective
+from matryoshka_text.objectives import VectorObjective
+from matryoshka_text.objectives.batch import ClassifierHead, GlobalBatch, Nesting
 from matryoshka_text.objectives.distill import distilled
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.nesting import LayerPlan, Nestings
@@ -44,14 +45,15 @@ class SentenceStream:
         examples: Examples,
         encoder: MatryoshkaEncoder,
         teacher: MatryoshkaEncoder | None,
-        objectives: Sequence[Objective],
+        objectives: Sequence[VectorObjective],
+        head: ClassifierHead | None,
         nestings: Nestings,
         layers: LayerPlan,
         processes: Processes,
     ) -> None:
         """`place` is the stream's number, which keeps its dropout apart from other streams'."""
         self.name, self.place, self.recipe, self.examples = name, place, recipe, examples
-        self.encoder, self.teacher, self.objectives = encoder, teacher, list(objectives)
+        self.encoder, self.teacher, self.objectives, self.head = encoder, teacher, list(objectives), head
         self.nestings, self.layers, self.processes = nestings, layers, processes
         distill = recipe.objective("distill")
         self.from_file = distill is not None and distill.vectors
@@ -148,6 +150,7 @@ class SentenceStream:
             values=values,
             processes=self.processes.count,
             products=self.processes.products,
+            head=self.head,
         )
 
     def _taught(self, chunks: list[Chunk], rows: Rows, seed: int) -> Tensor | None:
@@ -174,16 +177,18 @@ class SentenceStream:
             factor = self.layers.factor(layer, len(layers))
             for objective in self.objectives:
                 # Below the last layer the KL term teaches, and a layer's own full width would be no teacher.
-                if not last and objective.name == "self_distill":
+                if not last and not objective.layers:
                     continue
-                nesting, added = self.nestings.at(step, objective.name, student.device, self.layers.lengths(layer))
-                loss = objective(at_layer, nesting)
+                nesting, added = self.nestings.at(step, objective.kind, student.device, self.layers.lengths(layer))
+                loss = objective.loss(at_layer, nesting)
                 total = total + factor * objective.weight * (loss.total + added / self.processes.count)
-                found[objective.name if last else f"{objective.name}@{layer}"] = (nesting, loss.per_dim)
+                found[objective.kind if last else f"{objective.kind}@{layer}"] = (nesting, loss.per_dim)
             if not last and self.layers.kl_weight:
                 # The last layer at full width is what the others are drawn to; it is not moved by it.
                 nesting = self.nestings.unweighted(step, student.device, self.layers.lengths(layer))
-                loss = distilled(at_layer, student[-1].detach(), nesting, _LAYER_TEMPERATURE, pair_weight=0.0)
+                loss = distilled(
+                    at_layer, student[-1].detach(), nesting, temperature=_LAYER_TEMPERATURE, pair_weight=0.0
+                )
                 total = total + self.layers.kl_weight / (len(layers) - 1) * loss.total
                 found[f"layers_{self.name}@{layer}"] = (nesting, loss.per_dim)
         values = {name: row for name, (_, row) in found.items()}

@@ -1,7 +1,7 @@
 """A run's streams, from its inputs."""
 
-from matryoshka_text.build.parts import build_objectives
 from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.objectives import VectorObjective
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.masked import MaskedStream
@@ -23,7 +23,6 @@ def build_streams(recipe: Recipe, inputs: Inputs, processes: Processes) -> dict[
         inputs.encoder.layers = layers.layers
     elif getattr(inputs.encoder.config, "matryoshka_layers", None):
         del inputs.encoder.config.matryoshka_layers  # the base's: this run does not keep them good
-    objectives = build_objectives(recipe, inputs.trained)
     streams: dict[str, Stream] = {}
     for place, (name, examples) in enumerate(inputs.streams.items()):
         if name == "text":
@@ -43,7 +42,8 @@ def build_streams(recipe: Recipe, inputs: Inputs, processes: Processes) -> dict[
             examples,
             inputs.encoder,
             inputs.teacher if name == "pairs" else None,
-            objectives[name],
+            [spec for spec in recipe.objectives if isinstance(spec, VectorObjective) and spec.reads == name],
+            inputs.trained.classes,
             nestings,
             plan,
             processes,
