@@ -10,94 +10,34 @@ from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
-from matryoshka_text.encoder.layers import depth_of
 from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.uncertainty import Uncertainty
 from matryoshka_text.heads.vocabulary import VocabularyHead
-from matryoshka_text.recipe import LayerPairs, Recipe
-from matryoshka_text.recipe.nesting import faults_of_pairs
-from matryoshka_text.recipe.wording import dotted
+from matryoshka_text.objectives import Stream
+from matryoshka_text.recipe import Recipe
 
 __all__ = [
     "build_adapter",
     "build_encoder",
     "build_teacher",
     "build_trained",
-    "require_dims",
-    "require_layers",
-    "require_teacher_width",
     "start_bias",
 ]
 
 
 def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
-    """The recipe's base, in float32, on `device`, with the recipe's dims; `RecipeError` where a dim is too wide."""
+    """The recipe's base, in float32, on `device`, with its own dims."""
     base = recipe.base
-    encoder = MatryoshkaEncoder(
+    return MatryoshkaEncoder(
         beside(base.model, recipe.folder),
         revision=base.revision,
         pooling=base.pooling,
         device=str(device),
         trust_remote_code=base.trust_remote_code,
     )
-    recipe = recipe.widths(encoder.width)
-    require_dims(recipe, encoder.width)
-    require_layers(recipe, encoder)
-    encoder.dims = recipe.lengths
-    return encoder
-
-
-def require_dims(recipe: Recipe, width: int) -> None:
-    """`RecipeError` where a dim is above the base's width, or `distill` has no full width to hold on to."""
-    dims = recipe.lengths
-    if len(recipe.factors) != len(dims):
-        raise RecipeError(
-            f"weights has {len(recipe.factors)} numbers, but the dims of {recipe.base.model} are {list(dims)}; "
-            f"allowed: one a dim, or uniform, low or learned; write {len(dims)} numbers"
-        )
-    for index, dim in enumerate(dims):
-        if dim > width:
-            raise RecipeError(
-                f"dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
-                f"use dims of at most {width}, or another base"
-            )
-    # One dim alone is a fixed-feature model: there is nothing to anchor.
-    if dims[-1] != width and len(dims) > 1 and recipe.objective("distill") is not None:
-        raise RecipeError(
-            f"dims[{len(dims) - 1}] is {dims[-1]}, but distill anchors full width, which is {width} for "
-            f"{recipe.base.model}; add {width} to the dims"
-        )
-
-
-def require_layers(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
-    """`RecipeError` where a layer is above the base's depth, or a pair's dim is not trained."""
-    if recipe.layers is None:
-        return
-    depth, base = depth_of(encoder), recipe.base.model
-    if not isinstance(recipe.layers, LayerPairs):
-        if recipe.layers.lowest >= depth:
-            raise RecipeError(
-                f"layers.lowest is {recipe.layers.lowest}, but {base} has {depth} layers; "
-                f"allowed: 1 to {depth - 1}, a layer below the last"
-            )
-        return
-    kinds = [spec.kind for spec in recipe.objectives]
-    # Where the recipe lists the dims it has been told already; `log` is known only now.
-    for loc, text in faults_of_pairs(recipe.layers.pairs, recipe.lengths, kinds, means=f" (of {base})"):
-        raise RecipeError(f"{dotted(('layers', *loc))}: {text}")
-    for index, (layer, dim) in enumerate(recipe.layers.pairs):
-        if layer > depth:
-            raise RecipeError(
-                f"layers.pairs[{index}] is {[layer, dim]}, but {base} has {depth} layers; allowed: 1 to {depth}"
-            )
-    if recipe.layers.pairs[-1][0] != depth:
-        raise RecipeError(
-            f"layers.pairs ends at layer {recipe.layers.pairs[-1][0]}, but all of {base} are {depth}; "
-            f"let the last pair be [{depth}, {recipe.lengths[-1]}]"
-        )
 
 
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
@@ -110,19 +50,6 @@ def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncod
     else:
         teacher = MatryoshkaEncoder(beside(spec.teacher, recipe.folder), device=str(encoder.device))
     return teacher.requires_grad_(False).eval()
-
-
-def require_teacher_width(recipe: Recipe, width: int, teacher: int | None) -> None:
-    """`RecipeError` where `distill` compares prefixes with those of a `teacher` whose vectors are too short for it."""
-    place = next((i for i, one in enumerate(recipe.objectives) if one.kind == "distill"), None)
-    needed = max((dim for dim in recipe.lengths if dim < width), default=0)
-    if place is None or teacher is None or teacher >= needed or not recipe.objective("distill").vector_weight:
-        return
-    raise RecipeError(
-        f"objectives[{place}].vector_weight: found {recipe.objective('distill').vector_weight:g}, but the teacher's "
-        f"vectors are {teacher} long; allowed: a teacher of at least {needed}, the largest dim below full width; use "
-        "another teacher, or write `vector_weight: 0`"
-    )
 
 
 def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
@@ -146,7 +73,7 @@ def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
         ) from error
 
 
-def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[str, Examples]) -> Trained:
+def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[Stream, Examples]) -> Trained:
     """The encoder with the heads its objectives need and the learned factors, the same for the same seed."""
     mlm, classify = recipe.objective("mlm"), recipe.objective("classify")
     vocabulary = classes = learned = None

@@ -150,14 +150,14 @@ class Recipe(Section):
         values = self.model_dump(mode="json")
         return dump_yaml({**values, "folder": str(self.folder.resolve())})
 
-    def widths(self, width: int) -> "Recipe":
-        """The recipe with `dims: log` and the preset of weights spelled out for a base of that width."""
+    def resolved_for(self, width: int) -> "Recipe":
+        """The recipe with the dims that `log` means for a base of that width."""
         dims = log_dims(width) if isinstance(self.dims, str) else self.dims
         return self.model_copy(update={"dims": dims})
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The dims as numbers; only after `widths` where the recipe says log."""
+        """The dims as numbers; only after `resolved_for` if the recipe says log."""
         assert not isinstance(self.dims, str)
         return self.dims
 

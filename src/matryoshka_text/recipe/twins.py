@@ -27,7 +27,7 @@ def twins_of(
     the very base that the run's objectives started from.
     """
     asked = {*recipe.twins, *more}
-    dims = recipe.widths(width).lengths
+    dims = recipe.resolved_for(width).lengths
     if "plain" in asked:
         yield "plain", _at(recipe, "plain", full, steps, dims)
     if "ff" in asked:

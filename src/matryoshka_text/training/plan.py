@@ -8,7 +8,10 @@ import numpy as np
 from matryoshka_text.data import BatchPlan, Examples, plan_batches
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.data.planner import plan_rows
+from matryoshka_text.objectives import Stream
 from matryoshka_text.recipe import Recipe
+from matryoshka_text.recipe.requirements import batch_of
+from matryoshka_text.recipe.wording import dotted
 
 __all__ = ["StepRows", "StreamPlan", "batch_size", "batches_from"]
 
@@ -18,12 +21,10 @@ StepRows = tuple[int, dict[str, list[list[int]]]]
 _STREAM = 3
 
 
-def batch_size(recipe: Recipe, stream: str) -> tuple[int, str]:
+def batch_size(recipe: Recipe, stream: Stream) -> tuple[int, str]:
     """Rows of a global batch of `stream`, its objective's own or the recipe's, and the key that says so."""
-    for place, spec in enumerate(recipe.objectives):
-        if spec.reads == stream and spec.own_batch is not None:
-            return spec.own_batch, f"objectives[{place}].batch"
-    return recipe.batch.size, "batch.size"
+    size, loc = batch_of(dict(recipe), stream)
+    return size, dotted(loc)
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class StreamPlan:
     """The global batches of one stream, epoch by epoch."""
 
     recipe: Recipe
-    stream: str
+    stream: Stream
     examples: Examples
     packed: PackedTexts | None
     first: BatchPlan
 
     @classmethod
-    def of(cls, recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts | None) -> "StreamPlan":
+    def of(cls, recipe: Recipe, stream: Stream, examples: Examples, packed: PackedTexts | None) -> "StreamPlan":
         """With its first epoch planned: `DataError` where the data do not fill a batch."""
         return cls(recipe, stream, examples, packed, _epoch(recipe, stream, examples, packed, 0))
 
@@ -50,7 +51,7 @@ class StreamPlan:
             plan = _epoch(self.recipe, self.stream, self.examples, self.packed, epoch)
 
 
-def _epoch(recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts | None, epoch: int) -> BatchPlan:
+def _epoch(recipe: Recipe, stream: Stream, examples: Examples, packed: PackedTexts | None, epoch: int) -> BatchPlan:
     size, key = batch_size(recipe, stream)
     bucket = recipe.batch.bucket
     if packed is not None:
@@ -69,7 +70,7 @@ def _epoch(recipe: Recipe, stream: str, examples: Examples, packed: PackedTexts 
     )
 
 
-def batches_from(recipe: Recipe, plans: Mapping[str, StreamPlan], start: int, steps: int) -> Iterator[StepRows]:
+def batches_from(recipe: Recipe, plans: Mapping[Stream, StreamPlan], start: int, steps: int) -> Iterator[StepRows]:
     """(step, rows of each stream's batches) from step `start` (0 is the first) up to `steps`.
 
     A step has one batch of a stream, or as many as are accumulated. Streams are walked from the first step: how far
