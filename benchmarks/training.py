@@ -46,8 +46,7 @@ from matryoshka_text.data import read_sources, streams_of
 from matryoshka_text.data.batches import like_lengths
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import resolve_model
-from matryoshka_text.training.plan import StreamPlan
-from matryoshka_text.training.sentences import pass_tokens
+from matryoshka_text.training.batches import StreamPlan, pass_tokens
 
 DATA = Path(__file__).parents[1] / "recipes" / "data" / "pairs" / "nli.jsonl.gz"
 SCALE = 20.0

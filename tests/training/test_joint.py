@@ -21,7 +21,7 @@ from matryoshka_text.heads.classifier import MatryoshkaClassifier
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.recipe import twins_of
-from matryoshka_text.training.plan import StreamPlan
+from matryoshka_text.training.batches import StreamPlan
 
 Write = Callable[..., Path]
 Still = Callable[[Path, Path], Path]

@@ -55,6 +55,7 @@ class RandomLayer(Section):
         ge=0,
         description="factor of the KL divergence from the last layer, alike at every dim (0: none)",
     )
+    kl_temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosines of that KL; no unit")
 
 
 class LayerPairs(Section):
@@ -76,6 +77,7 @@ class LayerPairs(Section):
         ge=0,
         description="factor of the KL divergence from the last pair, alike at every dim (0: none)",
     )
+    kl_temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosines of that KL; no unit")
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from matryoshka_text.dims import log_dims
 from matryoshka_text.objectives import STREAMS, Stream
 from matryoshka_text.recipe.schema import Recipe
 from matryoshka_text.recipe.sections import Stopping, StreamShares
@@ -27,7 +28,7 @@ def twins_of(
     the very base that the run's objectives started from.
     """
     asked = {*recipe.twins, *more}
-    dims = recipe.resolved_for(width).lengths
+    dims = log_dims(width) if recipe.dims == "log" else recipe.lengths
     if "plain" in asked:
         yield "plain", _at(recipe, "plain", full, steps, dims)
     if "ff" in asked:

@@ -31,6 +31,7 @@ from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import PackedTexts, pack
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
@@ -40,8 +41,8 @@ from matryoshka_text.objectives import Stream
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.recipe.requirements import Facts, requirements
 from matryoshka_text.recipe.wording import dotted
+from matryoshka_text.training.batches import StreamPlan, pass_tokens
 from matryoshka_text.training.folder import RunFolder
-from matryoshka_text.training.plan import StreamPlan, batch_size
 from matryoshka_text.training.rotated import Rotated, rotated
 
 __all__ = ["Inputs", "read_inputs"]
@@ -61,19 +62,6 @@ class Inputs:
     trained: Trained
     steps: int
     rotation: Rotated | None = None
-
-    def outlook(self) -> Iterator[str]:
-        """A line for each stream."""
-        count = self.recipe.batch.accumulate
-        together = f" ({count} to a step)" if count > 1 else ""
-        for name, examples in self.streams.items():
-            plan = self.plans[name].first
-            packed = self.masking[0] if self.masking and name == "text" else None
-            sequences = f" in {len(packed):,} sequences" if packed is not None else ""
-            yield (
-                f"{len(examples):,} rows of {', '.join(examples.names)}{sequences}; {len(plan):,} batches of "
-                f"{batch_size(self.recipe, name)[0]} an epoch{together}, {plan.left_over:,} rows left over"
-            )
 
     def head_sizes(self) -> dict[str, dict[str, int]]:
         """How many numbers each head trains, by kind, the recipe's first; for a class head the other kind's too."""
@@ -107,7 +95,11 @@ def read_inputs(
     distill = recipe.objective("distill")
     teacher = build_teacher(recipe, encoder) if distill is not None and distill.teacher is not None else None
     _require(recipe, encoder, teacher, found)
-    recipe = recipe.resolved_for(encoder.width)
+    recipe = recipe.resolved_for(
+        encoder.width,
+        precision=choose_precision(recipe.precision, encoder.device),
+        tokens=pass_tokens(accelerator.device),
+    )
     encoder.dims = recipe.lengths
     require_rotation(recipe, encoder, {name: len(rows) for name, rows in texts.items()})
     streams = _streams(recipe, found, encoder, folder, accelerator, store=store)

@@ -98,3 +98,8 @@ class LayerPlan:
     def kl_weight(self) -> float:
         """The factor of the divergence from the last layer; 0 without layers."""
         return 0.0 if self.section is None else self.section.kl_weight
+
+    @property
+    def kl_temperature(self) -> float:
+        """What divides the cosines of that divergence; 1 without layers, which have none."""
+        return 1.0 if self.section is None else self.section.kl_temperature
