@@ -117,7 +117,7 @@ class Loop:
         self.optimizer = build_optimizer(settings, inputs.trained, inputs.trained.from_scratch())
         self.rate = learning_rates(settings, inputs.steps)
         self.streams = build_streams(inputs, processes)
-        self.trainable = [p for p in trained.parameters() if p.requires_grad]
+        self.trainable = [p for p in inputs.trained.parameters() if p.requires_grad]
         self._broken = torch.zeros((), device=processes.device)
         self._clock = time.perf_counter()
 

@@ -1,7 +1,6 @@
 """A run's streams, from its inputs."""
 
 from matryoshka_text.encoder.layers import depth_of
-from matryoshka_text.objectives import Stream as Name
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.masked import MaskedStream
 from matryoshka_text.training.nesting import LayerPlan, Nestings
@@ -12,7 +11,7 @@ from matryoshka_text.training.streams import Stream
 __all__ = ["build_streams"]
 
 
-def build_streams(inputs: Inputs, processes: Processes) -> dict[Name, Stream]:
+def build_streams(inputs: Inputs, processes: Processes) -> dict[str, Stream]:
     """The streams of the inputs' data, each with the objectives that read it."""
     recipe = inputs.recipe
     nestings = Nestings(recipe, inputs.trained.learned)
@@ -23,7 +22,7 @@ def build_streams(inputs: Inputs, processes: Processes) -> dict[Name, Stream]:
         inputs.encoder.layers = layers.layers
     elif getattr(inputs.encoder.config, "matryoshka_layers", None):
         del inputs.encoder.config.matryoshka_layers  # the base's: this run does not keep them good
-    streams: dict[Name, Stream] = {}
+    streams: dict[str, Stream] = {}
     for name in inputs.streams:
         if name == "text":
             streams[name] = MaskedStream(inputs=inputs, nestings=nestings, processes=processes)
