@@ -43,7 +43,7 @@ from transformers import TrainerCallback
 
 from matryoshka_text import load_recipe, train
 from matryoshka_text.data import read_sources, streams_of
-from matryoshka_text.data.batches import like_lengths
+from matryoshka_text.data.passes import like_lengths
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import resolve_model
 from matryoshka_text.training.batches import StreamPlan, pass_tokens

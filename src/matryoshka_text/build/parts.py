@@ -1,31 +1,69 @@
-"""Encoder, teacher, adapter, heads and objectives from their recipe sections."""
+"""What a run trains, encoder, adapter, heads and learned factors, and its teacher, from their recipe sections."""
 
 import copy
 from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.encoder.layout import SavedHead
 from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead
-from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.uncertainty import Uncertainty
 from matryoshka_text.heads.vocabulary import VocabularyHead
 from matryoshka_text.objectives import Stream
 from matryoshka_text.recipe import Recipe
 
 __all__ = [
+    "Trained",
     "build_adapter",
     "build_encoder",
     "build_teacher",
     "build_trained",
     "start_bias",
 ]
+
+
+class Trained(nn.Module):
+    """The encoder, its heads and the learned factors of the dims.
+
+    A head that a loss owned would be updated but neither stored nor clipped: a resume would reset it.
+    """
+
+    encoder: MatryoshkaEncoder
+
+    def __init__(
+        self,
+        encoder: MatryoshkaEncoder,
+        vocabulary: VocabularyHead | None = None,
+        classes: ClassHead | None = None,
+        learned: Uncertainty | None = None,
+    ) -> None:
+        """The parts that the recipe asks for."""
+        super().__init__()
+        self.encoder, self.vocabulary, self.classes, self.learned = encoder, vocabulary, classes, learned
+
+    def from_scratch(self) -> list[nn.Parameter]:
+        """Parameters that no checkpoint brought: they learn at the heads' own rate."""
+        fresh: list[nn.Parameter] = []
+        # The nested transform is never part of a checkpoint of transformers.
+        if self.vocabulary is not None and (self.vocabulary.fresh or self.vocabulary.cut == "nested"):
+            fresh += self.vocabulary.parameters()
+        for part in (self.classes, self.learned):
+            if part is not None:
+                fresh += part.parameters()
+        return [parameter for parameter in fresh if parameter.requires_grad]
+
+    def heads(self) -> dict[str, SavedHead]:
+        """The heads by name, as they are saved with the encoder."""
+        named: dict[str, SavedHead | None] = {"mlm": self.vocabulary, "classifier": self.classes}
+        return {name: head for name, head in named.items() if head is not None}
 
 
 def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:

@@ -1,4 +1,4 @@
-"""Texts: where they come from, and which rows make which batch. `data.batches`, which needs torch, is not pulled in."""
+"""Texts: where they come from, and which rows make which batch. `data.passes`, which needs torch, is not pulled in."""
 
 from matryoshka_text.data.classes import class_names, require_known_classes
 from matryoshka_text.data.draw import different

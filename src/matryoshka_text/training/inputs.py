@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from matryoshka_text.build.facts import facts_of_data, facts_of_model
 from matryoshka_text.build.mining import mine_pairs, stored_pairs
 from matryoshka_text.build.parts import (
+    Trained,
     build_adapter,
     build_encoder,
     build_teacher,
@@ -35,7 +36,6 @@ from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
-from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.objectives import Stream
 from matryoshka_text.recipe import Recipe

@@ -12,6 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict
 
+from matryoshka_text.build.parts import Trained
 from matryoshka_text.build.rotation import fit_settings
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
@@ -19,7 +20,6 @@ from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.errors import RunError
 from matryoshka_text.files import write_whole
-from matryoshka_text.heads.trained import Trained
 from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.recipe import Recipe, rotation_dims
 from matryoshka_text.records import read_record, write_record

@@ -27,9 +27,9 @@ from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.training.averaging import RunningAverage
 from matryoshka_text.training.batches import batches_from
-from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.held_out import HeldOutScores, held_out_scores
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.loop import LaunchedStep, Loop, StepRecord
 from matryoshka_text.training.prefetch import Prefetch

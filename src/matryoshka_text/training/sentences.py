@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.data.batches import Chunk, Tokenizer
+from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import vectors_by_layer
 from matryoshka_text.encoder.unpadded import unpadded
