@@ -281,7 +281,7 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers": {"kind": "random", "lowest": 2}}, r"layers\.lowest is 2, but .* has 2 layers; allowed: 1 to 1"),
+        ({"layers": {"kind": "random", "lowest": 2}}, r"layers\.lowest: found 2, and .* has 2 layers; allowed: 1 to 1"),
         (
             {"layers": {"kind": "pairs", "pairs": [[1, 4], [3, 32]]}, "dims": [4, 32]},
             r"layers\.pairs\[1\]: found layer 3, and .* has 2 layers; allowed: 1 to 2",
