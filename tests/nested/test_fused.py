@@ -431,7 +431,6 @@ def test_chunks_hold_no_more_than_their_budget(monkeypatch):
             True,
             20.0,
             1.0,
-            "products",
         )
         rows, columns = fused_backward._chunk(b, n, plan)
         assert 1 <= rows <= b
