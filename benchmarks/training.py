@@ -106,7 +106,7 @@ def planned(recipe: Path) -> tuple[list[list[str]], Iterator[list[int]]]:
     """The columns of the recipe's pairs, and the rows of batch after batch as our run plans them."""
     read = load_recipe(recipe)
     examples = streams_of(read, read_sources(read))["pairs"]
-    batches = StreamPlan.of(read, "pairs", examples, None).batches()
+    batches = StreamPlan(read, "pairs", examples, None).batches()
     return [list(column) for column in examples.columns], (rows.tolist() for rows in batches)
 
 

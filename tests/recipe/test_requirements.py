@@ -11,7 +11,8 @@ import yaml
 from matryoshka_text import train
 from matryoshka_text.build.check import inspect_recipe
 from matryoshka_text.errors import RecipeError
-from matryoshka_text.recipe.requirements import BaseFacts, Facts, batch_of, requirements
+from matryoshka_text.recipe.facts import BaseFacts, Facts
+from matryoshka_text.recipe.requirements import batch_of, requirements
 
 WRONG: dict[str, dict[str, Any]] = {
     "dims": {"dims": [4, 48, 64]},

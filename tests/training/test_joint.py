@@ -75,7 +75,7 @@ def test_the_masked_loss_is_its_definition(
     examples = streams_of(recipe, read_sources(recipe))["text"]
     tokenizer = AutoTokenizer.from_pretrained(base)
     packed = pack(examples.columns[0], tokenizer, max_length=16, packing=True)
-    rows = StreamPlan.of(recipe, "text", examples, packed).first.batches[0].tolist()
+    rows = StreamPlan(recipe, "text", examples, packed).first.batches[0].tolist()
     masked = Masker(tokenizer).mask([packed.ids(row) for row in rows], keys=[(0, 0, row) for row in rows])
     model = AutoModelForMaskedLM.from_pretrained(base).eval()
     matrix, bias = (
@@ -147,7 +147,7 @@ def test_the_losses_at_two_layers_are_their_definitions(
     streams, expected = streams_of(recipe, read_sources(recipe)), {}
     for name, loss in (("pairs", "info_nce"), ("scored", "cosent")):
         examples = streams[name]
-        rows = StreamPlan.of(recipe, name, examples, None).first.batches[0].tolist()
+        rows = StreamPlan(recipe, name, examples, None).first.batches[0].tolist()
         texts = [[column[row] for row in rows] for column in examples.columns]
         vectors = {layer: [encoder.encode(t, layers=layer) for t in texts] for layer in (1, 2)}
         for layer, suffix in ((1, "@1"), (2, "")):

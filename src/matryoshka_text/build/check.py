@@ -9,7 +9,8 @@ from matryoshka_text.build.findings import Findings, valid, valid_objective
 from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model
 from matryoshka_text.errors import ModelError
 from matryoshka_text.recipe import Base, read_recipe
-from matryoshka_text.recipe.requirements import BaseFacts, Facts, items_of, requirements
+from matryoshka_text.recipe.facts import BaseFacts, Facts
+from matryoshka_text.recipe.requirements import items_of, requirements
 from matryoshka_text.section import Loc, value_of
 
 __all__ = ["inspect_recipe"]

@@ -10,7 +10,7 @@ from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
 from matryoshka_text.data import SourceRows
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import width_of
-from matryoshka_text.recipe.requirements import BaseFacts
+from matryoshka_text.recipe.facts import BaseFacts
 from matryoshka_text.section import value_of
 
 __all__ = ["facts_of_data", "facts_of_files", "facts_of_model"]

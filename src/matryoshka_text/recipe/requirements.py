@@ -1,52 +1,17 @@
 """What a recipe needs of its base, its teacher and its data: one list of faults for `mtext check` and `mtext train`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from matryoshka_text.dims import log_dims
 from matryoshka_text.objectives import KINDS, STREAMS, Stream
+from matryoshka_text.recipe.facts import BaseFacts, Facts
 from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.sections import Batch
 from matryoshka_text.recipe.sources import TRAINING_ROLES, stream_of
 from matryoshka_text.section import Fault, Loc, value_of
 
-__all__ = ["BaseFacts", "Facts", "batch_of", "items_of", "requirements"]
-
-
-@dataclass(frozen=True)
-class BaseFacts:
-    """What is known of the base; None: not known from here.
-
-    `width` of its vectors, `depth` in layers, `hidden` and `matrix`: the widths of its token states and of its
-    vocabulary matrix, `tokens`: how many it can read, `masks`: whether its tokenizer has a mask token, `tied`: whether
-    the decoder is the vocabulary matrix, `words`: whether its tokenizer knows the words, `dense`: the sizes of the
-    Dense that it ends in, `pooling`: whether it has its own.
-    """
-
-    width: int | None = None
-    depth: int | None = None
-    hidden: int | None = None
-    matrix: int | None = None
-    tokens: int | None = None
-    masks: bool | None = None
-    tied: bool | None = None
-    words: bool | None = None
-    dense: tuple[int, int] | None = None
-    pooling: bool | None = None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of everything that a recipe names.
-
-    `teachers` are the widths of teachers' vectors by the objective's place, `texts` the numbers of texts by the place
-    of a source in `data`; what is not known is left out.
-    """
-
-    base: BaseFacts = BaseFacts()
-    teachers: Mapping[int, int] = field(default_factory=dict)
-    texts: Mapping[int, int] = field(default_factory=dict)
+__all__ = ["batch_of", "items_of", "requirements"]
 
 
 def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
@@ -67,7 +32,7 @@ def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
         yield from _dims_of_mlm(objective, name, facts.base, dims, log=log)
     yield from _rotation(found, name, facts.base)
     for place, wide in facts.teachers.items():
-        yield from _teacher(found, place, width, wide, dims)
+        yield from _teacher(found, place, dims, width=width, teacher=wide)
     yield from _vectors(found)
     yield from _texts(found, facts.texts)
 
@@ -253,7 +218,9 @@ def _rotation(found: Mapping[str, Any], name: str, base: BaseFacts) -> Iterator[
         )
 
 
-def _teacher(found: Mapping[str, Any], place: int, width: int | None, teacher: int, dims: list[Any]) -> Iterator[Fault]:
+def _teacher(
+    found: Mapping[str, Any], place: int, dims: list[Any], *, width: int | None, teacher: int
+) -> Iterator[Fault]:
     """Vectors that are compared with those of a teacher whose own are too short."""
     factor = value_of(items_of(found, "objectives")[place], "vector_weight")
     if width is None or not isinstance(factor, int | float) or factor <= 0:

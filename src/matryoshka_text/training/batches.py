@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
 
 import numpy as np
 import torch
@@ -42,39 +44,42 @@ class StreamPlan:
     stream: Stream
     examples: Examples
     packed: PackedTexts | None
-    first: BatchPlan
 
-    @classmethod
-    def of(cls, recipe: Recipe, stream: Stream, examples: Examples, packed: PackedTexts | None) -> "StreamPlan":
-        """With its first epoch planned: `DataError` where the data do not fill a batch."""
-        return cls(recipe, stream, examples, packed, _epoch(recipe, stream, examples, packed, 0))
+    def __post_init__(self) -> None:
+        """`DataError` if the data do not fill a batch."""
+        _ = self.first  # planned at once, so that a run that cannot begin writes nothing
+
+    @cached_property
+    def first(self) -> BatchPlan:
+        """The batches of the first epoch."""
+        return self.epoch(0)
 
     def batches(self) -> Iterator[np.ndarray]:
         """Batch after batch, without end; every epoch is shuffled anew."""
-        epoch, plan = 0, self.first
-        while True:
+        plan = self.first
+        for epoch in count(1):
             yield from plan.batches
-            epoch += 1
-            plan = _epoch(self.recipe, self.stream, self.examples, self.packed, epoch)
+            plan = self.epoch(epoch)
 
-
-def _epoch(recipe: Recipe, stream: Stream, examples: Examples, packed: PackedTexts | None, epoch: int) -> BatchPlan:
-    size, key = batch_size(recipe, stream)
-    bucket = recipe.batch.bucket
-    if packed is not None:
-        return plan_rows(np.diff(packed.starts), size=size, seed=recipe.seed, epoch=epoch, bucket=bucket, key=key)
-    return plan_batches(
-        examples.columns,
-        size=size,
-        seed=recipe.seed,
-        epoch=epoch,
-        bucket=bucket,
-        groups=examples.source if recipe.batch.mixing == "by_source" else None,
-        # About eight characters a token are an upper bound for English; beyond max_length all texts cost the same.
-        longest=8 * recipe.batch.max_length,
-        distinct=stream == "pairs",
-        key=key,
-    )
+    def epoch(self, epoch: int) -> BatchPlan:
+        """The batches of an epoch, from 0."""
+        recipe, packed = self.recipe, self.packed
+        size, key = batch_size(recipe, self.stream)
+        bucket = recipe.batch.bucket
+        if packed is not None:
+            return plan_rows(np.diff(packed.starts), size=size, seed=recipe.seed, epoch=epoch, bucket=bucket, key=key)
+        return plan_batches(
+            self.examples.columns,
+            size=size,
+            seed=recipe.seed,
+            epoch=epoch,
+            bucket=bucket,
+            groups=self.examples.source if recipe.batch.mixing == "by_source" else None,
+            # About eight characters a token are an upper bound for English; beyond max_length all texts cost the same.
+            longest=8 * recipe.batch.max_length,
+            distinct=self.stream == "pairs",
+            key=key,
+        )
 
 
 def batches_from(recipe: Recipe, plans: Mapping[Stream, StreamPlan], start: int, steps: int) -> Iterator[StepRows]:

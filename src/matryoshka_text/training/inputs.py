@@ -39,7 +39,8 @@ from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.objectives import Stream
 from matryoshka_text.recipe import Recipe
-from matryoshka_text.recipe.requirements import Facts, requirements
+from matryoshka_text.recipe.facts import Facts
+from matryoshka_text.recipe.requirements import requirements
 from matryoshka_text.recipe.wording import dotted
 from matryoshka_text.training.batches import StreamPlan, pass_tokens
 from matryoshka_text.training.folder import RunFolder
@@ -108,10 +109,10 @@ def read_inputs(
         if held.kind == "labelled":
             require_known_classes(held, streams["labelled"].seen_classes)
         elif held.kind == "text" and masking is not None:
-            _packed(recipe, encoder, masking[1], held.first, held.table)
+            _packed(recipe, encoder, masking[1], texts=held.first, place=held.table)
     packed = masking[0] if masking else None
     plans = {
-        name: StreamPlan.of(recipe, name, examples, packed if name == "text" else None)
+        name: StreamPlan(recipe, name, examples, packed if name == "text" else None)
         for name, examples in streams.items()
     }
     rotation = rotated(recipe, folder, encoder, texts, accelerator, store=store)
@@ -124,8 +125,18 @@ def read_inputs(
             (runtime or Runtime()).apply(model)
     if trained.vocabulary is not None and packed is not None:
         start_bias(trained.vocabulary, packed)
-    steps = _steps(recipe, plans)
-    return Inputs(recipe, streams, masking, plans, held_out, encoder, teacher, trained, steps, rotation)
+    return Inputs(
+        recipe=recipe,
+        streams=streams,
+        masking=masking,
+        plans=plans,
+        held_out=held_out,
+        encoder=encoder,
+        teacher=teacher,
+        trained=trained,
+        steps=_steps(recipe, plans),
+        rotation=rotation,
+    )
 
 
 def _require(
@@ -185,12 +196,12 @@ def _masking(
         return None
     masker = Masker(encoder.tokenizer, share=spec.share, replace=spec.replace, whole_words=spec.whole_words)
     texts = streams["text"]
-    packed = _packed(recipe, encoder, masker, texts.columns[0], ", ".join(texts.labels))
+    packed = _packed(recipe, encoder, masker, texts=texts.columns[0], place=", ".join(texts.labels))
     return packed, masker
 
 
 def _packed(
-    recipe: Recipe, encoder: MatryoshkaEncoder, masker: Masker, texts: Sequence[str], place: str
+    recipe: Recipe, encoder: MatryoshkaEncoder, masker: Masker, *, texts: Sequence[str], place: str
 ) -> PackedTexts:
     """The texts as token sequences; `DataError` at `place` where no token of them can be masked."""
     spec = recipe.objective("mlm")
