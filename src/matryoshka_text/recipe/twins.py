@@ -30,13 +30,13 @@ def twins_of(
     asked = {*recipe.twins, *more}
     dims = log_dims(width) if recipe.dims == "log" else recipe.lengths
     if "plain" in asked:
-        yield "plain", _at(recipe, "plain", full, steps, dims)
+        yield "plain", _at(recipe, "plain", full, steps=steps, dims=dims)
     if "ff" in asked:
         for dim in dims:
-            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps, dims)
+            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps=steps, dims=dims)
 
 
-def _at(recipe: Recipe, twin: str, dim: int, steps: int, dims: tuple[int, ...]) -> Recipe:
+def _at(recipe: Recipe, twin: str, dim: int, *, steps: int, dims: tuple[int, ...]) -> Recipe:
     # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
     kept = (spec for spec in recipe.objectives if spec.kind != "self_distill")
     # A head for one dim is a matrix of that many columns, whichever kind it is of.

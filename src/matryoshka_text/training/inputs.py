@@ -103,7 +103,7 @@ def read_inputs(
     )
     encoder.dims = recipe.lengths
     require_rotation(recipe, encoder, {name: len(rows) for name, rows in texts.items()})
-    streams = _streams(recipe, found, encoder, folder, accelerator, store=store)
+    streams = _streams(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store)
     masking = _masking(recipe, streams, encoder)
     for held in held_out:
         if held.kind == "labelled":
@@ -115,7 +115,7 @@ def read_inputs(
         name: StreamPlan(recipe, name, examples, packed if name == "text" else None)
         for name, examples in streams.items()
     }
-    rotation = rotated(recipe, folder, encoder, texts, accelerator, store=store)
+    rotation = rotated(recipe, folder, encoder, texts, accelerator=accelerator, store=store)
     # After the rotation and before the adapter: a teacher that is a copy of the base is the base as it starts.
     teacher = teacher or build_teacher(recipe, encoder)
     build_adapter(recipe, encoder)
@@ -158,24 +158,24 @@ def _streams(
     recipe: Recipe,
     found: list[SourceRows],
     encoder: MatryoshkaEncoder,
+    *,
     folder: RunFolder,
     accelerator: Accelerator,
-    *,
     store: bool,
 ) -> dict[Stream, Examples]:
     """The data by stream, mined pairs found; none without objectives, where `data` are texts of the rotation alone."""
     if not recipe.objectives:
         return {}
-    return streams_of(recipe, _mined(recipe, found, encoder, folder, accelerator, store=store))
+    return streams_of(recipe, _mined(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store))
 
 
 def _mined(
     recipe: Recipe,
     found: list[SourceRows],
     encoder: MatryoshkaEncoder,
+    *,
     folder: RunFolder,
     accelerator: Accelerator,
-    *,
     store: bool,
 ) -> list[SourceRows]:
     """The rows with each mined source's texts turned into pairs, by the main process once for all."""
@@ -183,7 +183,7 @@ def _mined(
         if source.kind == "mined":
             with accelerator.main_process_first():
                 path = folder.mined(source.name) if store else None
-                found[place] = stored_pairs(path, encoder, found[place], source, mine_pairs)
+                found[place] = stored_pairs(path, encoder, found[place], source, compute=mine_pairs)
     return found
 
 

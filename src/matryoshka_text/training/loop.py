@@ -88,7 +88,17 @@ class LaunchedStep:
         self._require_finite(loss, norm, per_dim)
         rows = sum(part.rows for part in self.parts)
         weights = self._weights(rest[at:])
-        return StepRecord(self.step + 1, loss, per_dim, self.learning_rate, norm, int(tokens), rows, seconds(), weights)
+        return StepRecord(
+            step=self.step + 1,
+            loss=loss,
+            per_dim=per_dim,
+            learning_rate=self.learning_rate,
+            gradient_norm=norm,
+            tokens=int(tokens),
+            pairs=rows,
+            seconds=seconds(),
+            weights=weights,
+        )
 
     def _weights(self, values: list[float]) -> PerDim:
         found, rest = PerDim(), iter(values)
@@ -154,8 +164,16 @@ class Loop:
                 p for name, inputs in prepared.items() for rows in inputs.rows for p in self.streams[name].places(rows)
             ]
 
-        lengths = self.recipe.lengths
-        return LaunchedStep(step, values, arrived, parts, places, self.rate(step), tuple(factors), lengths)
+        return LaunchedStep(
+            step=step,
+            values=values,
+            arrived=arrived,
+            parts=parts,
+            places=places,
+            learning_rate=self.rate(step),
+            learned=tuple(factors),
+            lengths=self.recipe.lengths,
+        )
 
     def _update(self, step: int, values: Float[Tensor, " values"]) -> None:
         for group in self.optimizer.param_groups:

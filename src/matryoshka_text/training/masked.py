@@ -66,12 +66,16 @@ class MaskedStream:
         per_dim = torch.zeros(len(nesting.dims), device=self.processes.device)
         for index, chunk in enumerate(chunks):
             # Learned factors make a graph of their own for each chunk.
-            loss = self._loss(chunk.to(self.processes.device), self._nesting(step)[0], step, index, guessed)
+            loss = self._loss(
+                chunk.to(self.processes.device), self._nesting(step)[0], step, index=index, guessed=guessed
+            )
             torch.autograd.backward(self.section.weight * loss.total)
             total = total + self.section.weight * loss.total.detach()
             per_dim += loss.per_dim.float()
         tokens = sum(chunk.tokens for chunk in chunks)
-        return Contribution(total, {"mlm": per_dim}, {"mlm": nesting.dims}, tokens, prepared.count)
+        return Contribution(
+            loss=total, per_dim={"mlm": per_dim}, dims={"mlm": nesting.dims}, tokens=tokens, rows=prepared.count
+        )
 
     def _guessed(self, chunks: list[MaskedChunk]) -> float:
         """The masked tokens of all chunks and processes: a mean of the chunks' means would be another loss."""
@@ -86,7 +90,7 @@ class MaskedStream:
     def _nesting(self, step: int) -> tuple[Nesting, Tensor]:
         return self.nestings.at(step, "mlm", self.processes.device)
 
-    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int, guessed: float) -> NestedLoss:
+    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, *, index: int, guessed: float) -> NestedLoss:
         """The share of a chunk's tokens in the mean over all `guessed` ones."""
         seed = seed_of(self.recipe.seed, step, self.processes.index, self.place)
         torch.manual_seed(chunk_seed(seed, index))

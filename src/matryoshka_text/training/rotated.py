@@ -82,8 +82,8 @@ def rotated(
     folder: RunFolder,
     encoder: MatryoshkaEncoder,
     texts: Texts,
-    accelerator: Accelerator,
     *,
+    accelerator: Accelerator,
     store: bool,
 ) -> Rotated | None:
     """Turn `encoder` in place by the rotation of `recipe` (dims spelled out); None, and nothing, without one.
@@ -105,7 +105,7 @@ def rotated(
         if record is None:
             store_of = folder.rotation_vectors / f"{model[:16]}-{dtype}"
             with folder.held():
-                learned, lines = _learned(recipe, encoder, texts, store_of, dtype)
+                learned, lines = _learned(recipe, encoder, texts, store_of, dtype=dtype)
                 record = RotationRecord(
                     fingerprint=mark,
                     dims=learned.rotation.dims,
@@ -133,7 +133,7 @@ def export_rotated(folder: RunFolder, trained: Trained, recipe: Recipe, rotation
 
 
 def _learned(
-    recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Path, dtype: str
+    recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Path, *, dtype: str
 ) -> tuple[Learned, list[Any]]:
     """The rotation with what it was judged by, and the lines of its steps and checks."""
     section = recipe.rotation

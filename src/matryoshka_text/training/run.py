@@ -237,7 +237,7 @@ class Run:
                 self.loop.trained,
                 self.loop.optimizer,
                 asdict(self.progress),
-                self.average.tensors,
+                average=self.average.tensors,
             )
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
             # Only now: until this checkpoint was whole, a resume would have gone back to the best one before.

@@ -54,7 +54,7 @@ class SentenceStream:
     def contribute(self, step: int, prepared: Prepared) -> Contribution:
         """The batches' losses; their gradient is added to the parameters' own."""
         parts = [
-            self._contribute(step, place, rows, inputs, 1 / len(prepared.rows))
+            self._contribute(step, place, rows, inputs, share=1 / len(prepared.rows))
             for place, (rows, inputs) in enumerate(zip(prepared.rows, prepared.inputs, strict=True))
         ]
         return parts[0] if len(parts) == 1 else _together(parts)
@@ -74,7 +74,7 @@ class SentenceStream:
         shared = self.teacher is not None and self._one_tokenizer
         return _Inputs(len(texts), student, student if shared else teacher)
 
-    def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", share: float) -> Contribution:
+    def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", *, share: float) -> Contribution:
         """One batch's, `place` among those of the step, its losses and gradients times `share`."""
         mine = self.processes.share(len(rows))
         layers = self.layers.at(step)
@@ -90,12 +90,12 @@ class SentenceStream:
         # Read only where a loss is no number.
         finite = student.detach().isfinite().all(-1).all(0).all(0)
         return Contribution(
-            total.detach() * share,
-            {name: values * share for name, values in per_dim.items()},
-            dims,
-            embedded.tokens,
-            len(rows),
-            lambda: self.places([rows[i] for i in (~finite).nonzero().flatten().tolist()]),
+            loss=total.detach() * share,
+            per_dim={name: values * share for name, values in per_dim.items()},
+            dims=dims,
+            tokens=embedded.tokens,
+            rows=len(rows),
+            bad=lambda: self.places([rows[i] for i in (~finite).nonzero().flatten().tolist()]),
         )
 
     def _seed(self, step: int, place: int) -> int:
