@@ -39,7 +39,6 @@ from sentence_transformers.sentence_transformer.losses import CachedMultipleNega
 from torch import Tensor
 
 from matryoshka_text import load_recipe
-from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import resolve_model
@@ -47,7 +46,6 @@ from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import read_inputs
 from matryoshka_text.training.loop import Loop
 from matryoshka_text.training.processes import Processes
-from matryoshka_text.training.setup import build_streams
 
 DATA = Path(__file__).parents[1] / "recipes" / "data" / "pairs" / "nli.jsonl.gz"
 SCALE = 20.0
@@ -102,11 +100,8 @@ class Ours:
         accelerator = Accelerator(mixed_precision="no", cpu=options.device == "cpu")
         inputs = read_inputs(read, RunFolder(folder / "run"), accelerator, store=False, runtime=Runtime())
         processes = Processes(accelerator, bf16=options.precision == "bf16")
-        optimizer = build_optimizer(inputs.recipe.optimizer, inputs.trained, inputs.trained.from_scratch())
-        streams = build_streams(inputs.recipe, inputs, processes)
-        rate = learning_rates(inputs.recipe.optimizer, inputs.steps)
-        self.loop = Loop(inputs.recipe, inputs.trained, streams, optimizer, rate, processes)
-        self.model, self.stream = inputs.trained.encoder, streams["pairs"]
+        self.loop = Loop(inputs, processes)
+        self.model, self.stream = inputs.trained.encoder, self.loop.streams["pairs"]
 
     def step(self, rows: Sequence[int]) -> None:
         """One update."""

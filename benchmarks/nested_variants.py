@@ -18,8 +18,7 @@ VARIANTS = {
     "compiled": "autograd loop, torch.compile",
     "sentence-transformers": "MatryoshkaLoss(MultipleNegativesRanking)",
     "chunked": "nested_cross_entropy, chunked",
-    "fused-products": "nested_cross_entropy, fused, products",
-    "fused-atomic": "nested_cross_entropy, fused, atomic",
+    "fused": "nested_cross_entropy, fused",
     "liger": "Liger fused linear cross-entropy, K calls",
     "liger-one": "Liger fused linear cross-entropy, ONE call",
     "cce": "Cut-Cross-Entropy, K calls",
@@ -27,7 +26,7 @@ VARIANTS = {
     "cce-unfiltered": "Cut-Cross-Entropy without filtering, K calls",
     "cce-unfiltered-one": "Cut-Cross-Entropy without filtering, ONE call",
 }
-OURS = ("chunked", "fused-products", "fused-atomic")
+OURS = ("chunked", "fused")
 ONE_DIM = ("plain", "liger-one", "cce-one", "cce-unfiltered-one")
 SCALE = 20.0
 
@@ -166,8 +165,7 @@ def sentence_transformers_loss(case: Case) -> Loss:
 
 
 def ours(case: Case, name: str) -> Loss:
-    """nested_cross_entropy by the backend, and on the way back by the route, that `name` says."""
-    backend, _, route = name.partition("-")
+    """nested_cross_entropy by the backend `name`."""
     call = partial(
         nested_cross_entropy,
         case.query,
@@ -176,17 +174,9 @@ def ours(case: Case, name: str) -> Loss:
         dims=case.dims,
         normalize=case.bias is None,
         bias=case.bias,
-        backend=backend,
+        backend=name,
     )
-    if not route:
-        return lambda: call().total
-    from matryoshka_text.nested.fused import using_route
-
-    def fused() -> Tensor:
-        with using_route(route):
-            return call().total
-
-    return fused
+    return lambda: call().total
 
 
 def make_variant(name: str, case: Case) -> Loss:

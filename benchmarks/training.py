@@ -43,11 +43,10 @@ from transformers import TrainerCallback
 
 from matryoshka_text import load_recipe, train
 from matryoshka_text.data import read_sources, streams_of
-from matryoshka_text.data.batches import like_lengths
+from matryoshka_text.data.passes import like_lengths
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import resolve_model
-from matryoshka_text.training.plan import StreamPlan
-from matryoshka_text.training.sentences import pass_tokens
+from matryoshka_text.training.batches import StreamPlan, pass_tokens
 
 DATA = Path(__file__).parents[1] / "recipes" / "data" / "pairs" / "nli.jsonl.gz"
 SCALE = 20.0
@@ -107,7 +106,7 @@ def planned(recipe: Path) -> tuple[list[list[str]], Iterator[list[int]]]:
     """The columns of the recipe's pairs, and the rows of batch after batch as our run plans them."""
     read = load_recipe(recipe)
     examples = streams_of(read, read_sources(read))["pairs"]
-    batches = StreamPlan.of(read, "pairs", examples, None).batches()
+    batches = StreamPlan(read, "pairs", examples, None).batches()
     return [list(column) for column in examples.columns], (rows.tolist() for rows in batches)
 
 

@@ -34,7 +34,6 @@ import yaml
 from measure import interleaved, machine, table
 
 TEXT = Path(__file__).parents[1] / "recipes" / "data" / "text" / "train.txt.gz"
-CALLERS = {"mlm": "matryoshka_text.training.masked", "infonce": "matryoshka_text.objectives.info_nce"}
 OBJECTIVES = {"mlm": "mlm", "infonce": "info_nce"}
 BARS = {"mlm": ("cpu", 1.08), "infonce": ("cuda", 1.03)}
 SIZES: dict[str, tuple[float, ...]] = {"mlm": (27, 128, 0.15), "infonce": (16384,)}
@@ -57,7 +56,7 @@ class Variant:
     def step(self) -> Any:
         """One step, done when this returns; the record of what it did."""
         inputs = self.work[self.taken % len(self.work)]
-        with replaced(self.case, lambda loss: lambda *a, **k: loss(*a, **{"backend": self.backend, **k})):
+        with replaced(lambda loss: lambda *a, **k: loss(*a, **{"backend": self.backend, **k})):
             launched = self.loop.step(self.taken, inputs)
         self.taken += 1
         record = launched.record(lambda: 1.0)
@@ -67,11 +66,11 @@ class Variant:
 
 
 @contextlib.contextmanager
-def replaced(case: str, by: Callable[[Any], Any]) -> Iterator[None]:
+def replaced(by: Callable[[Any], Any]) -> Iterator[None]:
     """A context in which the objective finds `by(its loss function)` in place of its loss function."""
     from matryoshka_text.nested import nested_cross_entropy
 
-    with mock.patch(f"{CALLERS[case]}.nested_cross_entropy", by(nested_cross_entropy)):
+    with mock.patch("matryoshka_text.nested.nested_cross_entropy", by(nested_cross_entropy)):
         yield
 
 
@@ -126,14 +125,12 @@ def assemble(recipe_path: Path, options: argparse.Namespace, precision: str) -> 
     from accelerate import Accelerator
 
     from matryoshka_text import load_recipe
-    from matryoshka_text.build.optimizer import build_optimizer, learning_rates
     from matryoshka_text.build.runtime import Runtime
+    from matryoshka_text.training.batches import batches_from
     from matryoshka_text.training.folder import RunFolder
     from matryoshka_text.training.inputs import read_inputs
     from matryoshka_text.training.loop import Loop
-    from matryoshka_text.training.plan import batches_from
     from matryoshka_text.training.processes import Processes
-    from matryoshka_text.training.setup import build_streams
 
     torch.manual_seed(0)
     recipe = load_recipe(recipe_path)
@@ -142,13 +139,10 @@ def assemble(recipe_path: Path, options: argparse.Namespace, precision: str) -> 
     folder = RunFolder.of(recipe, recipe_path.parent / "run")
     inputs = read_inputs(recipe, folder, accelerator, store=False, runtime=runtime)
     processes = Processes(accelerator, bf16=precision == "bf16")
-    optimizer = build_optimizer(recipe.optimizer, inputs.trained, inputs.trained.from_scratch())
-    streams = build_streams(inputs.recipe, inputs, processes)
-    rate = learning_rates(recipe.optimizer, inputs.steps)
-    loop = Loop(inputs.recipe, inputs.trained, streams, optimizer, rate, processes)
+    loop = Loop(inputs, processes)
     steps = batches_from(inputs.recipe, inputs.plans, 0, options.batches)
     return loop, [
-        {name: streams[name].prepare(step, rows) for name, rows in batches.items()} for step, batches in steps
+        {name: loop.streams[name].prepare(step, rows) for name, rows in batches.items()} for step, batches in steps
     ]
 
 
@@ -182,7 +176,7 @@ def loss_alone(variant: Variant) -> Callable[[], None]:
 
         return call
 
-    with replaced(variant.case, kept):
+    with replaced(kept):
         variant.loop.step(variant.taken, variant.work[0]).record(lambda: 1.0)
 
     def run() -> None:

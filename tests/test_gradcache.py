@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from matryoshka_text.data.batches import Chunk, Tokenizer
+from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.gradcache import EmbeddedTexts
 

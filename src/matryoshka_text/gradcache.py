@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.data.batches import Chunk
+from matryoshka_text.data.passes import Chunk
 
 __all__ = ["EmbeddedTexts", "chunk_seed"]
 

@@ -10,8 +10,9 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import all_gather_with_grad, get_rank
 from torch import Tensor
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.nested import nested_cross_entropy
-from matryoshka_text.nested.checks import check_dims, check_scale, check_weights
+from matryoshka_text.nested.checks import check_scale, check_weights
 from matryoshka_text.nested.loss import Number
 
 __all__ = ["NestedMultipleNegatives"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from matryoshka_text.build.check import check_recipe, inspect_recipe
+from matryoshka_text.build.check import inspect_recipe
 
 Check = Callable[..., list[str]]
 
@@ -44,7 +44,7 @@ def check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
             assert old in text, old
             text = text.replace(old, new)
         path.write_text(text)
-        return check_recipe(path)
+        return inspect_recipe(path).problems
 
     return problems
 
@@ -142,7 +142,7 @@ def test_what_lies_on_the_hub_is_noted_and_no_problem(
 
 
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
-    (problem,) = check_recipe(tmp_path / "none.yaml")
+    (problem,) = inspect_recipe(tmp_path / "none.yaml").problems
     assert "found no such file" in problem
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from matryoshka_text.build.check import check_recipe
+from matryoshka_text.build.check import inspect_recipe
 
 Check = Callable[..., list[str]]
 KEYS = {"pairs": "info_nce", "text": "mlm", "labelled": "classify", "scored": "cosent", "mined": "info_nce"}
@@ -27,9 +27,8 @@ def check(tmp_path: Path, family: Callable[[str], Path], monkeypatch: pytest.Mon
         values = {"name": "r", "base": {"model": str(family("bert"))}, "dims": [4, 32], "data": data}
         values |= {"objectives": given, "batch": {"size": 4}, "stopping": {"steps": 2}, **more}
         Path("r.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-        return [
-            line.partition(": ")[2] if line.startswith("r.yaml:") else line for line in check_recipe(Path("r.yaml"))
-        ]
+        problems = inspect_recipe(Path("r.yaml")).problems
+        return [line.partition(": ")[2] if line.startswith("r.yaml:") else line for line in problems]
 
     return problems
 

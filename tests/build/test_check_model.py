@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from matryoshka_text.build.check import check_recipe
+from matryoshka_text.build.check import inspect_recipe
 
 Check = Callable[..., list[str]]
 Family = Callable[[str], Path]
@@ -30,7 +30,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
         values = {"name": "r", "base": {"model": str(base)}, "dims": [4, 16], "data": [source]}
         values |= {"objectives": list(objectives), "batch": {"size": 2}, "stopping": {"steps": 2}, **more}
         Path("r.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-        return [line.partition(": ")[2].replace(str(base), "BASE") for line in check_recipe(Path("r.yaml"))]
+        return [line.partition(": ")[2].replace(str(base), "BASE") for line in inspect_recipe(Path("r.yaml")).problems]
 
     return problems
 

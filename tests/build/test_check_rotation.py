@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from matryoshka_text.build.check import check_recipe
+from matryoshka_text.build.check import inspect_recipe
 from matryoshka_text.encoder import MatryoshkaEncoder
 
 Check = Callable[..., list[str]]
@@ -24,7 +24,7 @@ def check(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
         values = {"name": "r", "base": {"model": str(tiny_model)}, "dims": [4, 32]}
         values |= {"rotation": {"data": own} | rotation, **more}
         Path("r.yaml").write_text(yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False))
-        return [line.removeprefix("r.yaml:").partition(": ")[2] for line in check_recipe(Path("r.yaml"))]
+        return [line.removeprefix("r.yaml:").partition(": ")[2] for line in inspect_recipe(Path("r.yaml")).problems]
 
     return problems
 

@@ -7,7 +7,8 @@ import pytest
 
 from matryoshka_text.data import fingerprint
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Base, Evaluation, HeldOut, InfoNCE, Recipe, RotationSection, Source, Stopping
+from matryoshka_text.objectives.info_nce import InfoNCE
+from matryoshka_text.recipe import Base, Evaluation, HeldOut, Recipe, RotationSection, Source, Stopping
 
 
 def recipe(folder: Path) -> Recipe:

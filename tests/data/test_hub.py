@@ -7,7 +7,8 @@ import pytest
 
 from matryoshka_text.data import Unreachable, fingerprint, read_source
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Base, InfoNCE, Recipe, Source, Stopping
+from matryoshka_text.objectives.info_nce import InfoNCE
+from matryoshka_text.recipe import Base, Recipe, Source, Stopping
 
 COMMIT = "a" * 40
 ROWS: dict[str, list[Any]] = {"premise": ["p"] * 4, "hypothesis": ["yes", "no", "?", "so"], "label": [2, 0, -1, 1]}

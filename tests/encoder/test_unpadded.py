@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from matryoshka_text.data.batches import Tokenizer
+from matryoshka_text.data.passes import Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.unpadded import unpadded
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matryoshka_text.errors import ModelError
 from matryoshka_text.heads.class_head import ClassHead, parameter_counts
-from matryoshka_text.objectives import Nesting
+from matryoshka_text.objectives.batch import Nesting
 
 DIMS = (2, 3, 6)
 WIDTH = 8

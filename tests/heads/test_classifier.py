@@ -12,7 +12,7 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import ModelError
 from matryoshka_text.heads.class_head import ClassHead
 from matryoshka_text.heads.classifier import MatryoshkaClassifier
-from matryoshka_text.objectives import Nesting
+from matryoshka_text.objectives.batch import Nesting
 
 TEXTS = ["the cat is sleeping", "a payment with the card", "playing guitar in the street", "money from the bank"]
 LABELS = ["animal", "money", "music", "money"]

@@ -19,19 +19,12 @@ from matryoshka_text.nested.kernels import INTERPRETED
 
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-ROUTES = ("products", "atomic")
 
 if not (INTERPRETED or torch.cuda.is_available()):
     pytest.skip("no GPU, and TRITON_INTERPRET is not set", allow_module_level=True)
 
 both_readings = pytest.mark.parametrize("normalize", [True, False])
 every_dtype = pytest.mark.parametrize("dtype", list(TOLERANCE), ids=["float32", "float16", "bfloat16"])
-
-
-@pytest.fixture(params=ROUTES)
-def route(request):
-    with fused.using_route(request.param):
-        yield request.param
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +83,7 @@ def against_float64(tolerance, query, candidate, target, dims, learned=(), **set
     ],
     ids=["two tiles", "width-1 blocks", "one dim", "one short dim", "one pair", "one column"],
 )
-def test_equals_the_loop_written_definition(oracle, agree, route, normalize, b, n, d, dims):
+def test_equals_the_loop_written_definition(oracle, agree, normalize, b, n, d, dims):
     query, candidate, target = case(b, n, d)
     loss = ours(query, candidate, target, dims, normalize=normalize)
     expected = oracle.cross_entropy(query, candidate, target, dims, normalize=normalize)
@@ -98,7 +91,7 @@ def test_equals_the_loop_written_definition(oracle, agree, route, normalize, b, 
 
 
 @both_readings
-def test_equals_the_loop_with_everything_learned_and_taken_out(oracle, agree, route, normalize):
+def test_equals_the_loop_with_everything_learned_and_taken_out(oracle, agree, normalize):
     query, candidate, target = case()
     weights = torch.tensor([0.5, 1.5, 2.0], device=DEVICE, requires_grad=True)
     scale = torch.tensor(3.0, device=DEVICE, requires_grad=True)
@@ -112,7 +105,7 @@ def test_equals_the_loop_with_everything_learned_and_taken_out(oracle, agree, ro
 
 @every_dtype
 @both_readings
-def test_many_tiles_chunks_and_splits(route, dtype, normalize):
+def test_many_tiles_chunks_and_splits(dtype, normalize):
     query, candidate, target = case(20, 50, 40, dtype=dtype)
     scale = None if normalize else 0.2
     against_float64(TOLERANCE[dtype], query, candidate, target, (3, 20, 40), scale=scale, normalize=normalize)
@@ -120,7 +113,7 @@ def test_many_tiles_chunks_and_splits(route, dtype, normalize):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @both_readings
-def test_learned_weights_scale_and_bias(route, dtype, normalize):
+def test_learned_weights_scale_and_bias(dtype, normalize):
     query, candidate, target = case(17, 20, 24, dtype=dtype)
     weights = torch.tensor([0.5, 1.5], device=DEVICE, requires_grad=True)
     scale = torch.tensor(3.0 if normalize else 0.3, device=DEVICE, requires_grad=True)
@@ -145,7 +138,7 @@ def exclusions(kind, b, n, target):
 
 @pytest.mark.parametrize(("normalize", "with_bias"), [(True, False), (False, True)])
 @pytest.mark.parametrize("kind", ["mask", "ids", "both", "only the target left", "a transposed mask"])
-def test_taken_out_candidates(route, normalize, with_bias, kind):
+def test_taken_out_candidates(normalize, with_bias, kind):
     query, candidate, target = case(5, 19)
     bias = torch.linspace(-1, 1, 19, device=DEVICE) if with_bias else None
     settings = {"normalize": normalize, "bias": bias, **exclusions(kind, 5, 19, target)}
@@ -166,32 +159,32 @@ def test_the_target_itself_is_never_taken_out():
 
 
 @both_readings
-def test_duplicate_targets(route, normalize):
+def test_duplicate_targets(normalize):
     query, candidate, _ = case(20, 7)
     target = torch.tensor([3, 3, 3, 0, 3] * 4, device=DEVICE)
     against_float64(2e-5, query, candidate, target, (2, 6), normalize=normalize)
 
 
 @pytest.mark.parametrize("scale", [60.0, 100.0, 1000.0])
-def test_large_scales(route, scale):
+def test_large_scales(scale):
     query, candidate, target = case(5, 21)
     against_float64(3e-4, query, candidate, target, (2, 3, 6), scale=scale)
 
 
-def test_large_raw_logits(route):
+def test_large_raw_logits():
     query, candidate, target = case(20, 21)
     against_float64(3e-3, query, candidate, target, (2, 6), scale=1e4, normalize=False)
 
 
 @pytest.mark.parametrize("scale", [12.0, 90.0])
-def test_a_loss_near_zero_keeps_its_digits(route, scale):
+def test_a_loss_near_zero_keeps_its_digits(scale):
     query, candidate, target = torch.eye(4, 8), torch.eye(4, 8), torch.arange(4)
     query, candidate = (v.to(DEVICE).requires_grad_() for v in (query, candidate))
     against_float64(1e-4, query, candidate, target.to(DEVICE), (8,), scale=scale)
 
 
 @every_dtype
-def test_rows_of_zeros_have_finite_loss_and_no_gradient(route, dtype):
+def test_rows_of_zeros_have_finite_loss_and_no_gradient(dtype):
     query, candidate, target = case(dtype=dtype)
     with torch.no_grad():
         query[1], candidate[2], candidate[3, :2] = 0.0, 0.0, 0.0
@@ -206,7 +199,7 @@ def test_rows_of_zeros_have_finite_loss_and_no_gradient(route, dtype):
 
 
 @every_dtype
-def test_long_and_short_rows_are_as_exact_as_any(route, dtype):
+def test_long_and_short_rows_are_as_exact_as_any(dtype):
     query, candidate, target = case(9, 17, 12, dtype=dtype)
     sizes = {torch.float16: (-13, 11)}.get(dtype, (-30, 90))
     with torch.no_grad():
@@ -226,7 +219,7 @@ def test_long_and_short_rows_are_as_exact_as_any(route, dtype):
 
 
 @every_dtype
-def test_a_prefix_much_shorter_than_the_whole(route, dtype):
+def test_a_prefix_much_shorter_than_the_whole(dtype):
     query, candidate, target = case(7, 18, 12, dtype=dtype)
     with torch.no_grad():
         query[:, :3] *= 2.0**-10
@@ -234,7 +227,7 @@ def test_a_prefix_much_shorter_than_the_whole(route, dtype):
     against_float64(TOLERANCE[dtype], query, candidate, target, (3, 12))
 
 
-def test_a_prefix_too_short_for_its_gradient_in_float16_keeps_its_loss(route):
+def test_a_prefix_too_short_for_its_gradient_in_float16_keeps_its_loss():
     query, candidate, target = case(7, 18, 12, dtype=torch.float16)
     with torch.no_grad():
         query[:, :3], candidate[:, :3] = 2.0**-24, 2.0**-24
@@ -248,7 +241,7 @@ def test_a_prefix_too_short_for_its_gradient_in_float16_keeps_its_loss(route):
 
 @both_readings
 @pytest.mark.parametrize("denominator", [None, 0, 12])
-def test_no_rows_give_zero(route, normalize, denominator):
+def test_no_rows_give_zero(normalize, denominator):
     query, candidate, target = case(b=0)
     bias = torch.zeros(19, device=DEVICE, requires_grad=True)
     scale = torch.ones((), device=DEVICE, requires_grad=True)
@@ -261,7 +254,7 @@ def test_no_rows_give_zero(route, normalize, denominator):
     assert all((gradient == 0).all() for gradient in found)
 
 
-def test_scaling_a_row_changes_nothing_and_the_gradient_is_orthogonal(route):
+def test_scaling_a_row_changes_nothing_and_the_gradient_is_orthogonal():
     query, candidate, target = case()
     lengths = torch.tensor([0.1, 1.0, 7.0, 100.0, 0.5], device=DEVICE)[:, None]
     loss = ours(query, candidate, target, (1, 2, 6))
@@ -276,7 +269,7 @@ def test_scaling_a_row_changes_nothing_and_the_gradient_is_orthogonal(route):
 
 
 @both_readings
-def test_halves_with_the_global_count_sum_to_the_whole(route, normalize):
+def test_halves_with_the_global_count_sum_to_the_whole(normalize):
     query, candidate, target = case(b=20)
     settings = {"dims": (2, 6), "weights": (0.5, 2.0), "normalize": normalize}
     whole = ours(query, candidate, target, **settings).total
@@ -301,7 +294,7 @@ def plain_loop(query, candidate, target, dims, scale, normalize):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @both_readings
-def test_half_precision_is_no_worse_than_the_plain_loop_in_it(route, dtype, normalize):
+def test_half_precision_is_no_worse_than_the_plain_loop_in_it(dtype, normalize):
     query, candidate, target = case(20, 33, 48, dtype=dtype)
     dims, scale = (12, 24, 48), 20.0 if normalize else 1.0
     exact_leaves = [v.detach().double().requires_grad_() for v in (query, candidate)]
@@ -317,7 +310,7 @@ def test_half_precision_is_no_worse_than_the_plain_loop_in_it(route, dtype, norm
 
 
 @both_readings
-def test_float16_gradients_survive_through_the_loss_scale(route, normalize):
+def test_float16_gradients_survive_through_the_loss_scale(normalize):
     query, candidate, target = case(dtype=torch.float16)
     tiny, large = 2.0**-30, 2.0**24
     loss = ours(query, candidate, target, (2, 6), weights=(tiny, tiny), normalize=normalize)
@@ -327,19 +320,19 @@ def test_float16_gradients_survive_through_the_loss_scale(route, normalize):
 
 
 @every_dtype
-def test_negative_learned_weights_are_no_larger_than_others(route, dtype):
+def test_negative_learned_weights_are_no_larger_than_others(dtype):
     query, candidate, target = case(b=20, n=33, d=24, dtype=dtype)
     weights = torch.tensor([-5.0, 0.001], device=DEVICE, requires_grad=True)
     against_float64(TOLERANCE[dtype], query, candidate, target, (8, 24), learned=(weights,), weights=weights)
 
 
-def test_a_unit_prefix_of_one_coordinate_has_no_gradient(route):
+def test_a_unit_prefix_of_one_coordinate_has_no_gradient():
     query, candidate, target = case(b=9, n=33, d=4)
     for gradient in torch.autograd.grad(ours(query, candidate, target, (1,)).total, (query, candidate)):
         assert not gradient.any()
 
 
-def test_weights_of_zero_give_zero(route):
+def test_weights_of_zero_give_zero():
     query, candidate, target = case()
     loss = ours(query, candidate, target, (2, 6), weights=(0.0, 0.0))
     assert loss.total == 0
@@ -347,13 +340,13 @@ def test_weights_of_zero_give_zero(route):
     against_float64(2e-5, query, candidate, target, (2, 6), weights=(0.0, 2.0))
 
 
-def test_rows_and_columns_of_different_types(route):
+def test_rows_and_columns_of_different_types():
     query, _, target = case(dtype=torch.float32)
     _, candidate, _ = case(dtype=torch.bfloat16)
     against_float64(3e-3, query, candidate, target, (2, 6), normalize=False)
 
 
-def test_views_transposes_and_one_tensor_on_both_sides(route):
+def test_views_transposes_and_one_tensor_on_both_sides():
     wide, columns, _ = (v.detach() for v in case(12, 4, 19))
     query, candidate = wide[::2, 2:6].requires_grad_(), columns.T.requires_grad_()
     against_float64(2e-5, query, candidate, torch.arange(6, device=DEVICE), (2, 4))
@@ -365,12 +358,12 @@ def test_views_transposes_and_one_tensor_on_both_sides(route):
     near(torch.autograd.grad(fused_one, vectors), torch.autograd.grad(reference, vectors), 2e-5)
 
 
-def test_sixteen_dims_and_more(route):
+def test_sixteen_dims_and_more():
     query, candidate, target = case(6, 20, 17)
     against_float64(2e-5, query, candidate, target, tuple(range(1, 18)))
 
 
-def test_autocast_does_not_reach_inside(route):
+def test_autocast_does_not_reach_inside():
     query, candidate, target = case(16, 24, 32)
     outside = ours(query, candidate, target, (8, 32))
     with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
@@ -407,7 +400,7 @@ def test_no_gradient_work_that_nobody_asked_for(monkeypatch, watch, needs):
 
 
 @both_readings
-def test_only_the_scalars_need_a_gradient(route, normalize):
+def test_only_the_scalars_need_a_gradient(normalize):
     query, candidate, target = (v.detach() for v in case(18, 23))
     scale = torch.tensor(2.0, device=DEVICE, requires_grad=True)
     bias = torch.zeros(23, device=DEVICE, requires_grad=True)
@@ -415,7 +408,7 @@ def test_only_the_scalars_need_a_gradient(route, normalize):
     against_float64(2e-5, query, candidate, target, (2, 6), learned.values(), normalize=normalize, **learned)
 
 
-def test_nothing_grows_with_rows_times_columns(monkeypatch, watch, saved_entries, route):
+def test_nothing_grows_with_rows_times_columns(monkeypatch, watch, saved_entries):
     monkeypatch.setattr(fused_plan, "tiles_for", lambda dtype, b, n: fused_plan.Tiles(64, 64, 4, 2))
     monkeypatch.setattr(fused_backward, "SHARE_BYTES", 4 * 64 * 64)
     query, candidate, target = case(200, 210, 8)
@@ -438,7 +431,6 @@ def test_chunks_hold_no_more_than_their_budget(monkeypatch):
             True,
             20.0,
             1.0,
-            "products",
         )
         rows, columns = fused_backward._chunk(b, n, plan)
         assert 1 <= rows <= b
@@ -454,19 +446,6 @@ def test_backward_twice_gives_the_same_and_twice_differentiating_is_refused():
     assert torch.equal(torch.autograd.grad(total, query, retain_graph=True)[0], once)
     with pytest.raises(RuntimeError, match=r"can be differentiated once.*backend='reference'"):
         torch.autograd.grad(total, query, create_graph=True)
-
-
-def test_the_route_is_the_one_of_the_forward_pass():
-    query, candidate, target = case()
-    with fused.using_route("atomic"):
-        total = ours(query, candidate, target, (2, 6)).total
-    assert total.grad_fn.plan.route == "atomic"
-    assert ours(query, candidate, target, (2, 6)).total.grad_fn.plan.route == "products"
-    with (
-        pytest.raises(ValueError, match=r"route is 'fast'; allowed are 'products', 'atomic'"),
-        fused.using_route("fast"),
-    ):
-        pass
 
 
 def test_the_packing_pads_blocks_to_whole_steps():
@@ -506,11 +485,10 @@ def test_few_rows_split_the_columns(monkeypatch):
     assert fused._splits(10**6, 239, gpu) == 1
 
 
-def test_the_shipped_tiles_give_the_same(monkeypatch, route):
+def test_the_shipped_tiles_give_the_same(monkeypatch):
     monkeypatch.undo()
     query, candidate, target = case(40, 70, 12)
-    with fused.using_route(route):
-        against_float64(2e-5, query, candidate, target, (2, 6, 12))
+    against_float64(2e-5, query, candidate, target, (2, 6, 12))
 
 
 def test_auto_says_what_it_takes_and_why(monkeypatch):
@@ -609,7 +587,7 @@ def compiled(kernel, kind, absent, capability):
     constants = {(kernel.arg_names.index(name),): value for name, value in known.items()}
     return compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", capability, 32)).asm["cubin"]
 
-each = (kernels.pair_kernel, kernels.forward_kernel, kernels_backward.share_kernel, kernels_backward.accumulate_kernel)
+each = (kernels.pair_kernel, kernels.forward_kernel, kernels_backward.share_kernel)
 for kernel in each:
     for kind, absent, capability in (("*bf16", UNIT, 90), ("*fp16", RAW, 80), ("*fp32", (), 90)):
         assert compiled(kernel, kind, absent, capability)
@@ -629,12 +607,11 @@ class TestOnAGPU:
     @every_dtype
     @both_readings
     @pytest.mark.parametrize(("b", "n"), [(1024, 1024), (777, 3001), (3, 30522)])
-    def test_larger_shapes(self, monkeypatch, route, dtype, normalize, b, n):
+    def test_larger_shapes(self, monkeypatch, dtype, normalize, b, n):
         monkeypatch.undo()
         query, candidate, target = case(b, n, 768, dtype=dtype)
         dims, scale = (12, 24, 48, 96, 192, 384, 768), None if normalize else 0.05
-        with fused.using_route(route):
-            against_float64(TOLERANCE[dtype], query, candidate, target, dims, scale=scale, normalize=normalize)
+        against_float64(TOLERANCE[dtype], query, candidate, target, dims, scale=scale, normalize=normalize)
 
     def test_the_products_repeat_bit_for_bit(self, monkeypatch):
         monkeypatch.undo()

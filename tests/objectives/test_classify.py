@@ -6,7 +6,8 @@ from torch import Tensor
 
 from matryoshka_text.heads.class_head import ClassHead
 from matryoshka_text.nested import NestedLoss
-from matryoshka_text.objectives import Classify, GlobalBatch, Nesting
+from matryoshka_text.objectives.batch import GlobalBatch, Nesting
+from matryoshka_text.objectives.classify import Classify
 
 DIMS = (2, 3, 6)
 
@@ -25,12 +26,12 @@ class Seen:
 
 def test_the_head_gets_this_process_s_rows(batch: tuple[Tensor, Tensor]) -> None:
     head, nesting = Seen(), Nesting(DIMS)
-    objective = Classify(head, weight=0.5)
-    objective(GlobalBatch(batch[0], None, 2, 5, batch[1], 3), nesting)
+    objective = Classify(kind="classify", weight=0.5)
+    objective.loss(GlobalBatch(batch[0], None, 2, 5, batch[1], 3, head=head), nesting)
     assert torch.equal(head.rows, batch[0][0, 2:5])
     assert head.target.tolist() == [2, 1, 0]
     assert (head.nesting, head.denominator) == (nesting, 7)
-    assert (objective.name, objective.weight) == ("classify", 0.5)
+    assert (objective.kind, objective.weight) == ("classify", 0.5)
 
 
 @pytest.mark.parametrize("kind", ["mrl", "mrl_e"])
@@ -43,8 +44,8 @@ def test_the_shares_of_all_processes_add_up(
     def gradients(cuts: list[tuple[int, int]]) -> list[Tensor]:
         leaf = batch[0].double().requires_grad_()
         weights = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
-        batches = [GlobalBatch(leaf, None, first, last, batch[1], len(cuts)) for first, last in cuts]
-        parts = [Classify(head)(part, Nesting(DIMS, weights)) for part in batches]
+        batches = [GlobalBatch(leaf, None, first, last, batch[1], len(cuts), head=head) for first, last in cuts]
+        parts = [Classify(kind="classify").loss(part, Nesting(DIMS, weights)) for part in batches]
         total = torch.stack([part.total for part in parts]).sum()
         per_dim = torch.stack([part.per_dim for part in parts]).sum(0)
         return [total.detach(), per_dim, *torch.autograd.grad(total, (leaf, weights, *head.parameters()))]

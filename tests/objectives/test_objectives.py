@@ -6,16 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from matryoshka_text.objectives import (
-    CoSENT,
-    Distill,
-    GlobalBatch,
-    InfoNCE,
-    Nesting,
-    Objective,
-    ScoreDistill,
-    SelfDistill,
-)
+from matryoshka_text.objectives import VectorObjective
+from matryoshka_text.objectives.batch import GlobalBatch, Nesting
+from matryoshka_text.objectives.cosent import CoSENT
+from matryoshka_text.objectives.distill import Distill
+from matryoshka_text.objectives.info_nce import InfoNCE
+from matryoshka_text.objectives.score_distill import ScoreDistill
+from matryoshka_text.objectives.self_distill import SelfDistill
 
 DIMS = (2, 5, 8)
 WEIGHTS = (1.0, 0.5, 2.0)
@@ -56,7 +53,7 @@ def _distilled(student: Tensor, teacher: Tensor, dim: int, pair_weight: float) -
 
 def test_info_nce_is_its_definition(vectors: tuple[Tensor, Tensor]) -> None:
     student, _ = vectors
-    loss = InfoNCE(temperature=0.1)(GlobalBatch(student, None, 0, 6), NESTING)
+    loss = InfoNCE(kind="info_nce", temperature=0.1).loss(GlobalBatch(student, None, 0, 6), NESTING)
     expected = [_cross_entropy(student, dim) for dim in DIMS]
     assert loss.per_dim.tolist() == pytest.approx(expected, rel=1e-9)
     assert float(loss.total) == pytest.approx(sum(w * x for w, x in zip(WEIGHTS, expected, strict=True)), rel=1e-9)
@@ -64,12 +61,14 @@ def test_info_nce_is_its_definition(vectors: tuple[Tensor, Tensor]) -> None:
 
 def test_products_in_half_precision_leave_the_gradient_in_the_vectors_own_type(vectors: tuple[Tensor, Tensor]) -> None:
     student = vectors[0].float().requires_grad_()
-    exact = InfoNCE(temperature=0.1)(GlobalBatch(student, None, 0, 6), NESTING)
-    half = InfoNCE(temperature=0.1)(GlobalBatch(student, None, 0, 6, products=torch.bfloat16), NESTING)
+    exact = InfoNCE(kind="info_nce", temperature=0.1).loss(GlobalBatch(student, None, 0, 6), NESTING)
+    half = InfoNCE(kind="info_nce", temperature=0.1).loss(
+        GlobalBatch(student, None, 0, 6, products=torch.bfloat16), NESTING
+    )
     assert half.total.dtype == torch.float32
     rounded = student.detach().bfloat16().float()
     assert float(half.total) == pytest.approx(
-        float(InfoNCE(temperature=0.1)(GlobalBatch(rounded, None, 0, 6), NESTING).total), rel=1e-6
+        float(InfoNCE(kind="info_nce", temperature=0.1).loss(GlobalBatch(rounded, None, 0, 6), NESTING).total), rel=1e-6
     )
     ours, expected = (torch.autograd.grad(loss.total, student)[0] for loss in (half, exact))
     assert ours.dtype == torch.float32
@@ -79,8 +78,8 @@ def test_products_in_half_precision_leave_the_gradient_in_the_vectors_own_type(v
 @pytest.mark.parametrize("pair_weight", [0.0, 7.0])
 def test_distill_is_its_definition(vectors: tuple[Tensor, Tensor], pair_weight: float) -> None:
     student, teacher = vectors
-    objective = Distill(temperature=0.1, pair_weight=pair_weight, full_width_weight=3.0)
-    loss = objective(GlobalBatch(student, teacher, 0, 6), NESTING)
+    objective = Distill(kind="distill", temperature=0.1, pair_weight=pair_weight, full_width_weight=3.0)
+    loss = objective.loss(GlobalBatch(student, teacher, 0, 6), NESTING)
     expected = [_distilled(student, teacher, dim, pair_weight) for dim in DIMS]
     assert loss.per_dim.tolist() == pytest.approx(expected, rel=1e-6)
     weights = (1.0, 0.5, 6.0)  # the last one times full_width_weight
@@ -94,7 +93,7 @@ def test_distill_adds_the_error_of_vectors_at_the_dims_that_the_teacher_has(
     student, _ = vectors
     teacher = torch.randn(3, 6, width, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     without, added = (
-        Distill(temperature=0.1, pair_weight=7.0, full_width_weight=3.0, vector_weight=factor)(
+        Distill(kind="distill", temperature=0.1, pair_weight=7.0, full_width_weight=3.0, vector_weight=factor).loss(
             GlobalBatch(student, teacher, 0, 6), NESTING
         )
         for factor in (0.0, 2.0)
@@ -111,21 +110,21 @@ def test_distill_adds_the_error_of_vectors_at_the_dims_that_the_teacher_has(
 
 def test_the_full_width_weight_is_for_full_width_alone(vectors: tuple[Tensor, Tensor]) -> None:
     student, teacher = vectors
-    objective = Distill(temperature=0.1, pair_weight=0.0, full_width_weight=3.0)
+    objective = Distill(kind="distill", temperature=0.1, pair_weight=0.0, full_width_weight=3.0)
     batch = GlobalBatch(student, teacher, 0, 6)
-    short = objective(batch, Nesting((2, 5)))
+    short = objective.loss(batch, Nesting((2, 5)))
     assert float(short.total) == pytest.approx(float(short.per_dim.sum()), rel=1e-12)
-    whole = objective(batch, Nesting((8,)))
+    whole = objective.loss(batch, Nesting((8,)))
     assert float(whole.total) == pytest.approx(3 * float(whole.per_dim), rel=1e-12)
 
 
 SCORES = torch.tensor([0.0, 5.0, 2.5, 2.5, 4.0, 1.0], dtype=torch.float64)
 OBJECTIVES = {
-    "info_nce": InfoNCE(temperature=0.1),
-    "distill": Distill(temperature=0.1, pair_weight=7.0, full_width_weight=3.0, vector_weight=2.0),
-    "self_distill": SelfDistill(temperature=0.1, pair_weight=7.0),
-    "cosent": CoSENT(temperature=0.1),
-    "score_distill": ScoreDistill(low=0.0, high=5.0),
+    "info_nce": InfoNCE(kind="info_nce", temperature=0.1),
+    "distill": Distill(kind="distill", temperature=0.1, pair_weight=7.0, full_width_weight=3.0, vector_weight=2.0),
+    "self_distill": SelfDistill(kind="self_distill", temperature=0.1, pair_weight=7.0),
+    "cosent": CoSENT(kind="cosent", temperature=0.1),
+    "score_distill": ScoreDistill(kind="score_distill", range=(0.0, 5.0)),
 }
 each = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 
@@ -133,7 +132,7 @@ each = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @each
 @pytest.mark.parametrize("cuts", [[(0, 2), (2, 4), (4, 6)], [(0, 6), (6, 6)]], ids=["thirds", "one has no rows"])
 def test_the_shares_of_all_processes_add_up(
-    vectors: tuple[Tensor, Tensor], objective: Objective, cuts: list[tuple[int, int]]
+    vectors: tuple[Tensor, Tensor], objective: VectorObjective, cuts: list[tuple[int, int]]
 ) -> None:
     student, teacher = vectors
 
@@ -141,7 +140,7 @@ def test_the_shares_of_all_processes_add_up(
         leaf, weights = student.clone().requires_grad_(), torch.tensor(WEIGHTS, requires_grad=True)
         nesting = Nesting(DIMS, weights)
         batches = [GlobalBatch(leaf, teacher, first, last, SCORES, len(cuts)) for first, last in cuts]
-        parts = [objective(batch, nesting) for batch in batches]
+        parts = [objective.loss(batch, nesting) for batch in batches]
         total = torch.stack([part.total for part in parts]).sum()
         total.backward()
         assert leaf.grad is not None and weights.grad is not None
@@ -154,33 +153,33 @@ def test_the_shares_of_all_processes_add_up(
 @each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_read_as_float32(
-    vectors: tuple[Tensor, Tensor], objective: Objective, dtype: torch.dtype
+    vectors: tuple[Tensor, Tensor], objective: VectorObjective, dtype: torch.dtype
 ) -> None:
     student, teacher = (v.to(dtype).requires_grad_() for v in vectors)
-    loss = objective(GlobalBatch(student, teacher, 0, 6, SCORES), NESTING)
+    loss = objective.loss(GlobalBatch(student, teacher, 0, 6, SCORES), NESTING)
     assert (loss.total.dtype, loss.per_dim.dtype) == (torch.float32, torch.float32)
-    exact = objective(GlobalBatch(student.float(), teacher.float(), 0, 6, SCORES), NESTING)
+    exact = objective.loss(GlobalBatch(student.float(), teacher.float(), 0, 6, SCORES), NESTING)
     torch.testing.assert_close(loss.per_dim, exact.per_dim, rtol=0, atol=0)
     assert torch.autograd.grad(loss.total, student)[0].dtype == dtype
 
 
 @each
-def test_no_gradient_reaches_the_teacher(vectors: tuple[Tensor, Tensor], objective: Objective) -> None:
+def test_no_gradient_reaches_the_teacher(vectors: tuple[Tensor, Tensor], objective: VectorObjective) -> None:
     student, teacher = (v.requires_grad_() for v in vectors)
-    loss = objective(GlobalBatch(student, teacher, 0, 6, SCORES), NESTING)
+    loss = objective.loss(GlobalBatch(student, teacher, 0, 6, SCORES), NESTING)
     assert torch.autograd.grad(loss.total, teacher, allow_unused=True) == (None,)
     assert not loss.per_dim.requires_grad
 
 
 @each
-def test_a_step_may_read_some_of_the_dims(vectors: tuple[Tensor, Tensor], objective: Objective) -> None:
+def test_a_step_may_read_some_of_the_dims(vectors: tuple[Tensor, Tensor], objective: VectorObjective) -> None:
     batch = GlobalBatch(vectors[0], vectors[1], 0, 6, SCORES)
-    everything = objective(batch, NESTING).per_dim
+    everything = objective.loss(batch, NESTING).per_dim
     for some in ((0,), (2,), (0, 2)):
         nesting = Nesting(tuple(DIMS[i] for i in some), torch.tensor([WEIGHTS[i] for i in some]))
-        torch.testing.assert_close(objective(batch, nesting).per_dim, everything[list(some)], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(objective.loss(batch, nesting).per_dim, everything[[*some]], rtol=1e-9, atol=1e-12)
 
 
 def test_every_objective_has_a_name_and_a_weight() -> None:
     for name, objective in OBJECTIVES.items():
-        assert (objective.name, objective.weight) == (name, 1.0)
+        assert (objective.kind, objective.weight) == (name, 1.0)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from matryoshka_text.objectives import CoSENT, GlobalBatch, Nesting, ScoreDistill
+from matryoshka_text.objectives.batch import GlobalBatch, Nesting
+from matryoshka_text.objectives.cosent import CoSENT
+from matryoshka_text.objectives.score_distill import ScoreDistill
 
 DIMS = (2, 3, 6)
 WEIGHTS = (1.0, 0.5, 4.0)
@@ -25,9 +27,9 @@ def _cosines(student: Tensor, dim: int) -> list[float]:
 
 
 def test_cosent_ranks_the_whole_batch(student: Tensor) -> None:
-    objective = CoSENT(temperature=0.1, weight=2.0)
+    objective = CoSENT(kind="cosent", temperature=0.1, weight=2.0)
     scores = torch.tensor(SCORES, dtype=torch.float64)
-    loss = objective(GlobalBatch(student, None, 0, 5, scores), Nesting(DIMS, torch.tensor(WEIGHTS)))
+    loss = objective.loss(GlobalBatch(student, None, 0, 5, scores), Nesting(DIMS, torch.tensor(WEIGHTS)))
     expected = []
     for dim in DIMS:
         c = _cosines(student, dim)
@@ -37,15 +39,15 @@ def test_cosent_ranks_the_whole_batch(student: Tensor) -> None:
     assert float(loss.total.detach()) == pytest.approx(
         sum(w * x for w, x in zip(WEIGHTS, expected, strict=True)), rel=1e-5
     )
-    share = objective(GlobalBatch(student, None, 2, 4, scores, 3), Nesting(DIMS))
+    share = objective.loss(GlobalBatch(student, None, 2, 4, scores, 3), Nesting(DIMS))
     torch.testing.assert_close(share.per_dim, loss.per_dim / 3)
-    assert (objective.name, objective.weight) == ("cosent", 2.0)
+    assert (objective.kind, objective.weight) == ("cosent", 2.0)
 
 
 def test_score_distill_maps_the_scale_to_zero_and_one(student: Tensor) -> None:
-    objective = ScoreDistill(low=-5.0, high=5.0, weight=2.0)
+    objective = ScoreDistill(kind="score_distill", range=(-5.0, 5.0), weight=2.0)
     scores = torch.tensor(SCORES, dtype=torch.float64)
-    loss = objective(GlobalBatch(student, None, 1, 4, scores), Nesting(DIMS, torch.tensor(WEIGHTS)))
+    loss = objective.loss(GlobalBatch(student, None, 1, 4, scores), Nesting(DIMS, torch.tensor(WEIGHTS)))
     expected = []
     for dim in DIMS:
         c = _cosines(student, dim)
@@ -58,19 +60,20 @@ def test_score_distill_maps_the_scale_to_zero_and_one(student: Tensor) -> None:
     gradient = torch.autograd.grad(loss.total, student)[0]
     assert (gradient[:, [0, 4]] == 0).all()
     assert (gradient[:, 1:4] != 0).any()
-    assert (objective.name, objective.weight) == ("score_distill", 2.0)
+    assert (objective.kind, objective.weight) == ("score_distill", 2.0)
 
 
 def test_whole_numbers_are_scores_too(student: Tensor) -> None:
     whole = torch.tensor([0, 5, 2, 2, 1])
-    for objective in (ScoreDistill(low=0, high=5), CoSENT(temperature=0.1)):
+    for objective in (ScoreDistill(kind="score_distill", range=(0.0, 5.0)), CoSENT(kind="cosent", temperature=0.1)):
         ints, floats = (
-            objective(GlobalBatch(student, None, 0, 5, scores), Nesting(DIMS)) for scores in (whole, whole.double())
+            objective.loss(GlobalBatch(student, None, 0, 5, scores), Nesting(DIMS))
+            for scores in (whole, whole.double())
         )
         assert torch.equal(ints.per_dim, floats.per_dim)
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (5.0, 0.0), (math.nan, 1.0)])
 def test_a_scale_without_length_is_refused(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match=r"low is .* and high is .*; allowed is a low end below the high one"):
-        ScoreDistill(low=low, high=high)
+    with pytest.raises(ValueError, match="range"):
+        ScoreDistill(kind="score_distill", range=(low, high))

@@ -9,12 +9,12 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from matryoshka_text.objectives.distill import Distill
+from matryoshka_text.objectives.info_nce import InfoNCE
 from matryoshka_text.recipe import (
     Base,
-    Distill,
     Evaluation,
     HeldOut,
-    InfoNCE,
     Lora,
     Recipe,
     Source,
@@ -22,8 +22,8 @@ from matryoshka_text.recipe import (
     load_recipe,
 )
 from matryoshka_text.recipe.describe import allowed, sections_in
-from matryoshka_text.recipe.section import Section
 from matryoshka_text.recipe.wording import dotted, faults_of
+from matryoshka_text.section import Section
 
 Problems = Callable[..., list[str]]
 
@@ -164,8 +164,8 @@ def test_a_held_out_set_is_not_the_training_split_by_default() -> None:
         (
             "{kind: distill}",
             "{kind: distil}",
-            "r.yaml:10: objectives[0]: found 'distil'; allowed: kind info_nce, distill, self_distill, mlm, "
-            "classify, cosent or score_distill; write `kind: info_nce`",
+            "r.yaml:10: objectives[0]: found 'distil'; allowed: kind distill, info_nce, self_distill, mlm, "
+            "classify, cosent or score_distill; write `kind: distill`",
         ),
         (
             "{kind: distill}",
@@ -182,7 +182,7 @@ def test_a_held_out_set_is_not_the_training_split_by_default() -> None:
         (
             "temperature: 5e-2",
             "temprature: 5e-2",
-            "r.yaml:11: objectives[1].temprature: found an unknown key; allowed: kind, temperature, weight; "
+            "r.yaml:11: objectives[1].temprature: found an unknown key; allowed: kind, weight, temperature; "
             "did you mean 'temperature'?",
         ),
     ],

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from matryoshka_text.recipe.section import Section
+from matryoshka_text.objectives import STREAMS
 from matryoshka_text.recipe.sources import (
     HELD_OUT_ROLES,
-    STREAMS,
     TRAINING_ROLES,
     HeldOut,
     Neighbours,
@@ -16,6 +15,7 @@ from matryoshka_text.recipe.sources import (
     stream_of,
 )
 from matryoshka_text.recipe.wording import dotted, faults_of
+from matryoshka_text.section import Section
 
 FILES = "the path of a file ending in .jsonl, .jsonl.gz, .csv, .csv.gz, .parquet, .json, .json.gz, .tsv, .tsv.gz"
 

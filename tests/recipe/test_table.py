@@ -6,8 +6,8 @@ import pytest
 
 from matryoshka_text.recipe import Recipe, load_recipe
 from matryoshka_text.recipe.describe import sections_in
-from matryoshka_text.recipe.section import Section
 from matryoshka_text.recipe.table import main, readme
+from matryoshka_text.section import Section
 
 
 def every_section(section: type[Section] = Recipe) -> list[type[Section]]:

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from matryoshka_text import train
+from matryoshka_text.build.parts import Trained
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Averaging
 from matryoshka_text.training.averaging import RunningAverage
 

@@ -4,7 +4,7 @@ The oracle is one plain forward pass of all texts, the objectives on its vectors
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from matryoshka_text import load_recipe
-from matryoshka_text.build.parts import build_objectives
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import depth_of, vectors_by_layer
-from matryoshka_text.objectives import GlobalBatch
+from matryoshka_text.objectives.batch import GlobalBatch
 from matryoshka_text.objectives.distill import distilled
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.folder import RunFolder
@@ -68,8 +67,11 @@ class Trial:
 
     def through_streams(self, *, precision: str = "float32", **batch: Any) -> tuple[float, Gradients]:
         """Loss and gradients as training adds them up, with `batch` in the recipe."""
+        batch = {"tokens": None, **batch} if "chunk" in batch else batch
         changed = self.recipe.model_copy(update={"batch": self.recipe.batch.model_copy(update=batch)})
-        streams = build_streams(changed, self.inputs, Processes(self.accelerator, bf16=precision == "bf16"))
+        streams = build_streams(
+            replace(self.inputs, recipe=changed), Processes(self.accelerator, bf16=precision == "bf16")
+        )
         self.inputs.trained.zero_grad()
         torch.rand(3)  # what was drawn before must not matter
         parts = [
@@ -114,15 +116,15 @@ class Trial:
         values = None if examples.values is None else torch.from_numpy(examples.values[rows])
         total, nestings = torch.zeros(()), Nestings(recipe, inputs.trained.learned)
         for layer, vectors in zip(layers, student, strict=True):
-            batch = GlobalBatch(vectors, taught, 0, len(rows), values)
-            for objective in build_objectives(recipe, inputs.trained)[name]:
-                if layer == layers[-1] or objective.name != "self_distill":
-                    nesting, added = nestings.at(0, objective.name, torch.device("cpu"), plan.lengths(layer))
+            batch = GlobalBatch(vectors, taught, 0, len(rows), values, head=inputs.trained.classes)
+            for objective in (one for one in recipe.objectives if one.reads == name):
+                if layer == layers[-1] or objective.kind != "self_distill":
+                    nesting, added = nestings.at(0, objective.kind, torch.device("cpu"), plan.lengths(layer))
                     factor = plan.factor(layer, len(layers)) * objective.weight
-                    total = total + factor * (objective(batch, nesting).total + added)
+                    total = total + factor * (objective.loss(batch, nesting).total + added)
             if layer != layers[-1]:
                 nesting = nestings.unweighted(0, torch.device("cpu"), plan.lengths(layer))
-                loss = distilled(batch, student[-1].detach(), nesting, 0.05, pair_weight=0.0)
+                loss = distilled(batch, student[-1].detach(), nesting, temperature=0.05, pair_weight=0.0)
                 total = total + plan.kl_weight / (len(layers) - 1) * loss.total
         return total
 

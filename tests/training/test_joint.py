@@ -16,12 +16,12 @@ from matryoshka_text.data import read_sources, streams_of
 from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import pack
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.errors import DataError, ModelError, RecipeError
+from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.classifier import MatryoshkaClassifier
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.recipe import twins_of
-from matryoshka_text.training.plan import StreamPlan
+from matryoshka_text.training.batches import StreamPlan
 
 Write = Callable[..., Path]
 Still = Callable[[Path, Path], Path]
@@ -75,7 +75,7 @@ def test_the_masked_loss_is_its_definition(
     examples = streams_of(recipe, read_sources(recipe))["text"]
     tokenizer = AutoTokenizer.from_pretrained(base)
     packed = pack(examples.columns[0], tokenizer, max_length=16, packing=True)
-    rows = StreamPlan.of(recipe, "text", examples, packed).first.batches[0].tolist()
+    rows = StreamPlan(recipe, "text", examples, packed).first.batches[0].tolist()
     masked = Masker(tokenizer).mask([packed.ids(row) for row in rows], keys=[(0, 0, row) for row in rows])
     model = AutoModelForMaskedLM.from_pretrained(base).eval()
     matrix, bias = (
@@ -147,7 +147,7 @@ def test_the_losses_at_two_layers_are_their_definitions(
     streams, expected = streams_of(recipe, read_sources(recipe)), {}
     for name, loss in (("pairs", "info_nce"), ("scored", "cosent")):
         examples = streams[name]
-        rows = StreamPlan.of(recipe, name, examples, None).first.batches[0].tolist()
+        rows = StreamPlan(recipe, name, examples, None).first.batches[0].tolist()
         texts = [[column[row] for row in rows] for column in examples.columns]
         vectors = {layer: [encoder.encode(t, layers=layer) for t in texts] for layer in (1, 2)}
         for layer, suffix in ((1, "@1"), (2, "")):
@@ -281,10 +281,10 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers": {"kind": "random", "lowest": 2}}, r"layers\.lowest is 2, but .* has 2 layers; allowed: 1 to 1"),
+        ({"layers": {"kind": "random", "lowest": 2}}, r"layers\.lowest: found 2, and .* has 2 layers; allowed: 1 to 1"),
         (
             {"layers": {"kind": "pairs", "pairs": [[1, 4], [3, 32]]}, "dims": [4, 32]},
-            r"layers\.pairs\[1\] is \[3, 32\], but .* has 2 layers; allowed: 1 to 2",
+            r"layers\.pairs\[1\]: found layer 3, and .* has 2 layers; allowed: 1 to 2",
         ),
         (
             {"layers": {"kind": "pairs", "pairs": [[1, 4], [2, 16]]}, "dims": "log"},
@@ -292,11 +292,11 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
         ),
         (
             {"data": ["text"], "objectives": [{"kind": "mlm"}], "dims": [4, 64]},
-            r"dims\[1\] is 64, but .* gives vectors of width 32",
+            r"dims\[1\]: found 64, and .* gives vectors of width 32",
         ),
         (
             {"data": ["text"], "objectives": [{"kind": "mlm", "cut": "nested"}], "dims": [1, 32]},
-            r"dims are \[1, 32\], and objective mlm with cut nested",
+            r"dims\[0\]: found 1, but mlm with cut nested",
         ),
         ({"objectives": [{"kind": "self_distill"}]}, r"found self_distill alone"),
         (
@@ -337,7 +337,7 @@ def test_a_tokenizer_without_a_mask_token_is_told(
         json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": None})
     )
     path = write_recipe(base={"model": str(base)}, data=[stream_files["text"]], objectives=[{"kind": "mlm"}])
-    with pytest.raises(ModelError, match="has no mask token"):
+    with pytest.raises(RecipeError, match="has no mask token"):
         train(path, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -438,7 +438,7 @@ def test_heads_of_the_base_are_not_passed_on_with_another_encoder(
 
 
 def test_weights_of_another_number_than_the_halvings_are_told(write_recipe: Write, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"weights has 2 numbers, but the dims of .* are \[8, 16, 32\]"):
+    with pytest.raises(RecipeError, match=r"weights: found 2 weights for the 3 dims 8, 16, 32, which log means"):
         train(write_recipe(dims="log", weights=[1.0, 2.0]), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -8,15 +8,13 @@ import torch
 from accelerate import Accelerator
 
 from matryoshka_text import load_recipe
-from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.errors import TrainingError
+from matryoshka_text.training.batches import batches_from
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import read_inputs
 from matryoshka_text.training.loop import LaunchedStep, Loop
-from matryoshka_text.training.plan import batches_from
 from matryoshka_text.training.processes import Processes
-from matryoshka_text.training.setup import build_streams
 
 
 class Walk:
@@ -28,10 +26,7 @@ class Walk:
         # Eager: for the others transformers looks at the padding mask on the host, which waits for a GPU.
         inputs = read_inputs(recipe, RunFolder(folder), accelerator, store=False, runtime=Runtime(attention="eager"))
         processes = Processes(accelerator, bf16=False)
-        optimizer = build_optimizer(recipe.optimizer, inputs.trained, inputs.trained.from_scratch())
-        streams = build_streams(inputs.recipe, inputs, processes)
-        rate = learning_rates(recipe.optimizer, inputs.steps)
-        self.loop = Loop(inputs.recipe, inputs.trained, streams, optimizer, rate, processes)
+        self.loop = Loop(inputs, processes)
         self.steps = batches_from(inputs.recipe, inputs.plans, 0, inputs.steps)
         self.table = next(p for n, p in inputs.trained.named_parameters() if n.endswith("word_embeddings.weight"))
 

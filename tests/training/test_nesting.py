@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from matryoshka_text.objectives.uncertainty import Uncertainty
+from matryoshka_text.heads.uncertainty import Uncertainty
 from matryoshka_text.recipe import LayerPairs, RandomLayer
 from matryoshka_text.recipe.nesting import weights_of
 from matryoshka_text.training.nesting import LayerPlan, Nestings

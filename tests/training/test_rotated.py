@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from matryoshka_text import train
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.errors import DataError, ModelError, RecipeError, RunError
+from matryoshka_text.errors import DataError, RecipeError, RunError
 from matryoshka_text.files import held
 from matryoshka_text.rotation import Rotation
 
@@ -190,7 +190,7 @@ def _ends_in_a_dense(model: Path, to: Path) -> Path:
     ("changes", "error", "message"),
     [
         ({"dims": [32]}, RecipeError, r"dims: found \[32\], but a rotation changes prefixes below the width only"),
-        ({"rotation": {"dims": [4, 64]}}, RecipeError, r"rotation\.dims\[1\] is 64.*width 32"),
+        ({"rotation": {"dims": [4, 64]}}, RecipeError, r"rotation\.dims\[1\]: found 64.*width 32"),
         ({"rotation": {"texts": 40}}, DataError, r"rotation: found 40 different texts in all; allowed: at least 64"),
         (
             {"rotation": {"texts": 70, "neighbours": 63}},
@@ -209,7 +209,7 @@ def test_what_cannot_be_rotated_leaves_nothing_behind(
 
 def test_a_base_that_was_cut_cannot_be_rotated(write_recipe: Write, tiny_model: Path, tmp_path: Path) -> None:
     base = {"model": str(_ends_in_a_dense(tiny_model, tmp_path / "cut"))}
-    with pytest.raises(ModelError, match=r"ends in a Dense from 32 to 16 dims"):
+    with pytest.raises(RecipeError, match=r"ends in a Dense from 32 to 16 dims"):
         train(write_recipe(**ALONE | {"base": base, "dims": [4, 8]}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

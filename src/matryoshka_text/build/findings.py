@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from matryoshka_text.errors import DataError
+from matryoshka_text.objectives import KINDS, Objective
 from matryoshka_text.recipe import Reading
-from matryoshka_text.recipe.section import Loc, Section, value_of
 from matryoshka_text.recipe.wording import loc_of
+from matryoshka_text.section import Loc, Section, value_of
 
-__all__ = ["Findings", "items_of", "valid"]
+__all__ = ["Findings", "valid", "valid_objective"]
 
 S = TypeVar("S", bound=Section)
 
@@ -28,6 +29,18 @@ class Findings:
     reading: Reading
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The recipe by key, as it was written; empty if it is not a mapping."""
+        values = self.reading.document.value
+        return values if isinstance(values, dict) else {}
+
+    @property
+    def seed(self) -> int:
+        """The recipe's seed; 0 if it is not one."""
+        given = self.values.get("seed", 0)
+        return given if type(given) is int and 0 <= given < 2**32 else 0
 
     def problem(self, loc: Loc, text: str) -> None:
         """Record a problem at a key of the recipe."""
@@ -55,7 +68,7 @@ def valid(section: type[S], values: Any) -> S | None:
         return None
 
 
-def items_of(values: Any, key: str) -> list[Any]:
-    """The list under `key` of a raw recipe; empty where there is none."""
-    items = value_of(values, key) if values is not None else None
-    return items if isinstance(items, list) else []
+def valid_objective(values: Any) -> Objective | None:
+    """The objective with these values; None if its kind is unknown or they are wrong."""
+    kind = KINDS.get(str(value_of(values, "kind")))
+    return valid(kind, values) if kind is not None else None

@@ -1,106 +1,81 @@
-"""Encoder, teacher, adapter, heads and objectives from their recipe sections."""
+"""What a run trains, encoder, adapter, heads and learned factors, and its teacher, from their recipe sections."""
 
 import copy
 from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.adapter import add_adapter
-from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.encoder.layout import SavedHead
 from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead
-from matryoshka_text.heads.trained import Trained
+from matryoshka_text.heads.uncertainty import Uncertainty
 from matryoshka_text.heads.vocabulary import VocabularyHead
-from matryoshka_text.objectives import Classify, CoSENT, Distill, InfoNCE, Objective, ScoreDistill, SelfDistill
-from matryoshka_text.objectives.uncertainty import Uncertainty
-from matryoshka_text.recipe import READS, LayerPairs, Recipe
-from matryoshka_text.recipe import Objective as Section
-from matryoshka_text.recipe.nesting import faults_of_pairs
-from matryoshka_text.recipe.wording import dotted
+from matryoshka_text.objectives import Stream
+from matryoshka_text.recipe import Recipe
 
 __all__ = [
+    "Trained",
     "build_adapter",
     "build_encoder",
-    "build_objectives",
     "build_teacher",
     "build_trained",
-    "require_dims",
-    "require_layers",
-    "require_teacher_width",
     "start_bias",
 ]
 
 
+class Trained(nn.Module):
+    """The encoder, its heads and the learned factors of the dims.
+
+    A head that a loss owned would be updated but neither stored nor clipped: a resume would reset it.
+    """
+
+    encoder: MatryoshkaEncoder
+
+    def __init__(
+        self,
+        encoder: MatryoshkaEncoder,
+        vocabulary: VocabularyHead | None = None,
+        classes: ClassHead | None = None,
+        learned: Uncertainty | None = None,
+    ) -> None:
+        """The parts that the recipe asks for."""
+        super().__init__()
+        self.encoder, self.vocabulary, self.classes, self.learned = encoder, vocabulary, classes, learned
+
+    def from_scratch(self) -> list[nn.Parameter]:
+        """Parameters that no checkpoint brought: they learn at the heads' own rate."""
+        fresh: list[nn.Parameter] = []
+        # The nested transform is never part of a checkpoint of transformers.
+        if self.vocabulary is not None and (self.vocabulary.fresh or self.vocabulary.cut == "nested"):
+            fresh += self.vocabulary.parameters()
+        for part in (self.classes, self.learned):
+            if part is not None:
+                fresh += part.parameters()
+        return [parameter for parameter in fresh if parameter.requires_grad]
+
+    def heads(self) -> dict[str, SavedHead]:
+        """The heads by name, as they are saved with the encoder."""
+        named: dict[str, SavedHead | None] = {"mlm": self.vocabulary, "classifier": self.classes}
+        return {name: head for name, head in named.items() if head is not None}
+
+
 def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
-    """The recipe's base, in float32, on `device`, with the recipe's dims; `RecipeError` where a dim is too wide."""
+    """The recipe's base, in float32, on `device`, with its own dims."""
     base = recipe.base
-    encoder = MatryoshkaEncoder(
+    return MatryoshkaEncoder(
         beside(base.model, recipe.folder),
         revision=base.revision,
         pooling=base.pooling,
         device=str(device),
         trust_remote_code=base.trust_remote_code,
     )
-    recipe = recipe.widths(encoder.width)
-    require_dims(recipe, encoder.width)
-    require_layers(recipe, encoder)
-    encoder.dims = recipe.lengths
-    return encoder
-
-
-def require_dims(recipe: Recipe, width: int) -> None:
-    """`RecipeError` where a dim is above the base's width, or `distill` has no full width to hold on to."""
-    dims = recipe.lengths
-    if len(recipe.factors) != len(dims):
-        raise RecipeError(
-            f"weights has {len(recipe.factors)} numbers, but the dims of {recipe.base.model} are {list(dims)}; "
-            f"allowed: one a dim, or uniform, low or learned; write {len(dims)} numbers"
-        )
-    for index, dim in enumerate(dims):
-        if dim > width:
-            raise RecipeError(
-                f"dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
-                f"use dims of at most {width}, or another base"
-            )
-    # One dim alone is a fixed-feature model: there is nothing to anchor.
-    if dims[-1] != width and len(dims) > 1 and recipe.objective("distill") is not None:
-        raise RecipeError(
-            f"dims[{len(dims) - 1}] is {dims[-1]}, but distill anchors full width, which is {width} for "
-            f"{recipe.base.model}; add {width} to the dims"
-        )
-
-
-def require_layers(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
-    """`RecipeError` where a layer is above the base's depth, or a pair's dim is not trained."""
-    if recipe.layers is None:
-        return
-    depth, base = depth_of(encoder), recipe.base.model
-    if not isinstance(recipe.layers, LayerPairs):
-        if recipe.layers.lowest >= depth:
-            raise RecipeError(
-                f"layers.lowest is {recipe.layers.lowest}, but {base} has {depth} layers; "
-                f"allowed: 1 to {depth - 1}, a layer below the last"
-            )
-        return
-    kinds = [spec.kind for spec in recipe.objectives]
-    # Where the recipe lists the dims it has been told already; `log` is known only now.
-    for loc, text in faults_of_pairs(recipe.layers.pairs, recipe.lengths, kinds, means=f" (of {base})"):
-        raise RecipeError(f"{dotted(('layers', *loc))}: {text}")
-    for index, (layer, dim) in enumerate(recipe.layers.pairs):
-        if layer > depth:
-            raise RecipeError(
-                f"layers.pairs[{index}] is {[layer, dim]}, but {base} has {depth} layers; allowed: 1 to {depth}"
-            )
-    if recipe.layers.pairs[-1][0] != depth:
-        raise RecipeError(
-            f"layers.pairs ends at layer {recipe.layers.pairs[-1][0]}, but all of {base} are {depth}; "
-            f"let the last pair be [{depth}, {recipe.lengths[-1]}]"
-        )
 
 
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
@@ -113,19 +88,6 @@ def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncod
     else:
         teacher = MatryoshkaEncoder(beside(spec.teacher, recipe.folder), device=str(encoder.device))
     return teacher.requires_grad_(False).eval()
-
-
-def require_teacher_width(recipe: Recipe, width: int, teacher: int | None) -> None:
-    """`RecipeError` where `distill` compares prefixes with those of a `teacher` whose vectors are too short for it."""
-    place = next((i for i, one in enumerate(recipe.objectives) if one.kind == "distill"), None)
-    needed = max((dim for dim in recipe.lengths if dim < width), default=0)
-    if place is None or teacher is None or teacher >= needed or not recipe.objective("distill").vector_weight:
-        return
-    raise RecipeError(
-        f"objectives[{place}].vector_weight: found {recipe.objective('distill').vector_weight:g}, but the teacher's "
-        f"vectors are {teacher} long; allowed: a teacher of at least {needed}, the largest dim below full width; use "
-        "another teacher, or write `vector_weight: 0`"
-    )
 
 
 def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
@@ -149,7 +111,7 @@ def build_adapter(recipe: Recipe, encoder: MatryoshkaEncoder) -> None:
         ) from error
 
 
-def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[str, Examples]) -> Trained:
+def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[Stream, Examples]) -> Trained:
     """The encoder with the heads its objectives need and the learned factors, the same for the same seed."""
     mlm, classify = recipe.objective("mlm"), recipe.objective("classify")
     vocabulary = classes = learned = None
@@ -187,34 +149,3 @@ def start_bias(head: VocabularyHead, packed: PackedTexts) -> None:
     counts = torch.from_numpy(np.bincount(packed.flat, minlength=len(head.bias))).to(head.bias)
     with torch.no_grad():
         head.bias.copy_(((counts + 1) / (counts + 1).sum()).log())
-
-
-def build_objectives(recipe: Recipe, trained: Trained) -> dict[str, list[Objective]]:
-    """The objectives on vectors, by the stream they read."""
-    made: dict[str, list[Objective]] = {}
-    for spec in recipe.objectives:
-        if spec.kind != "mlm":
-            made.setdefault(READS[spec.kind], []).append(_objective(spec, trained))
-    return made
-
-
-def _objective(spec: Section, trained: Trained) -> Objective:
-    if spec.kind == "info_nce":
-        return InfoNCE(temperature=spec.temperature, weight=spec.weight)
-    if spec.kind == "distill":
-        return Distill(
-            temperature=spec.temperature,
-            pair_weight=spec.pair_weight,
-            vector_weight=spec.vector_weight,
-            full_width_weight=spec.full_width_weight,
-            weight=spec.weight,
-        )
-    if spec.kind == "self_distill":
-        return SelfDistill(temperature=spec.temperature, pair_weight=spec.pair_weight, weight=spec.weight)
-    if spec.kind == "classify":
-        assert trained.classes is not None
-        return Classify(trained.classes, weight=spec.weight)
-    if spec.kind == "cosent":
-        return CoSENT(temperature=spec.temperature, weight=spec.weight)
-    assert spec.kind == "score_distill"
-    return ScoreDistill(low=spec.range[0], high=spec.range[1], weight=spec.weight)

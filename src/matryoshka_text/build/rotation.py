@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from matryoshka_text.data import require_enough_texts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.rotation import require_rotatable
-from matryoshka_text.errors import ModelError, RecipeError
-from matryoshka_text.recipe import Recipe, RotationSection, rotation_dims
+from matryoshka_text.errors import ModelError
+from matryoshka_text.recipe import Recipe, RotationSection
 from matryoshka_text.rotation import FitSettings
 
 __all__ = ["fit_settings", "require_rotation"]
@@ -28,26 +28,12 @@ def fit_settings(section: RotationSection, seed: int) -> FitSettings:
 
 
 def require_rotation(recipe: Recipe, encoder: MatryoshkaEncoder, counts: Mapping[str, int]) -> None:
-    """`RecipeError` for dims that the base does not have or that leave nothing to learn, `ModelError` for a base that
-    cannot be rotated, `DataError` for too few texts; nothing without a rotation.
-    """
-    section, width = recipe.rotation, encoder.width
+    """`ModelError` for a base that cannot be rotated, `DataError` for too few texts; nothing without a rotation."""
+    section = recipe.rotation
     if section is None:
         return
-    for index, dim in enumerate(section.dims or ()):
-        if dim > width:
-            raise RecipeError(
-                f"rotation.dims[{index}] is {dim}, but {recipe.base.model} gives vectors of width {width}; "
-                f"use dims of at most {width}, or another base"
-            )
-    if not rotation_dims(section, recipe.lengths, width):
-        key = "dims" if section.dims is None else "rotation.dims"
-        raise RecipeError(
-            f"{key}: found {list(section.dims or recipe.lengths)}, but a rotation changes prefixes below the width "
-            f"only, which is {width} for {recipe.base.model}; allowed: at least one dim below {width}; add smaller dims"
-        )
     try:
         require_rotatable(encoder)
     except ModelError as error:
         raise ModelError(f"{recipe.base.model}: {error}") from error
-    require_enough_texts(section, counts, width)
+    require_enough_texts(section, counts, encoder.width)

@@ -1,19 +1,21 @@
 """All training examples of one stream in one place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from matryoshka_text.data.classes import class_names
-from matryoshka_text.data.sources import SourceRows
+from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.errors import DataError
+from matryoshka_text.objectives import STREAMS, Objective, Stream
 from matryoshka_text.reading import Faults
-from matryoshka_text.recipe import Source
+from matryoshka_text.recipe import Recipe, Source
 from matryoshka_text.recipe.sources import stream_of
 
-__all__ = ["Demands", "Examples", "Part", "assembled"]
+__all__ = ["Demands", "Examples", "Part", "assembled", "demands", "read_sources", "streams_of"]
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,11 @@ class Demands:
 NO_DEMANDS = Demands()
 
 
-def assembled(parts: Sequence[Part], demands: Demands = NO_DEMANDS) -> Examples:
+def assembled(parts: Sequence[Part], asked: Demands = NO_DEMANDS) -> Examples:
     """The rows of the sources of one stream, one source after the other.
 
     `DataError` where the sources do not fit each other (numbers of hard negatives, teachers' vectors) or their values
-    do not meet the demands.
+    do not meet what is asked of them.
     """
     stream = stream_of(parts[0].source.kind)
     if stream == "pairs":
@@ -97,14 +99,65 @@ def assembled(parts: Sequence[Part], demands: Demands = NO_DEMANDS) -> Examples:
     )
     values = [value for part in parts for value in part.rows.values or ()]
     if stream == "labelled":
-        names = class_names(list(map(str, values)), demands.classes, place=found.place)
+        names = class_names(list(map(str, values)), asked.classes, place=found.place)
         index = {name: number for number, name in enumerate(names)}
         numbers = np.asarray([index[str(value)] for value in values], dtype=np.int64)
         return replace(found, values=numbers, classes=names)
     if stream == "scored":
         found = replace(found, values=np.asarray(values, dtype=np.float64))
-        _require_scores(found, demands)
+        _require_scores(found, asked)
     return found
+
+
+def read_sources(recipe: Recipe) -> list[SourceRows]:
+    """What every source of the recipe holds, in the recipe's order; `DataError` with the faults of all sources.
+
+    A mined source gives its single texts, one column.
+    """
+    found: list[SourceRows] = []
+    faults: list[str] = []
+    for index, source in enumerate(recipe.data):
+        try:
+            found.append(read_source(source, recipe.folder, key=f"data[{index}]", seed=recipe.seed))
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError("\n".join(faults))
+    return found
+
+
+def streams_of(recipe: Recipe, found: Sequence[SourceRows]) -> dict[Stream, Examples]:
+    """The examples of each stream that has sources, streams in the order of `STREAMS`; `found` as `read_sources` gives.
+
+    A mined source's single texts must have become pairs before. `DataError` with the faults of all streams: sources
+    that do not fit each other, labels or scores that the objectives cannot use.
+    """
+    parts = [Part(i, source, rows) for i, (source, rows) in enumerate(zip(recipe.data, found, strict=True))]
+    assert all(len(part.rows.texts[0]) == 2 for part in parts if part.source.kind == "mined")
+    asked = demands(recipe.objectives)
+    streams: dict[Stream, Examples] = {}
+    faults: list[str] = []
+    for stream in STREAMS:
+        own = [part for part in parts if stream_of(part.source.kind) == stream]
+        try:
+            if own:
+                streams[stream] = assembled(own, asked)
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError("\n".join(faults))
+    return streams
+
+
+def demands(objectives: Iterable[Objective]) -> Demands:
+    """What these objectives ask of labels and scores."""
+    by_kind: dict[str, Any] = {objective.kind: objective for objective in objectives}
+    classify, scores = by_kind.get("classify"), by_kind.get("score_distill")
+    return Demands(
+        classes=classify.classes if classify is not None else None,
+        limits=scores.range if scores is not None else None,
+        ranked="cosent" in by_kind,
+    )
 
 
 def _require_equal_negatives(parts: Sequence[Part]) -> None:
@@ -144,17 +197,17 @@ def _vectors(parts: Sequence[Part]) -> tuple[Float[np.ndarray, "rows width"], ..
     return tuple(np.concatenate(columns) for columns in zip(*(vectors for _, vectors in given), strict=True))
 
 
-def _require_scores(found: Examples, demands: Demands) -> None:
+def _require_scores(found: Examples, asked: Demands) -> None:
     scores = found.values
     assert scores is not None
-    if demands.ranked and len(np.unique(scores)) < 2:
+    if asked.ranked and len(np.unique(scores)) < 2:
         raise DataError(
             f"{found.place(0)}, and all other scored rows: found the score {scores[0]:g}; allowed: at least two "
             "different scores (the objective cosent learns their order); use other data"
         )
-    if demands.limits is None:
+    if asked.limits is None:
         return
-    low, high = demands.limits
+    low, high = asked.limits
     faults = Faults()
     for row in np.flatnonzero((scores < low) | (scores > high)):
         faults.add(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
-from matryoshka_text.data.batches import like_lengths, moved, pinned
+from matryoshka_text.data.passes import like_lengths, moved, pinned
 from matryoshka_text.errors import ModelError
 
 __all__ = ["MaskedChunk", "MaskedSequence", "Masker"]

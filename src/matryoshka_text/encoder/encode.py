@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from tqdm import tqdm
 
-from matryoshka_text.data.batches import like_lengths, moved, pinned
+from matryoshka_text.data.passes import like_lengths, moved, pinned
 from matryoshka_text.encoder.tokens import TokenIds
 
 __all__ = ["Progress", "default_tokens", "encode_texts"]

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import nn
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.encoder.complete import warn_of_missing
 from matryoshka_text.encoder.encode import Progress
 from matryoshka_text.encoder.inference import (
@@ -153,10 +154,7 @@ class MatryoshkaEncoder(SentenceTransformer):
             # Whoever put a narrower Dense after the model may have left the old list in its config.json.
             known = getattr(self.config, "matryoshka_dimensions", None) or ()
             dims = [dim for dim in known if not isinstance(dim, int) or dim <= self.width] or (self.width,)
-        checked = tuple(whole_number("dim", dim, self.width, "width") for dim in dims)
-        if list(checked) != sorted(set(checked)):
-            raise ValueError(f"dims are {list(dims)}; allowed: strictly increasing prefix lengths")
-        return checked
+        return check_dims(dims, self.width)
 
     def encode(
         self,

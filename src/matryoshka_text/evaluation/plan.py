@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from matryoshka_text.dims import check_dims, log_dims
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.evaluation.subject import Subject, open_subjects
 from matryoshka_text.evaluation.tasks.named import open_suite
@@ -14,7 +14,6 @@ from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.twins import open_twins
 from matryoshka_text.evaluation.vectors.turn import Fit, Given, given_rotation
 from matryoshka_text.evaluation.vectors.view import View
-from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 from matryoshka_text.suite import Suite
@@ -222,9 +221,10 @@ def _with_settings(
 def _dims(asked: Sequence[int] | None, suite: Suite, subject: Subject) -> tuple[int, ...]:
     dims = tuple(asked or suite.dims or subject.dims or log_dims(subject.width))
     origin = "--dims" if asked else f"suite {suite.name}: dims"
-    if dims[0] < 1 or any(after <= before for before, after in pairwise(dims)):
-        allowed = "strictly increasing prefix lengths, the first at least 1"
-        raise RecipeError(f"{origin}: found {list(dims)}; allowed: {allowed}")
+    try:
+        check_dims(dims)
+    except ValueError as error:
+        raise RecipeError(f"{origin}: {error}") from error
     if dims[-1] > subject.width:
         raise RecipeError(
             f"{origin}: found {dims[-1]}, but {subject.label} gives vectors of width {subject.width}; "

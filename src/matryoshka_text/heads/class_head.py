@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import write_whole
 from matryoshka_text.nested import NestedLoss, nested_cross_entropy
-from matryoshka_text.nested.checks import check_denominator, check_dims, check_index, check_vectors, check_weights
+from matryoshka_text.nested.checks import check_denominator, check_index, check_vectors, check_weights
 from matryoshka_text.nested.loss import Number
-from matryoshka_text.objectives import Nesting
+from matryoshka_text.objectives.batch import Nesting
 
 __all__ = ["ClassHead", "Kind", "parameter_counts"]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from matryoshka_text.nested.checks import check_dims
+from matryoshka_text.dims import check_dims
 
 __all__ = ["NestedTransform"]
 

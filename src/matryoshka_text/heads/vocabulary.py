@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import write_whole
@@ -25,7 +26,6 @@ from matryoshka_text.heads.family import (
     masked_language_model,
 )
 from matryoshka_text.heads.transform import NestedTransform
-from matryoshka_text.nested.checks import check_dims
 
 __all__ = ["SAVED_AS", "Cut", "VocabularyHead", "backbone_of", "masked_hidden", "vocabulary_matrix"]
 

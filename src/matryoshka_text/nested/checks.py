@@ -1,7 +1,6 @@
 """The border of the room: what a caller may pass, checked once, with errors that say what is allowed."""
 
 import math
-import operator
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +12,6 @@ from matryoshka_text.nested.loss import BACKENDS, Number
 __all__ = [
     "check_backend",
     "check_denominator",
-    "check_dims",
     "check_index",
     "check_scale",
     "check_shape",
@@ -21,22 +19,6 @@ __all__ = [
     "check_weights",
     "computing_dtype",
 ]
-
-
-def check_dims(dims: Sequence[int], width: int) -> tuple[int, ...]:
-    """`dims` as plain integers; ValueError unless they increase strictly within 1..width."""
-    found = tuple(dims)
-    allowed = f"allowed are integers from 1 to {width}, each above the one before"
-    if not found:
-        raise ValueError(f"dims is empty; {allowed}")
-    before = 0
-    for place, dim in enumerate(found):
-        if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-            raise ValueError(f"dims[{place}] is {dim!r}, no integer; {allowed}")
-        if not before < operator.index(dim) <= width:
-            raise ValueError(f"dims[{place}] is {dim} in dims {found}; {allowed}")
-        before = operator.index(dim)
-    return tuple(operator.index(dim) for dim in found)
 
 
 def check_backend(backend: str, allowed: Sequence[str] = BACKENDS) -> str:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.nested.checks import (
     check_denominator,
-    check_dims,
     check_scale,
     check_shape,
     check_vectors,

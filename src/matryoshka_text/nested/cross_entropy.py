@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.nested.checks import (
     check_backend,
     check_denominator,
-    check_dims,
     check_index,
     check_scale,
     check_shape,

@@ -4,10 +4,8 @@ The backward pass forms each prefix's product anew from its first column: about 
 for others. Walking down instead, by subtraction, would cost two always, and cancel where a prefix is short.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import e, log, log2
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,43 +14,17 @@ from torch import Tensor
 
 from matryoshka_text.nested.fused_backward import Visited, Wanted, gradients
 from matryoshka_text.nested.fused_packing import unpack
-from matryoshka_text.nested.fused_plan import Operands, Plan, Route, on_device, operands_of, plan_of
+from matryoshka_text.nested.fused_plan import Operands, Plan, on_device, operands_of, plan_of
 from matryoshka_text.nested.kernels import forward_kernel, pair_kernel
 from matryoshka_text.nested.loss import NestedLoss
 from matryoshka_text.nested.targets import HardTargets
 
-__all__ = ["Route", "fused_loss", "using_route"]
+__all__ = ["fused_loss"]
 
-DEFAULT_ROUTE: Route = "products"
-"""Backward by matrix products of C_k in chunks; better by counts for an H100, not measured.
-
-For a logit at d = 768, K = 7 in half precision: "products" writes C_k once and reads it twice, 42 bytes, and leaves 2/5
-of the work of the loss to the vendor's matrix product. "atomic" moves no C_k and adds 48 bytes of float32 gradients (8
-bytes * d / 128), which the cache reads and writes, and its kernel holds two sums and two products in registers. The
-products are also the same in every run.
-"""
 BOUNDED_SCALE = 40.0
 """Up to this scale, exp(-2 * scale) is a normal float32: the largest cosine logit need not be searched."""
 PROGRAMS_A_PROCESSOR = 4
 PAIRS = 32
-
-
-@contextmanager
-def using_route(route: Route) -> Iterator[None]:
-    """A context whose losses take `route` backward, wherever their backward is called; for measuring.
-
-    "products": C_k, the summed gradients of the logits of the prefixes that contain block k, is written for a chunk of
-    rows and columns and multiplied by torch.mm. "atomic": one kernel adds the products of each tile to the gradients.
-    ValueError for another name.
-    """
-    global DEFAULT_ROUTE
-    if route not in get_args(Route):
-        raise ValueError(f"route is {route!r}; allowed are {', '.join(map(repr, get_args(Route)))}")
-    before, DEFAULT_ROUTE = DEFAULT_ROUTE, route
-    try:
-        yield
-    finally:
-        DEFAULT_ROUTE = before
 
 
 class _Losses(NamedTuple):
@@ -165,16 +137,14 @@ def fused_loss(
     unit: bool,
     targets: HardTargets,
     denominator: float,
-    route: Route | None = None,
 ) -> NestedLoss:
     """The loss of nested_cross_entropy from the fused kernels, once differentiable; see there for the formula.
 
     Query and candidate are read in the type that theirs promote to: float32, bfloat16 or float16. `weights`, `scale`
     and `bias` are float32. In float16 a gradient loses digits where the first prefix of both vectors is shorter than
-    about 2^-6 of the whole (bfloat16 and float32 do not). `route` is the way back, "products" or "atomic" (see
-    `using_route`); None is the default.
+    about 2^-6 of the whole (bfloat16 and float32 do not).
     """
     dtype = torch.promote_types(query.dtype, candidate.dtype)
-    plan = plan_of(dims, dtype, len(query), len(candidate), unit, scale.item(), denominator, route or DEFAULT_ROUTE)
+    plan = plan_of(dims, dtype, len(query), len(candidate), unit, scale.item(), denominator)
     total, per_dim = _Fused.apply(query, candidate, weights, scale, bias, targets, plan)  # type: ignore[no-untyped-call]
     return NestedLoss(total, per_dim)

@@ -1,4 +1,9 @@
-"""The gradient of the fused cross-entropy, by either of two routes."""
+"""The gradient of the fused cross-entropy.
+
+C_k, the summed gradients of the logits of the prefixes that contain block k, is written for a chunk of rows and columns
+and multiplied by torch.mm. For a logit at d = 768, K = 7 in half precision that writes C_k once and reads it twice, 42
+bytes, and leaves 2/5 of the work of the loss to the vendor's matrix product; the sums are the same in every run.
+"""
 
 from collections.abc import Iterator
 from math import isqrt
@@ -10,7 +15,7 @@ from torch import Tensor
 
 from matryoshka_text.nested.fused_packing import Packed
 from matryoshka_text.nested.fused_plan import Operands, Plan, on_device
-from matryoshka_text.nested.kernels_backward import accumulate_kernel, share_kernel
+from matryoshka_text.nested.kernels_backward import share_kernel
 
 __all__ = ["Gradients", "Visited", "Wanted", "gradients"]
 
@@ -77,9 +82,8 @@ def gradients(
         relative = (weights / largest).contiguous()
         if plan.unit and plan.layout.dims[0] == 1 and found.dbias is None:
             relative[0] = 0  # a unit prefix of one coordinate is a sign: only rounding would be left of its pull
-        visit = _by_products if plan.route == "products" else _by_atomics
         with on_device(operands.x):
-            visit(operands, visited, relative, plan, found)
+            _visit(operands, visited, relative, plan, found)
         _add_targets(operands, visited, relative, plan, found)
         _leave_directions(found.dx, operands.packed_x, found.row_dots, relative, plan)
         _leave_directions(found.dy, operands.packed_y, found.column_dots, relative, plan)
@@ -144,22 +148,7 @@ def _leave_directions(
         gradient[:, block] -= packed.values[:, block] * part[:, None]
 
 
-def _by_atomics(operands: Operands, visited: Visited, relative: Tensor, plan: Plan, found: Gradients) -> None:
-    programs = -(-len(operands.x) // plan.tiles.rows) * -(-len(operands.y) // plan.tiles.columns)
-    accumulate_kernel[(programs,)](
-        **operands.arguments(plan),
-        log_sums=visited.log_sums,
-        weights=relative,
-        dx=found.dx,
-        dy=found.dy,
-        row_dots=found.row_dots,
-        column_dots=found.column_dots,
-        bias_sums=found.dbias,
-        RAISE=_raised(plan),
-    )
-
-
-def _by_products(operands: Operands, visited: Visited, relative: Tensor, plan: Plan, found: Gradients) -> None:
+def _visit(operands: Operands, visited: Visited, relative: Tensor, plan: Plan, found: Gradients) -> None:
     b, n, count = len(operands.x), len(operands.y), len(plan.layout.dims)
     rows, columns = _chunk(b, n, plan)
     stride = -(-columns // 16) * 16

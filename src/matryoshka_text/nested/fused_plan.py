@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import e, log2
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -13,9 +13,7 @@ from matryoshka_text.nested.fused_packing import Layout, Packed, layout_of, pack
 from matryoshka_text.nested.kernels import INTERPRETED
 from matryoshka_text.nested.targets import HardTargets
 
-__all__ = ["Operands", "Plan", "Route", "Tiles", "on_device", "operands_of", "plan_of", "tiles_for"]
-
-Route = Literal["products", "atomic"]
+__all__ = ["Operands", "Plan", "Tiles", "on_device", "operands_of", "plan_of", "tiles_for"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,6 @@ class Plan:
     unit: bool
     scale: float
     denominator: float
-    route: Route
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -71,10 +68,9 @@ def plan_of(
     unit: bool,
     scale: float,
     denominator: float,
-    route: Route,
 ) -> Plan:
     """The plan for b rows and n columns of `dtype`."""
-    return Plan(layout_of(dims, dtype), dtype, tiles_for(dtype, b, n), unit, scale, denominator, route)
+    return Plan(layout_of(dims, dtype), dtype, tiles_for(dtype, b, n), unit, scale, denominator)
 
 
 class Operands(NamedTuple):

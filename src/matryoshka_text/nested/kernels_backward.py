@@ -11,10 +11,9 @@ import triton.language as tl
 
 from matryoshka_text.nested.kernels import edge_of, take_out, walk
 
-__all__ = ["accumulate_kernel", "share_kernel"]
+__all__ = ["share_kernel"]
 
 LARGEST_HALF = tl.constexpr(65504.0)
-GROUP = tl.constexpr(16)
 
 
 @triton.jit
@@ -153,104 +152,3 @@ def share_kernel(
             tl.store(place + place_c[None, :], narrow, mask=row_in[:, None] & column_in[None, :])
     if bias_sums is not None:
         tl.store(bias_sums + here.to(tl.int64) * chunk_columns + place_c, bias_sum, mask=column_in)
-
-
-@triton.jit
-def _add_products(
-    gradient: tl.tensor,
-    vectors: tl.tensor,
-    shares: tl.tensor,
-    places: tl.tensor,
-    inside: tl.tensor,
-    other_places: tl.tensor,
-    other_inside: tl.tensor,
-    width: tl.tensor,
-    first: tl.tensor,
-    last: tl.tensor,
-    DEPTH: tl.constexpr,
-    WIDEN: tl.constexpr,
-) -> None:
-    """Nothing; adds shares @ vectors[other_places] to gradient[places], for the steps first..last-1."""
-    depth = tl.arange(0, DEPTH)
-    to_rows, from_rows = gradient + places.to(tl.int64) * width, vectors + other_places.to(tl.int64) * width
-    if WIDEN:
-        shares = shares.to(tl.float32)
-    for step in range(first, last):
-        place = (step * DEPTH + depth)[None, :]
-        right = tl.load(from_rows[:, None] + place, mask=other_inside[:, None], other=0.0)
-        if WIDEN:
-            right = right.to(tl.float32)
-        part = tl.dot(shares, right, input_precision="ieee")
-        tl.atomic_add(to_rows[:, None] + place, part, mask=inside[:, None], sem="relaxed")
-
-
-@triton.jit
-def accumulate_kernel(
-    x: tl.tensor,
-    y: tl.tensor,
-    stops: tl.tensor,
-    inverse_x: tl.tensor,
-    inverse_y: tl.tensor,
-    bias: tl.tensor,
-    target: tl.tensor,
-    mask: tl.tensor,
-    query_ids: tl.tensor,
-    candidate_ids: tl.tensor,
-    log_sums: tl.tensor,
-    weights: tl.tensor,
-    b: tl.tensor,
-    n: tl.tensor,
-    width: tl.tensor,
-    count: tl.tensor,
-    mask_row: tl.tensor,
-    mask_column: tl.tensor,
-    scale2: tl.tensor,
-    dx: tl.tensor,
-    dy: tl.tensor,
-    row_dots: tl.tensor,
-    column_dots: tl.tensor,
-    bias_sums: tl.tensor,
-    RAISE: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    DEPTH: tl.constexpr,
-    WIDEN: tl.constexpr,
-) -> None:
-    """The gradients themselves, added tile by tile to float32 dx [b, width], dy [n, width]: no C_k in memory.
-
-    With row_dots [count, b], column_dots [count, n] and bias_sums [n] as in share_kernel, over all tiles.
-    """
-    row_tiles, column_tiles = tl.cdiv(b, ROWS), tl.cdiv(n, COLUMNS)
-    # Tiles that run at the same time share GROUP row tiles, so that what they read and add to stays in the cache.
-    group = tl.program_id(0) // (GROUP * column_tiles)
-    within = tl.program_id(0) % (GROUP * column_tiles)
-    group_rows = tl.minimum(row_tiles - group * GROUP, GROUP)
-    rows = (group * GROUP + within % group_rows) * ROWS + tl.arange(0, ROWS)
-    columns = (within // group_rows) * COLUMNS + tl.arange(0, COLUMNS)
-    row_in, column_in = rows < b, columns < n
-    carried = tl.zeros([ROWS, COLUMNS], tl.float32)
-    bias_sum = tl.zeros([COLUMNS], tl.float32)
-    for back in range(count):
-        k = count - 1 - back
-        like, slope, graded = _slopes(
-            x, y, stops, inverse_x, inverse_y, bias, target, mask, query_ids, candidate_ids, log_sums, weights,
-            b, n, width, mask_row, mask_column, scale2, k, rows, columns, row_in, column_in,
-            ROWS, COLUMNS, DEPTH, WIDEN,
-        )  # fmt: skip
-        of_prefix = tl.cast(k, tl.int64)
-        if row_dots is not None:
-            tl.atomic_add(row_dots + of_prefix * b + rows, tl.sum(slope * like, 1), mask=row_in, sem="relaxed")
-        if column_dots is not None:
-            tl.atomic_add(column_dots + of_prefix * n + columns, tl.sum(slope * like, 0), mask=column_in, sem="relaxed")
-        if bias_sums is not None:
-            bias_sum += tl.load(weights + k) * tl.sum(slope, 0)
-        carried += graded
-        first, last = tl.load(stops + k - 1, mask=k > 0, other=0), tl.load(stops + k)
-        narrow = _narrow(carried, RAISE, x.dtype.element_ty)
-        if dx is not None:
-            _add_products(dx, y, narrow, rows, row_in, columns, column_in, width, first, last, DEPTH, WIDEN)
-        if dy is not None:
-            turned = tl.trans(narrow)
-            _add_products(dy, x, turned, columns, column_in, rows, row_in, width, first, last, DEPTH, WIDEN)
-    if bias_sums is not None:
-        tl.atomic_add(bias_sums + columns, bias_sum, mask=column_in, sem="relaxed")

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.nested.checks import check_denominator, check_dims, check_vectors, check_weights, computing_dtype
+from matryoshka_text.dims import check_dims
+from matryoshka_text.nested.checks import check_denominator, check_vectors, check_weights, computing_dtype
 from matryoshka_text.nested.loss import NestedLoss, Number
 from matryoshka_text.nested.pair_error import pair_cosines
 from matryoshka_text.nested.prefixes import inverse_norms

@@ -1,15 +1,15 @@
-"""A global batch of vectors, as every process sees it, and the prefixes at which a step reads it."""
+"""What a loss reads: a global batch of vectors, or masked tokens, and the prefixes of the step."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from matryoshka_text.nested import NestedLoss
 
-__all__ = ["GlobalBatch", "Nesting", "Objective"]
+__all__ = ["ClassifierHead", "GlobalBatch", "MaskedBatch", "Nesting"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,15 @@ class Nesting:
         return Nesting(self.dims, weights * scale)
 
 
+class ClassifierHead(Protocol):
+    """A head that compares vectors with classes at the prefixes of a nesting."""
+
+    def loss(
+        self, rows: Float[Tensor, "b width"], target: Int[Tensor, " b"], nesting: Nesting, denominator: int
+    ) -> NestedLoss:
+        """Cross-entropy in nats, summed over the rows and divided by `denominator`."""
+
+
 @dataclass(frozen=True)
 class GlobalBatch:
     """Vectors of the whole batch [columns, rows, width]: anchors, positives, then the negatives, column by column.
@@ -34,7 +43,8 @@ class GlobalBatch:
     `values` is what else is known of each row: the index of its class (int64), or the score of its pair (float).
     `first` to `last` are the rows this process answers for, one of `processes`. An objective gives its own rows' share
     of the global loss, so that the shares of all processes add up to it; `width` is full, and prefixes are cut after
-    gathering. `products` is the type in which a GPU multiplies large matrices of vectors.
+    gathering. `products` is the type in which a GPU multiplies large matrices of vectors. `head` names the classes of
+    labelled texts; other streams have none.
     """
 
     student: Float[Tensor, "columns rows width"]
@@ -44,13 +54,18 @@ class GlobalBatch:
     values: Shaped[Tensor, " rows"] | None = None
     processes: int = 1
     products: torch.dtype = torch.float32
+    head: ClassifierHead | None = None
 
 
-class Objective(Protocol):
-    """Anything that turns a batch into a nested loss."""
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Masked tokens: what the vocabulary matrix is multiplied with, the matrix, the decoder's bias, the words' ids.
 
-    name: str
-    weight: float
+    `denominator` counts the masked tokens of the whole global batch.
+    """
 
-    def __call__(self, batch: GlobalBatch, nesting: Nesting) -> NestedLoss:
-        """This process's share of the global loss: total with gradient, per dim (of `nesting`) without."""
+    rows: Float[Tensor, "tokens width"]
+    matrix: Float[Tensor, "words width"]
+    bias: Float[Tensor, " words"]
+    target: Int[Tensor, " tokens"]
+    denominator: float

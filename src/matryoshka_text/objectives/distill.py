@@ -1,59 +1,87 @@
 """A teacher's full width, poured into every prefix of the student. No labels are needed."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from matryoshka_text.nested import NestedLoss, nested_distillation, nested_pair_error, nested_vector_error
-from matryoshka_text.objectives.batch import GlobalBatch, Nesting
+from pydantic import Field
+
+from matryoshka_text.objectives.base import VectorObjective
+from matryoshka_text.section import Fault, Flag, Real
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from matryoshka_text.nested import NestedLoss
+    from matryoshka_text.objectives.batch import GlobalBatch, Nesting
 
 __all__ = ["Distill", "distilled"]
 
 
-class Distill:
-    """KL between in-batch similarity distributions, plus squared error on the similarity of the related pairs.
+class Distill(VectorObjective):
+    """Every prefix learns the teacher's in-batch similarities: KL divergence plus squared error on the pairs."""
 
-    Every text of the batch is a row. Its teacher cosines to all other texts of the batch, through a softmax, are the
-    target of the student's cosines at each prefix; the squared error holds the related pairs' cosines themselves in
-    place, which a softmax does not see. `vector_weight` adds the squared distance of each text's unit prefix to the
-    teacher's prefix of the same length, as far as the teacher is that long. `full_width_weight` multiplies the weight
-    of full width, where a step reads it, and anchors it there.
-    """
+    reads = "pairs"
+    layers = True
 
-    name = "distill"
+    kind: Literal["distill"] = Field(description="picks this objective; any related texts will do")
+    teacher: str | None = Field(
+        default=None, min_length=1, description="a folder or hub id (null: a frozen copy of the base, at full width)"
+    )
+    vectors: Flag = Field(
+        default=False, description="take the teacher's vectors from the sources' own `vectors` files; excludes teacher"
+    )
+    temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine of teacher and student; no unit")
+    pair_weight: Real = Field(
+        default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
+    )
+    vector_weight: Real = Field(
+        default=0.0,
+        ge=0,
+        description="factor of the squared distance between the unit prefixes of student and teacher, at every dim "
+        "that the teacher has; meant for a rotated teacher (0: none)",
+    )
+    full_width_weight: Real = Field(
+        default=3.0, gt=0, description="extra factor of the largest dim, which anchors full width"
+    )
 
-    def __init__(
-        self,
-        *,
-        temperature: float,
-        pair_weight: float,
-        full_width_weight: float,
-        vector_weight: float = 0.0,
-        weight: float = 1.0,
-    ) -> None:
-        """`temperature` divides both models' cosines."""
-        self.temperature, self.pair_weight, self.vector_weight = temperature, pair_weight, vector_weight
-        self.full_width_weight, self.weight = full_width_weight, weight
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The fault of two teachers."""
+        if found.get("vectors") is True and found.get("teacher") is not None:
+            yield ("vectors",), "found true beside a teacher; allowed: one of the two; remove one"
 
-    def __call__(self, batch: GlobalBatch, nesting: Nesting) -> NestedLoss:
+    def loss(self, batch: "GlobalBatch", nesting: "Nesting") -> "NestedLoss":
         """This process's share; `per_dim`, unweighted by dim, is KL (nats) + pair_weight x squared error of the pairs
         + vector_weight x squared error of the vectors.
+
+        `full_width_weight` multiplies the weight of full width, if the step reads it, and anchors it there.
         """
         assert batch.teacher is not None
         if nesting.dims[-1] == batch.student.shape[-1]:
             nesting = nesting.scaled_last(self.full_width_weight)
-        loss = distilled(batch, batch.teacher, nesting, self.temperature, self.pair_weight)
-        return _with_vectors(loss, batch, batch.teacher, nesting, self.vector_weight)
+        loss = distilled(batch, batch.teacher, nesting, temperature=self.temperature, pair_weight=self.pair_weight)
+        return _with_vectors(loss, batch, nesting, self.vector_weight)
 
 
 def distilled(
-    batch: GlobalBatch,
-    teacher: Float[Tensor, "columns rows teacher_width"],
-    nesting: Nesting,
+    batch: "GlobalBatch",
+    teacher: "Float[Tensor, 'columns rows teacher_width']",
+    nesting: "Nesting",
+    *,
     temperature: float,
     pair_weight: float,
-) -> NestedLoss:
-    """This process's share of the two losses of `Distill` against `teacher`, which gets no gradient."""
+) -> "NestedLoss":
+    """This process's share of KL between in-batch similarity distributions, plus squared error on the related pairs.
+
+    Every text of the batch is a row. Its `teacher` cosines to all other texts of the batch, through a softmax, are the
+    target of the student's cosines at each prefix; the squared error holds the related pairs' cosines themselves in
+    place, which a softmax does not see. `teacher` gets no gradient.
+    """
+    import torch
+
+    from matryoshka_text.nested import NestedLoss, nested_distillation, nested_pair_error
+
     columns, rows = batch.student.shape[:2]
     mine = slice(batch.first, batch.last)
     own = torch.arange(rows, device=batch.student.device)[mine]
@@ -82,14 +110,12 @@ def distilled(
     return NestedLoss(spread.total + pair_weight * pairs.total, spread.per_dim + pair_weight * pairs.per_dim)
 
 
-def _with_vectors(
-    loss: NestedLoss,
-    batch: GlobalBatch,
-    teacher: Float[Tensor, "columns rows teacher_width"],
-    nesting: Nesting,
-    factor: float,
-) -> NestedLoss:
-    """`loss` with `factor` times the squared error of all texts' vectors, at the dims that the teacher has."""
+def _with_vectors(loss: "NestedLoss", batch: "GlobalBatch", nesting: "Nesting", factor: float) -> "NestedLoss":
+    """`loss` with `factor` times the squared distance of all texts' unit prefixes, at the dims that the teacher has."""
+    from matryoshka_text.nested import NestedLoss, nested_vector_error
+
+    teacher = batch.teacher
+    assert teacher is not None
     dims = [dim for dim in nesting.dims if dim <= teacher.shape[-1]]
     if factor == 0 or not dims:
         return loss

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from matryoshka_text.errors import shown
+from matryoshka_text.objectives import KINDS, STREAMS
 from matryoshka_text.recipe.nesting import faults_of_pairs
-from matryoshka_text.recipe.objectives import READS
 from matryoshka_text.recipe.rotation_only import faults_of_rotation
-from matryoshka_text.recipe.section import Fault, order_of, value_of
 from matryoshka_text.recipe.sections import repeated_names
-from matryoshka_text.recipe.sources import STREAMS, stream_of
+from matryoshka_text.recipe.sources import stream_of
+from matryoshka_text.section import Fault, order_of, value_of
 
 __all__ = ["faults_between"]
 
@@ -71,7 +71,7 @@ def _two_batches(objectives: Any) -> Iterator[Fault]:
         size = value_of(objectives[index], "batch")
         if size is not None and type(size) is not int:
             continue
-        other, before = seen.setdefault(READS[kind], (index, size))
+        other, before = seen.setdefault(KINDS[kind].reads, (index, size))
         if before != size:
             both = before if size is None else size
             yield (
@@ -83,7 +83,7 @@ def _two_batches(objectives: Any) -> Iterator[Fault]:
 
 def _without_a_teacher(objectives: Any) -> Iterator[Fault]:
     """The fault of `self_distill` where nothing else trains."""
-    kinds = _kinds(objectives, READS)
+    kinds = _kinds(objectives, KINDS)
     own = [index for index, kind in kinds if kind == "self_distill"]
     if not own or len(kinds) < len(objectives):
         return
@@ -102,26 +102,26 @@ def _kinds(sections: Any, allowed: Any) -> list[tuple[int, str]]:
 
 
 # Objectives with a batch of their own.
-_OWN_BATCH = ("mlm", "classify", "cosent", "score_distill")
+_OWN_BATCH = [kind for kind, objective in KINDS.items() if "batch" in objective.model_fields]
 _SOURCE_KINDS = ("pairs", "triplets", "nli", "mined", "text", "labelled", "scored")
 
 
 def _streams(data: Any, objectives: Any) -> Iterator[Fault]:
     """Objectives without data, and data that no objective reads."""
-    sources, wanted = _kinds(data, _SOURCE_KINDS), _kinds(objectives, READS)
+    sources, wanted = _kinds(data, _SOURCE_KINDS), _kinds(objectives, KINDS)
     if len(sources) < len(data) or len(wanted) < len(objectives):
         return  # a kind that is wrong by itself would only bring faults that follow from it
     there = {stream_of(kind) for _, kind in sources}
-    read = {READS[kind] for _, kind in wanted}
+    read = {KINDS[kind].reads for _, kind in wanted}
     for index, kind in wanted:
-        if READS[kind] not in there:
+        if (stream := KINDS[kind].reads) not in there:
             yield (
                 ("objectives", index, "kind"),
-                f"found {kind} without data it can read; allowed: with a source of kind {_KINDS[READS[kind]]}; add one",
+                f"found {kind} without data it can read; allowed: with a source of kind {_KINDS[stream]}; add one",
             )
     for index, kind in sources:
         if stream_of(kind) not in read:
-            able = ", ".join(name for name, stream in READS.items() if stream == stream_of(kind))
+            able = ", ".join(name for name, objective in KINDS.items() if objective.reads == stream_of(kind))
             yield (
                 ("data", index, "kind"),
                 f"found {kind}, which no objective reads; allowed: beside one of {able}; add one, or remove the source",
@@ -148,7 +148,7 @@ def _shares(data: Any, shares: Any) -> Iterator[Fault]:
 def _held_out(objectives: Any, evaluation: Any) -> Iterator[Fault]:
     """Held-out sets that need a head which nothing trains."""
     need = {"labelled": "classify", "text": "mlm"}
-    trained = {kind for _, kind in _kinds(objectives, READS)}
+    trained = {kind for _, kind in _kinds(objectives, KINDS)}
     for index, kind in _kinds(value_of(evaluation, "data"), need):
         if need[kind] not in trained:
             yield (
@@ -162,13 +162,13 @@ def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fau
     layers = found.get("layers")
     if layers is None:
         return
-    wanted = _kinds(found.get("objectives"), READS)
-    # self_distill teaches the last layer alone.
-    if wanted and not any(READS[kind] in ("pairs", "scored") and kind != "self_distill" for _, kind in wanted):
+    wanted = _kinds(found.get("objectives"), KINDS)
+    if wanted and not any(KINDS[kind].layers for _, kind in wanted):
+        *most, last = (kind for kind, objective in KINDS.items() if objective.layers)
         yield (
             ("layers",),
-            "found layers, but no objective that trains layers below the last; allowed: beside info_nce, distill, "
-            "cosent or score_distill; add one, or remove layers",
+            f"found layers, but no objective that trains layers below the last; allowed: next to {', '.join(most)} or "
+            f"{last}; add one, or remove layers",
         )
     if value_of(layers, "kind") != "pairs":
         return

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from matryoshka_text.recipe.names import Names
-from matryoshka_text.recipe.section import Section
+from matryoshka_text.section import Section
 
 __all__ = ["HELD_OUT_ROLES", "TRAINING_ROLES", "Columns", "HeldOutColumns", "Roles"]
 

@@ -9,7 +9,7 @@ from typing import get_origin as _get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from matryoshka_text.recipe.section import Loc, Section
+from matryoshka_text.section import Loc, Section
 
 __all__ = ["Spot", "allowed", "branches", "locate", "may_be_empty", "sections_in"]
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from matryoshka_text.errors import RecipeError, shown
 from matryoshka_text.recipe.schema import Recipe
-from matryoshka_text.recipe.section import Loc
 from matryoshka_text.recipe.wording import dotted, faults_of
+from matryoshka_text.section import Loc
 from matryoshka_text.yaml_lines import Document, parse_yaml
 
 __all__ = ["Reading", "load_recipe", "read_recipe"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from matryoshka_text.recipe.section import OWN
+from matryoshka_text.section import OWN
 
 __all__ = ["SLUG", "Names"]
 

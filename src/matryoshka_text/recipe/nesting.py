@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from matryoshka_text.recipe.section import Fault, Real, Section, Whole
+from matryoshka_text.dims import out_of_order
+from matryoshka_text.objectives import KINDS
+from matryoshka_text.section import Fault, Real, Section, Whole
 
 __all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "faults_of_pairs", "preset_or_list", "weights_of"]
 
@@ -53,6 +55,7 @@ class RandomLayer(Section):
         ge=0,
         description="factor of the KL divergence from the last layer, alike at every dim (0: none)",
     )
+    kl_temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosines of that KL; no unit")
 
 
 class LayerPairs(Section):
@@ -74,6 +77,7 @@ class LayerPairs(Section):
         ge=0,
         description="factor of the KL divergence from the last pair, alike at every dim (0: none)",
     )
+    kl_temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosines of that KL; no unit")
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
@@ -91,8 +95,8 @@ class LayerPairs(Section):
 
 Layers = Annotated[RandomLayer | LayerPairs, Field(discriminator="kind")]
 
-# Those that read pairs or scored sentences do so at the dims of the pairs alone.
-_AT_PAIRS = ("info_nce", "distill", "self_distill", "cosent", "score_distill")
+# Those that read pairs or scored sentences do so only at the dims of the pairs.
+_AT_PAIRS = [kind for kind, objective in KINDS.items() if objective.reads in ("pairs", "scored")]
 
 
 def faults_of_pairs(pairs: Any, dims: Any, kinds: Sequence[Any], *, means: str = "") -> Iterator[Fault]:
@@ -131,4 +135,4 @@ def _is_pair(pair: Any) -> bool:
 
 def _increasing(dims: Any) -> bool:
     whole = isinstance(dims, list | tuple) and bool(dims) and all(type(dim) is int for dim in dims)
-    return whole and all(before < dim for before, dim in pairwise(dims))
+    return whole and not any(out_of_order(dims))

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole, order_of, value_of
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import Source
+from matryoshka_text.section import Fault, Flag, Real, Section, Whole, order_of, value_of
 
 __all__ = ["RotationSection", "rotation_dims"]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from matryoshka_text.errors import shown
-from matryoshka_text.recipe.section import Fault, value_of
 from matryoshka_text.recipe.wording import as_yaml
+from matryoshka_text.section import Fault, value_of
 
 __all__ = ["faults_of_rotation"]
 

@@ -4,17 +4,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field
 
+from matryoshka_text.dims import log_dims
+from matryoshka_text.objectives import KINDS, Objective
 from matryoshka_text.recipe.between import faults_between
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
-from matryoshka_text.recipe.objectives import Objective
-from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.recipe.rotation import RotationSection
-from matryoshka_text.recipe.section import Fault, Section, Whole
 from matryoshka_text.recipe.sections import (
     Averaging,
     Base,
@@ -27,12 +26,24 @@ from matryoshka_text.recipe.sections import (
     StreamShares,
 )
 from matryoshka_text.recipe.sources import Source
+from matryoshka_text.section import Fault, Section, Whole
 from matryoshka_text.yaml_lines import dump_yaml
 
 __all__ = ["Recipe"]
 
 # Keys of later versions do not count while they hold their default, so that the hash of an older recipe stays.
-_LATER: Mapping[str, Any] = {"rotation": None, "averaging": None, "vector_weight": 0.0}
+_LATER: Mapping[str, Any] = {
+    "rotation": None,
+    "averaging": None,
+    "vector_weight": 0.0,
+    "kl_temperature": 0.05,
+    "text_in_one_pass": None,
+}
+# Which objectives there are is known when the program starts, not when types are checked.
+if TYPE_CHECKING:
+    AnyObjective = Objective
+else:
+    AnyObjective = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 _WITH_OBJECTIVES = "required with objectives"
 
 
@@ -78,7 +89,7 @@ class Recipe(Section):
     rotation: RotationSection | None = Field(
         default=None, description="rotates the base's vectors before the objectives, or without any (null: none)"
     )
-    objectives: tuple[Objective, ...] = Field(
+    objectives: tuple[AnyObjective, ...] = Field(
         default=(),
         description="what is minimised: the weighted sum of these, each of another kind",
         json_schema_extra={"default": "required without rotation", "example": [{"kind": "info_nce"}]},
@@ -145,14 +156,34 @@ class Recipe(Section):
         values = self.model_dump(mode="json")
         return dump_yaml({**values, "folder": str(self.folder.resolve())})
 
-    def widths(self, width: int) -> "Recipe":
-        """The recipe with `dims: log` and the preset of weights spelled out for a base of that width."""
-        dims = log_dims(width) if isinstance(self.dims, str) else self.dims
-        return self.model_copy(update={"dims": dims})
+    def resolved_for(self, width: int, *, precision: Literal["float32", "bf16"], tokens: int) -> "Recipe":
+        """The recipe with everything filled in that it leaves to the base and the machine.
+
+        `width` is the base's, for `dims: log`; `precision` what `auto` means here; `tokens` the size of a pass here.
+        """
+        return self.model_copy(
+            update={
+                "dims": log_dims(width) if self.dims == "log" else self.dims,
+                "precision": precision if self.precision == "auto" else self.precision,
+                "batch": self.batch.resolved(tokens),
+            }
+        )
+
+    def filled_from(self, run: "Recipe") -> "Recipe":
+        """This recipe with what it leaves open as `run`, the resolved recipe of a run, has it."""
+        changes: dict[str, Any] = {}
+        if self.dims == "log" and run.dims != "log" and run.lengths == log_dims(run.lengths[-1]):
+            changes["dims"] = run.dims
+        if self.precision == "auto":
+            changes["precision"] = run.precision
+        # A recipe of an earlier version is stored as it was written.
+        if self.batch.text_in_one_pass is None and run.batch.text_in_one_pass is not None:
+            changes["batch"] = self.batch.resolved(run.batch.tokens or 0)
+        return self.model_copy(update=changes)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The dims as numbers; only after `widths` where the recipe says log."""
+        """The dims as numbers; only once the recipe is resolved, if it says log."""
         assert not isinstance(self.dims, str)
         return self.dims
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from matryoshka_text.recipe.names import Names
-from matryoshka_text.recipe.section import Fault, Flag, Real, Section, Whole, value_of
 from matryoshka_text.recipe.sources import HeldOut
+from matryoshka_text.section import Fault, Flag, Real, Section, Whole, value_of
 
 __all__ = [
     "Averaging",
@@ -62,6 +62,11 @@ class Batch(Section):
         "many others, long ones with few, so that every pass is of about one size (null: 1024 on a CPU, 16384 on a "
         "GPU; plain text in one pass)",
     )
+    text_in_one_pass: Flag | None = Field(
+        default=None,
+        description="plain text takes one forward pass a batch, whatever `chunk` and `tokens` say (null: true if both "
+        "are left out). A run writes it into its recipe.yaml next to the `tokens` that its device chose",
+    )
     accumulate: Whole = Field(
         default=1,
         ge=1,
@@ -82,6 +87,12 @@ class Batch(Section):
     mixing: Literal["mixed", "by_source"] = Field(
         default="mixed", description="mixed: a batch takes rows of any source; by_source: of one source"
     )
+
+    def resolved(self, tokens: int) -> "Batch":
+        """The batch with the size of its passes filled in: `tokens` if it says nothing of it."""
+        cut = self.chunk is not None or self.tokens is not None
+        one_pass = not cut if self.text_in_one_pass is None else self.text_in_one_pass
+        return self.model_copy(update={"tokens": self.tokens if cut else tokens, "text_in_one_pass": one_pass})
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:

@@ -1,30 +1,26 @@
 """The sections that say where texts come from: training sources and held-out sets."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from matryoshka_text.objectives import Stream
 from matryoshka_text.reading.files import PLAIN_SUFFIXES, TABLE_SUFFIXES, is_plain
 from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
 from matryoshka_text.recipe.names import SLUG
-from matryoshka_text.recipe.section import Fault, Real, Section, Whole, value_of
+from matryoshka_text.section import Fault, Real, Section, Whole, value_of
 
 __all__ = [
     "HELD_OUT_ROLES",
-    "STREAMS",
     "TRAINING_ROLES",
     "Columns",
     "HeldOut",
     "HeldOutColumns",
     "Neighbours",
     "Source",
-    "Stream",
     "stream_of",
 ]
-
-Stream = Literal["pairs", "text", "labelled", "scored"]
-STREAMS: tuple[Stream, ...] = get_args(Stream)
 _STREAM_OF: Mapping[str, Stream] = {"text": "text", "labelled": "labelled", "scored": "scored"}
 _PLAIN_KINDS = ("text", "mined")  # one text a row, which a line of a plain file can hold
 _FILE = f"the path of a file ending in {', '.join(TABLE_SUFFIXES)}"

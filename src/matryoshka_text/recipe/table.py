@@ -14,8 +14,8 @@ from matryoshka_text.files import write_whole
 from matryoshka_text.recipe.describe import allowed, sections_in
 from matryoshka_text.recipe.load import load_recipe
 from matryoshka_text.recipe.schema import Recipe
-from matryoshka_text.recipe.section import Section
 from matryoshka_text.recipe.wording import as_yaml
+from matryoshka_text.section import Section
 
 __all__ = ["main", "readme"]
 

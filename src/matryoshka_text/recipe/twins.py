@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from matryoshka_text.recipe.objectives import READS
+from matryoshka_text.dims import log_dims
+from matryoshka_text.objectives import STREAMS, Stream
 from matryoshka_text.recipe.schema import Recipe
 from matryoshka_text.recipe.sections import Stopping, StreamShares
-from matryoshka_text.recipe.sources import STREAMS, stream_of
+from matryoshka_text.recipe.sources import stream_of
 
 __all__ = ["Twin", "twins_of"]
 
@@ -27,21 +28,21 @@ def twins_of(
     the very base that the run's objectives started from.
     """
     asked = {*recipe.twins, *more}
-    dims = recipe.widths(width).lengths
+    dims = log_dims(width) if recipe.dims == "log" else recipe.lengths
     if "plain" in asked:
-        yield "plain", _at(recipe, "plain", full, steps, dims)
+        yield "plain", _at(recipe, "plain", full, steps=steps, dims=dims)
     if "ff" in asked:
         for dim in dims:
-            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps, dims)
+            yield f"ff-{dim}", _at(recipe, f"ff-{dim}", dim, steps=steps, dims=dims)
 
 
-def _at(recipe: Recipe, twin: str, dim: int, steps: int, dims: tuple[int, ...]) -> Recipe:
+def _at(recipe: Recipe, twin: str, dim: int, *, steps: int, dims: tuple[int, ...]) -> Recipe:
     # Below full width it has nothing to teach to a single length, and at full width it is its own teacher.
     kept = (spec for spec in recipe.objectives if spec.kind != "self_distill")
     # A head for one dim is a matrix of that many columns, whichever kind it is of.
     single = {"head": "mrl"}
     objectives = tuple(spec.model_copy(update=single) if spec.kind == "classify" else spec for spec in kept)
-    read = {READS[spec.kind] for spec in objectives}
+    read = {spec.reads for spec in objectives}
     rotation = recipe.rotation
     if rotation is not None and rotation.dims is None:
         rotation = rotation.model_copy(update={"dims": dims})
@@ -63,7 +64,7 @@ def _at(recipe: Recipe, twin: str, dim: int, steps: int, dims: tuple[int, ...]) 
     )
 
 
-def _shares(recipe: Recipe, read: set[str]) -> StreamShares | None:
+def _shares(recipe: Recipe, read: set[Stream]) -> StreamShares | None:
     """The shares of the streams that are still read."""
     if recipe.stream_shares is None or len(read) < 2:
         return None

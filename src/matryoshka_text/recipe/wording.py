@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from matryoshka_text.errors import shown
 from matryoshka_text.recipe.describe import Spot, allowed, branches, locate, may_be_empty
-from matryoshka_text.recipe.section import OWN, Loc, Section
+from matryoshka_text.section import OWN, Loc, Section
 from matryoshka_text.yaml_lines import dotted
 
 __all__ = ["as_yaml", "dotted", "faults_of", "loc_of"]

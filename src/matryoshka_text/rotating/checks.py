@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from matryoshka_text.dims import check_dims, log_dims
 from matryoshka_text.errors import DataError
-from matryoshka_text.nested.checks import check_dims
-from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.rotation import FitSettings
 
 __all__ = ["HELD_BACK", "chosen_dims", "require_enough", "require_split"]

@@ -10,8 +10,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.nested import NestedLoss, nested_distillation
-from matryoshka_text.nested.checks import check_dims
 from matryoshka_text.rotation.batches import neighbourhood_batches
 from matryoshka_text.rotation.neighbours import distinct_rows, nearest_rows
 from matryoshka_text.rotation.start import STARTS, Start, principal_axes, starting_matrix, within_source_covariance

@@ -6,6 +6,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field, field_validator
 
+from matryoshka_text.dims import check_dims
 from matryoshka_text.rows import BASELINES, Method, Precision
 from matryoshka_text.suite.entry import Section, TaskEntry
 
@@ -62,9 +63,7 @@ class Suite(Section):
     @field_validator("dims")
     @classmethod
     def _increasing(cls, dims: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if dims is not None and (not dims or dims[0] < 1 or any(b <= a for a, b in pairwise(dims))):
-            raise ValueError(f"found {list(dims)}; allowed: strictly increasing prefix lengths, the first at least 1")
-        return dims
+        return None if dims is None else check_dims(dims)
 
     @field_validator("layers")
     @classmethod

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from matryoshka_text.heads.trained import Trained
+from matryoshka_text.build.parts import Trained
 from matryoshka_text.recipe import Averaging
 
 __all__ = ["RunningAverage"]

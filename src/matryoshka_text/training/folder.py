@@ -28,13 +28,17 @@ class RunFolder:
 
     @classmethod
     def of(cls, recipe: Recipe, out: Path | None) -> "RunFolder":
-        """The folder the recipe's run goes to; `out` is the run folder itself where it is given."""
+        """The folder the recipe's run goes to; `out` is the run folder itself if it is given."""
         return cls(out if out is not None else Path("runs") / f"{recipe.name}-{recipe.hash8}")
 
     @property
     def recipe(self) -> Path:
         """The recipe with every value filled in."""
         return self.path / "recipe.yaml"
+
+    def is_of(self, recipe: Path) -> bool:
+        """Whether `recipe` is the record of this folder's run."""
+        return recipe.name == self.recipe.name and self.environment.is_file()
 
     @property
     def environment(self) -> Path:
@@ -102,14 +106,17 @@ class RunFolder:
         """Whether the run has ended: the model appears whole, and last."""
         return (self.model / "modules.json").is_file()
 
-    def require_mine(self, recipe: Recipe, *, resume: bool) -> None:
-        """`RunError` where the folder is in the way, or is another recipe's. Writes nothing."""
+    def require_mine(self, recipe: Recipe, *, resume: bool) -> Recipe:
+        """The recipe to go on with: `recipe`, with what it leaves open as the run in the folder began.
+
+        `RunError` if the folder is in the way, or is another recipe's. Writes nothing.
+        """
         if not self.path.exists():
-            return
+            return recipe
         if not self.path.is_dir():
             raise RunError(f"{self.path}: is a file; give another folder with --out")
         if not any(self.path.iterdir()):
-            return
+            return recipe
         if not resume:
             raise RunError(
                 f"{self.path}: holds a run already; go on with it with --resume, write elsewhere with --out DIR, "
@@ -125,19 +132,21 @@ class RunFolder:
                     f"{self.path}: holds {', '.join(strangers[:5])}, but no recipe.yaml, so it is no run folder; "
                     "give another folder with --out DIR"
                 )
-            return
-        self._require_same(recipe)
+            return recipe
+        return self._same(recipe)
 
-    def _require_same(self, recipe: Recipe) -> None:
+    def _same(self, recipe: Recipe) -> Recipe:
         try:
             stored = load_recipe(self.recipe)
         except RecipeError as error:
             raise RunError(f"{self.recipe}: cannot be read, so the run cannot be resumed: {error}") from error
+        recipe = recipe.filled_from(stored)
         if stored.hash8 != recipe.hash8:
             raise RunError(
                 f"{self.path}: is the run of another recipe ({_difference(stored, recipe)}); "
                 "resume it with its own recipe.yaml, or write elsewhere with --out DIR"
             )
+        return recipe
 
     def start(self, recipe: Recipe, environment: dict[str, Any]) -> None:
         """Make the folder and its two records."""

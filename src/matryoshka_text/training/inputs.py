@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from accelerate import Accelerator
 
+from matryoshka_text.build.facts import facts_of_data, facts_of_model
 from matryoshka_text.build.mining import mine_pairs, stored_pairs
 from matryoshka_text.build.parts import (
+    Trained,
     build_adapter,
     build_encoder,
     build_teacher,
     build_trained,
-    require_teacher_width,
     start_bias,
 )
 from matryoshka_text.build.rotation import require_rotation
@@ -30,14 +31,19 @@ from matryoshka_text.data import (
 from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import PackedTexts, pack
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
-from matryoshka_text.heads.trained import Trained
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
-from matryoshka_text.recipe import READS, Recipe
+from matryoshka_text.objectives import Stream
+from matryoshka_text.recipe import Recipe
+from matryoshka_text.recipe.facts import Facts
+from matryoshka_text.recipe.requirements import requirements
+from matryoshka_text.recipe.wording import dotted
+from matryoshka_text.training.batches import StreamPlan, pass_tokens
 from matryoshka_text.training.folder import RunFolder
-from matryoshka_text.training.plan import StreamPlan, batch_size
 from matryoshka_text.training.rotated import Rotated, rotated
 
 __all__ = ["Inputs", "read_inputs"]
@@ -48,28 +54,15 @@ class Inputs:
     """The data by stream, with their batches, and the model with its heads; `masking` is the text as sequences."""
 
     recipe: Recipe
-    streams: dict[str, Examples]
+    streams: dict[Stream, Examples]
     masking: tuple[PackedTexts, Masker] | None
-    plans: dict[str, StreamPlan]
+    plans: dict[Stream, StreamPlan]
     held_out: list[HeldOutRows]
     encoder: MatryoshkaEncoder
     teacher: MatryoshkaEncoder | None
     trained: Trained
     steps: int
     rotation: Rotated | None = None
-
-    def outlook(self) -> Iterator[str]:
-        """A line for each stream."""
-        count = self.recipe.batch.accumulate
-        together = f" ({count} to a step)" if count > 1 else ""
-        for name, examples in self.streams.items():
-            plan = self.plans[name].first
-            packed = self.masking[0] if self.masking and name == "text" else None
-            sequences = f" in {len(packed):,} sequences" if packed is not None else ""
-            yield (
-                f"{len(examples):,} rows of {', '.join(examples.names)}{sequences}; {len(plan):,} batches of "
-                f"{batch_size(self.recipe, name)[0]} an epoch{together}, {plan.left_over:,} rows left over"
-            )
 
     def head_sizes(self) -> dict[str, dict[str, int]]:
         """How many numbers each head trains, by kind, the recipe's first; for a class head the other kind's too."""
@@ -95,74 +88,94 @@ class Inputs:
 def read_inputs(
     recipe: Recipe, folder: RunFolder, accelerator: Accelerator, *, store: bool, runtime: Runtime | None = None
 ) -> Inputs:
-    """The recipe's inputs; mined pairs are kept in `folder` where `store` is true. `MtextError` for what is wrong."""
+    """The recipe's inputs; mined pairs are kept in `folder` if `store` is true. `MtextError` for what is wrong."""
     found = read_sources(recipe)
     texts = read_rotation_texts(recipe, found)
     held_out = [read_held_out(held, recipe.folder) for held in recipe.evaluation.data] if recipe.evaluation else []
     encoder = build_encoder(recipe, accelerator.device)
-    spelled = recipe.widths(encoder.width)
-    require_rotation(spelled, encoder, {name: len(rows) for name, rows in texts.items()})
-    streams = _streams(recipe, found, encoder, folder, accelerator, store=store)
+    distill = recipe.objective("distill")
+    teacher = build_teacher(recipe, encoder) if distill is not None and distill.teacher is not None else None
+    _require(recipe, encoder, teacher, found)
+    recipe = recipe.resolved_for(
+        encoder.width,
+        precision=choose_precision(recipe.precision, encoder.device),
+        tokens=pass_tokens(accelerator.device),
+    )
+    encoder.dims = recipe.lengths
+    require_rotation(recipe, encoder, {name: len(rows) for name, rows in texts.items()})
+    streams = _streams(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store)
     masking = _masking(recipe, streams, encoder)
     for held in held_out:
         if held.kind == "labelled":
             require_known_classes(held, streams["labelled"].seen_classes)
         elif held.kind == "text" and masking is not None:
-            _packed(recipe, encoder, masking[1], held.first, held.table)
+            _packed(recipe, encoder, masking[1], texts=held.first, place=held.table)
     packed = masking[0] if masking else None
     plans = {
-        name: StreamPlan.of(spelled, name, examples, packed if name == "text" else None)
+        name: StreamPlan(recipe, name, examples, packed if name == "text" else None)
         for name, examples in streams.items()
     }
-    teacher = _teacher(spelled, encoder, streams)
-    rotation = rotated(spelled, folder, encoder, texts, accelerator, store=store)
+    rotation = rotated(recipe, folder, encoder, texts, accelerator=accelerator, store=store)
     # After the rotation and before the adapter: a teacher that is a copy of the base is the base as it starts.
     teacher = teacher or build_teacher(recipe, encoder)
     build_adapter(recipe, encoder)
-    trained = build_trained(spelled, encoder, streams)
+    trained = build_trained(recipe, encoder, streams)
     for model in (encoder, teacher):
         if model is not None:
             (runtime or Runtime()).apply(model)
     if trained.vocabulary is not None and packed is not None:
         start_bias(trained.vocabulary, packed)
-    steps = _steps(recipe, plans)
-    return Inputs(spelled, streams, masking, plans, held_out, encoder, teacher, trained, steps, rotation)
+    return Inputs(
+        recipe=recipe,
+        streams=streams,
+        masking=masking,
+        plans=plans,
+        held_out=held_out,
+        encoder=encoder,
+        teacher=teacher,
+        trained=trained,
+        steps=_steps(recipe, plans),
+        rotation=rotation,
+    )
+
+
+def _require(
+    recipe: Recipe, encoder: MatryoshkaEncoder, teacher: MatryoshkaEncoder | None, rows: list[SourceRows]
+) -> None:
+    """`RecipeError` with all that the recipe asks of its base, teacher and data and does not get."""
+    # Not every model has layers that can be told apart.
+    depth = depth_of(encoder) if recipe.layers is not None else None
+    tokens = usable_tokens(encoder) if recipe.objective("mlm") is not None else None
+    teachers, texts = facts_of_data(recipe.objectives, dict(enumerate(rows)))
+    if teacher is not None:
+        teachers[recipe.objectives.index(recipe.objective("distill"))] = teacher.width
+    facts = Facts(facts_of_model(encoder, depth=depth, tokens=tokens), teachers, texts)
+    if faults := [f"{dotted(loc)}: {text}" for loc, text in requirements(dict(recipe), facts)]:
+        raise RecipeError("\n".join(faults))
 
 
 def _streams(
     recipe: Recipe,
     found: list[SourceRows],
     encoder: MatryoshkaEncoder,
+    *,
     folder: RunFolder,
     accelerator: Accelerator,
-    *,
     store: bool,
-) -> dict[str, Examples]:
+) -> dict[Stream, Examples]:
     """The data by stream, mined pairs found; none without objectives, where `data` are texts of the rotation alone."""
     if not recipe.objectives:
         return {}
-    streams = streams_of(recipe, _mined(recipe, found, encoder, folder, accelerator, store=store))
-    _require_vectors(recipe, streams)
-    return streams
-
-
-def _teacher(recipe: Recipe, encoder: MatryoshkaEncoder, streams: dict[str, Examples]) -> MatryoshkaEncoder | None:
-    """A teacher that is another model; None for one that is the base or a file. `RecipeError` for a narrow one."""
-    spec = recipe.objective("distill")
-    teacher = build_teacher(recipe, encoder) if spec is not None and spec.teacher is not None else None
-    stored = streams["pairs"].vectors if spec is not None and spec.vectors else None
-    width = teacher.width if teacher is not None else stored[0].shape[1] if stored is not None else None
-    require_teacher_width(recipe, encoder.width, width)
-    return teacher
+    return streams_of(recipe, _mined(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store))
 
 
 def _mined(
     recipe: Recipe,
     found: list[SourceRows],
     encoder: MatryoshkaEncoder,
+    *,
     folder: RunFolder,
     accelerator: Accelerator,
-    *,
     store: bool,
 ) -> list[SourceRows]:
     """The rows with each mined source's texts turned into pairs, by the main process once for all."""
@@ -170,51 +183,25 @@ def _mined(
         if source.kind == "mined":
             with accelerator.main_process_first():
                 path = folder.mined(source.name) if store else None
-                found[place] = stored_pairs(path, encoder, found[place], source, mine_pairs)
+                found[place] = stored_pairs(path, encoder, found[place], source, compute=mine_pairs)
     return found
 
 
-def _require_vectors(recipe: Recipe, streams: dict[str, Examples]) -> None:
-    spec = recipe.objective("distill")
-    given = [source.name for source in recipe.data if source.vectors is not None]
-    if given and not (spec is not None and spec.vectors):
-        raise RecipeError(
-            f"data: {', '.join(given)} has a file of teacher's vectors, which nothing reads; write `vectors: true` "
-            "in the objective distill, or remove it"
-        )
-    if spec is not None and spec.vectors and streams["pairs"].vectors is None:
-        raise RecipeError(
-            "objectives: distill has vectors: true, but the sources have no teacher's vectors; "
-            "give each of its sources a `vectors` file, or name a teacher"
-        )
-
-
 def _masking(
-    recipe: Recipe, streams: dict[str, Examples], encoder: MatryoshkaEncoder
+    recipe: Recipe, streams: dict[Stream, Examples], encoder: MatryoshkaEncoder
 ) -> tuple[PackedTexts, Masker] | None:
     """The text as token sequences, and what masks them; None without the objective mlm."""
     spec = recipe.objective("mlm")
     if spec is None:
         return None
     masker = Masker(encoder.tokenizer, share=spec.share, replace=spec.replace, whole_words=spec.whole_words)
-    most, place = usable_tokens(encoder), recipe.objectives.index(spec)
-    if most is not None and spec.max_length > most:
-        raise RecipeError(
-            f"objectives[{place}].max_length: found {spec.max_length}; allowed: at most {most}, "
-            f"the tokens that {recipe.base.model} can read; write `max_length: {most}`"
-        )
     texts = streams["text"]
-    packed = _packed(recipe, encoder, masker, texts.columns[0], ", ".join(texts.labels))
-    if spec.whole_words and packed.words is None:
-        raise RecipeError(
-            f"objectives: mlm has whole_words: true, but {recipe.base.model} has no fast tokenizer (tokenizer.json), "
-            "which alone knows the words; write whole_words: false, or take another base"
-        )
+    packed = _packed(recipe, encoder, masker, texts=texts.columns[0], place=", ".join(texts.labels))
     return packed, masker
 
 
 def _packed(
-    recipe: Recipe, encoder: MatryoshkaEncoder, masker: Masker, texts: Sequence[str], place: str
+    recipe: Recipe, encoder: MatryoshkaEncoder, masker: Masker, *, texts: Sequence[str], place: str
 ) -> PackedTexts:
     """The texts as token sequences; `DataError` at `place` where no token of them can be masked."""
     spec = recipe.objective("mlm")
@@ -231,13 +218,13 @@ def _packed(
     return packed
 
 
-def _steps(recipe: Recipe, plans: dict[str, StreamPlan]) -> int:
+def _steps(recipe: Recipe, plans: dict[Stream, StreamPlan]) -> int:
     """Optimizer steps; an epoch is a pass over the first objective's stream."""
     if recipe.stopping is None:
         return 0
     if recipe.stopping.steps is not None:
         return recipe.stopping.steps
-    stream = READS[recipe.objectives[0].kind]
+    stream = recipe.objectives[0].reads
     share = 1.0
     if recipe.stream_shares is not None and len(plans) > 1:
         shares = {name: getattr(recipe.stream_shares, name) for name in plans}

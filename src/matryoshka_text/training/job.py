@@ -1,10 +1,11 @@
 """`train`: everything is checked first, then the run folder is made, then the loop runs."""
 
 import atexit
+import contextlib
 import functools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
@@ -22,17 +22,15 @@ from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
-from matryoshka_text.nested import choose_backend
-from matryoshka_text.recipe import READS, Recipe, Twin, load_recipe, twins_of
+from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
+from matryoshka_text.training.batches import batch_size
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
-from matryoshka_text.training.loop import Loop
-from matryoshka_text.training.plan import batch_size
+from matryoshka_text.training.outlook import outlook
 from matryoshka_text.training.processes import Processes
 from matryoshka_text.training.rotated import export_rotated
-from matryoshka_text.training.run import Run
-from matryoshka_text.training.setup import build_streams
+from matryoshka_text.training.run import run_to_the_end
 
 __all__ = ["TrainedRun", "train"]
 
@@ -70,17 +68,21 @@ def train(
 ) -> TrainedRun:
     """Train `recipe` and give its run: `out`, or runs/<name>-<hash8>/, with the model in `model/`.
 
-    `resume` goes on from the newest checkpoint (from step 0 where there is none, and not at all where the run has
-    ended); on a CPU with the same threads, processes and versions the weights come out bit for bit as without the
-    break. `dry_run` checks everything, says what would be run, and writes nothing. `twins` are trained after it, beside
-    those that the recipe names: "ff", a model for each dim alone, and "plain", one at full width only, in <run>/twins.
-    `compile` runs the encoder through torch.compile, and `attention` names transformers' implementation of it (None:
-    its own choice); both change the last bits alone.
+    `resume` goes on from the newest checkpoint (from step 0 if there is none, and not at all if the run has ended), and
+    a run folder's own recipe.yaml goes on in that folder; on a CPU with the same threads, processes and versions the
+    weights come out bit for bit as without the break. `dry_run` checks everything, says what would be run, and writes
+    nothing. `twins` are trained after it, next to those that the recipe names: "ff", a model for each dim by itself,
+    and "plain", one at full width only, in <run>/twins. `compile` runs the encoder through torch.compile, and
+    `attention` names transformers' implementation of it (None: its own choice); both change only the last bits.
     Under `accelerate launch` every process calls this. Errors are `MtextError`s, raised before anything is written
     wherever that can be known.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
-    folder = RunFolder.of(recipe, Path(out) if out is not None else None)
+    home = None if out is None else Path(out)
+    if not isinstance(recipe, Recipe):
+        path, recipe = Path(recipe), load_recipe(Path(recipe))
+        if resume and home is None and RunFolder(path.parent).is_of(path):
+            home = path.parent
+    folder = RunFolder.of(recipe, home)
     how = _How(Runtime(compile, attention), resume, dry_run)
     if twins and not recipe.objectives:
         raise RecipeError(
@@ -112,17 +114,30 @@ class _How:
 
 def _trained(recipe: Recipe, folder: RunFolder, how: _How) -> tuple[TrainedRun, _Trunk]:
     if not how.dry_run:
-        folder.require_mine(recipe, resume=how.resume)
+        recipe = folder.require_mine(recipe, resume=how.resume)
     if folder.finished and how.resume and not how.dry_run:
         done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
         return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(recipe, folder))
-    job = _prepare(recipe, folder, how)
-    head, width = job.inputs.trained.vocabulary, job.inputs.encoder.width
+    accelerator = _accelerator(recipe, folder)
+    _require_equal_shares(recipe, accelerator)
+    recipe = recipe.model_copy(update={"precision": _precision(recipe, folder, accelerator)})
+    inputs = read_inputs(recipe, folder, accelerator, store=not how.dry_run, runtime=how.runtime)
+    processes = Processes(accelerator, bf16=recipe.precision == "bf16")
+    how.runtime.require_works(inputs.encoder, bf16=recipe.precision == "bf16")
+    head, width = inputs.trained.vocabulary, inputs.encoder.width
     full = width if head is None else min(width, head.width)
     if how.dry_run:
-        return TrainedRun(folder.path, folder.model, 0, job.outlook()), _Trunk(width, full, job.inputs.steps)
-    job.accelerator.wait_for_everyone()
-    return job.run(), _Trunk(width, full, _steps_of(recipe, folder))
+        lines = outlook(inputs, folder, processes)
+        return TrainedRun(folder.path, folder.model, 0, lines), _Trunk(width, full, inputs.steps)
+    accelerator.wait_for_everyone()
+    with _held(folder, inputs, accelerator):
+        if accelerator.is_main_process:
+            _start(folder, inputs, _environment(inputs, accelerator, how.runtime))
+        accelerator.wait_for_everyone()
+        summary = (
+            run_to_the_end(inputs, folder, processes) if recipe.objectives else _rotate(inputs, folder, accelerator)
+        )
+    return TrainedRun(folder.path, folder.model, inputs.steps, summary), _Trunk(width, full, _steps_of(recipe, folder))
 
 
 def _steps_of(recipe: Recipe, folder: RunFolder) -> int:
@@ -135,132 +150,74 @@ def _steps_of(recipe: Recipe, folder: RunFolder) -> int:
     return checkpoint.step
 
 
-@dataclass
-class _Job:
-    """A run, ready to start: all its inputs have been read and found good."""
-
-    recipe: Recipe
-    folder: RunFolder
-    accelerator: Accelerator
-    precision: Literal["float32", "bf16"]
-    inputs: Inputs
-    runtime: Runtime
-
-    def outlook(self) -> str:
-        """What the run would do, in a few lines."""
-        inputs, encoder = self.inputs, self.inputs.encoder
-        origin = encoder.resolved.origin if encoder.resolved else "?"
-        size = sum(p.numel() for p in encoder.parameters())
-        products = Processes(self.accelerator, bf16=self.precision == "bf16").products
-        chosen = choose_backend(self.accelerator.device, products, len(encoder.dims))
-        return "\n".join(
-            [
-                f"run      {self.folder.path}",
-                f"base     {self.recipe.base.model} (from the {origin}), width {encoder.width}, {size:,} parameters",
-                f"dims     {', '.join(map(str, encoder.dims))}",
-                *(f"head     {line}" for line in inputs.heads()),
-                *_listed("data", inputs.outlook()),
-                *_listed("rotation", inputs.rotation.outlook() if inputs.rotation is not None else ()),
-                f"steps    {inputs.steps:,}",
-                f"device   {self.accelerator.device}, {self.accelerator.num_processes} process(es), "
-                f"precision {self.precision}",
-                f"loss     {chosen.name}: {chosen.reason}",
-            ]
-        )
-
-    def run(self) -> TrainedRun:
-        """Train to the end, and export."""
-        if self.accelerator.is_main_process:
-            self._require_space()
-            with self.folder.held():
-                return self._train()
-        return self._train()
-
-    def _train(self) -> TrainedRun:
-        now = self._environment()
-        if self.accelerator.is_main_process:
-            self._start(now)
-        self.accelerator.wait_for_everyone()
-        if not self.recipe.objectives:
-            return self._rotate()
-        inputs = self.inputs
-        processes = Processes(self.accelerator, bf16=self.precision == "bf16")
-        recipe = inputs.recipe
-        optimizer = build_optimizer(recipe.optimizer, inputs.trained, inputs.trained.from_scratch())
-        streams = build_streams(recipe, inputs, processes)
-        rate = learning_rates(recipe.optimizer, inputs.steps)
-        loop = Loop(recipe, inputs.trained, streams, optimizer, rate, processes)
-        run = Run(recipe, self.folder, loop, inputs)
-        return TrainedRun(self.folder.path, self.folder.model, inputs.steps, run.to_the_end())
-
-    def _rotate(self) -> TrainedRun:
-        """Export the base as it was rotated, which is all there is to do without objectives."""
-        rotation, inputs = self.inputs.rotation, self.inputs
-        assert rotation is not None
-        if self.accelerator.is_main_process:
-            export_rotated(self.folder, inputs.trained, inputs.recipe, rotation)
-        self.accelerator.wait_for_everyone()
-        lines = ["rotated, no objectives", *rotation.summary(), f"model   {self.folder.model}"]
-        return TrainedRun(self.folder.path, self.folder.model, 0, "\n".join(lines))
-
-    def _environment(self) -> dict[str, object]:
-        resolved = self.inputs.encoder.resolved
-        assert resolved is not None
-        given = self.inputs.teacher.resolved if self.inputs.teacher is not None else None
-        return environment(
-            device=self.accelerator.device,
-            processes=self.accelerator.num_processes,
-            precision=self.precision,
-            data=fingerprint(self.recipe),
-            model={
-                "name": resolved.name,
-                "origin": resolved.origin,
-                "base": weights_hash(resolved.path),
-                "teacher": weights_hash(given.path) if given is not None else None,
-            },
-            heads=self.inputs.head_sizes(),
-            runtime=asdict(self.runtime),
-        )
-
-    def _require_space(self) -> None:
-        """Better now than at the first checkpoint: weights and two moments, the model, and the next checkpoint."""
-        size = sum(p.numel() * 4 for p in self.inputs.trained.parameters())
-        if not self.recipe.objectives:
-            require_space(self.folder.path, size, what="the model")
-            return
-        each = 3 if self.recipe.averaging is None else 4
-        require_space(self.folder.path, (2 * each + 1) * size, what="the run (two checkpoints and the model)")
-
-    def _start(self, now: dict[str, object]) -> None:
-        folder = self.folder
-        folder.sweep()
-        if not (folder.environment.exists() and folder.recipe.exists()):
-            folder.start(self.recipe, now)
-            return
-        stored = _stored(folder)
-        require_same_data(stored, now, folder.path)
-        if changed := differences(stored, now):
-            log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
-
-
-def _listed(what: str, lines: Iterable[str]) -> Iterator[str]:
-    """The lines with `what` before the first one."""
-    return (f"{'' if place else what:<8} {line}" for place, line in enumerate(lines))
-
-
-def _prepare(recipe: Recipe, folder: RunFolder, how: _How) -> _Job:
-    accelerator = _accelerator(recipe, folder)
-    for stream in dict.fromkeys(READS[spec.kind] for spec in recipe.objectives):
+def _require_equal_shares(recipe: Recipe, accelerator: Accelerator) -> None:
+    """`RecipeError` for a global batch that the processes cannot share evenly."""
+    for stream in dict.fromkeys(spec.reads for spec in recipe.objectives):
         size, key = batch_size(recipe, stream)
         if size % accelerator.num_processes:
             raise RecipeError(
                 f"{key} is {size}, which {accelerator.num_processes} processes cannot share evenly; "
                 f"allowed: multiples of {accelerator.num_processes}"
             )
-    inputs = read_inputs(recipe, folder, accelerator, store=not how.dry_run, runtime=how.runtime)
-    precision = _precision(recipe, folder, accelerator)
-    how.runtime.require_works(inputs.encoder, bf16=precision == "bf16")
-    return _Job(recipe, folder, accelerator, precision, inputs, how.runtime)
+
+
+@contextlib.contextmanager
+def _held(folder: RunFolder, inputs: Inputs, accelerator: Accelerator) -> Iterator[None]:
+    """The folder, held by the main process, with room for the run on its disk."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    # Better now than at the first checkpoint: weights and two moments, the model, and the next checkpoint.
+    size = sum(p.numel() * 4 for p in inputs.trained.parameters())
+    if inputs.recipe.objectives:
+        each = 3 if inputs.recipe.averaging is None else 4
+        require_space(folder.path, (2 * each + 1) * size, what="the run (two checkpoints and the model)")
+    else:
+        require_space(folder.path, size, what="the model")
+    with folder.held():
+        yield
+
+
+def _rotate(inputs: Inputs, folder: RunFolder, accelerator: Accelerator) -> str:
+    """Export the base as it was rotated, which is all there is to do without objectives."""
+    rotation = inputs.rotation
+    assert rotation is not None
+    if accelerator.is_main_process:
+        export_rotated(folder, inputs.trained, inputs.recipe, rotation)
+    accelerator.wait_for_everyone()
+    return "\n".join(["rotated, no objectives", *rotation.summary(), f"model   {folder.model}"])
+
+
+def _environment(inputs: Inputs, accelerator: Accelerator, runtime: Runtime) -> dict[str, object]:
+    resolved = inputs.encoder.resolved
+    assert resolved is not None
+    given = inputs.teacher.resolved if inputs.teacher is not None else None
+    return environment(
+        device=accelerator.device,
+        processes=accelerator.num_processes,
+        precision=inputs.recipe.precision,
+        data=fingerprint(inputs.recipe),
+        model={
+            "name": resolved.name,
+            "origin": resolved.origin,
+            "base": weights_hash(resolved.path),
+            "teacher": weights_hash(given.path) if given is not None else None,
+        },
+        heads=inputs.head_sizes(),
+        runtime=asdict(runtime),
+    )
+
+
+def _start(folder: RunFolder, inputs: Inputs, now: dict[str, object]) -> None:
+    """Make the run's folder, or compare what the run began with."""
+    folder.sweep()
+    if not (folder.environment.exists() and folder.recipe.exists()):
+        folder.start(inputs.recipe, now)
+        return
+    stored = _stored(folder)
+    require_same_data(stored, now, folder.path)
+    if changed := differences(stored, now):
+        log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
 
 
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:

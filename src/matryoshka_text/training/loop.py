@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.errors import TrainingError
-from matryoshka_text.heads.trained import Trained
-from matryoshka_text.recipe import Recipe
+from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.processes import Processes
-from matryoshka_text.training.streams import Contribution, PerDim, Prepared, Stream, stopped
+from matryoshka_text.training.setup import build_streams
+from matryoshka_text.training.streams import Contribution, PerDim, Prepared, stopped
 
 __all__ = ["LaunchedStep", "Loop", "StepRecord"]
 
@@ -87,7 +88,17 @@ class LaunchedStep:
         self._require_finite(loss, norm, per_dim)
         rows = sum(part.rows for part in self.parts)
         weights = self._weights(rest[at:])
-        return StepRecord(self.step + 1, loss, per_dim, self.learning_rate, norm, int(tokens), rows, seconds(), weights)
+        return StepRecord(
+            step=self.step + 1,
+            loss=loss,
+            per_dim=per_dim,
+            learning_rate=self.learning_rate,
+            gradient_norm=norm,
+            tokens=int(tokens),
+            pairs=rows,
+            seconds=seconds(),
+            weights=weights,
+        )
 
     def _weights(self, values: list[float]) -> PerDim:
         found, rest = PerDim(), iter(values)
@@ -109,19 +120,14 @@ class LaunchedStep:
 class Loop:
     """Everything a step needs. Processes share the plan of global batches, and each embeds its own slice of one."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        trained: Trained,
-        streams: Mapping[str, Stream],
-        optimizer: torch.optim.Optimizer,
-        rate: Callable[[int], float],
-        processes: Processes,
-    ) -> None:
-        """All parts are built already; the loop owns none of them."""
-        self.recipe, self.trained, self.streams = recipe, trained, streams
-        self.optimizer, self.rate, self.processes = optimizer, rate, processes
-        self.trainable = [p for p in trained.parameters() if p.requires_grad]
+    def __init__(self, inputs: Inputs, processes: Processes) -> None:
+        """The streams, the optimizer and the course of its learning rate are made of the inputs."""
+        self.recipe, self.trained, self.processes = inputs.recipe, inputs.trained, processes
+        settings = inputs.recipe.optimizer
+        self.optimizer = build_optimizer(settings, inputs.trained, inputs.trained.from_scratch())
+        self.rate = learning_rates(settings, inputs.steps)
+        self.streams = build_streams(inputs, processes)
+        self.trainable = [p for p in inputs.trained.parameters() if p.requires_grad]
         self._broken = torch.zeros((), device=processes.device)
         self._clock = time.perf_counter()
 
@@ -158,8 +164,16 @@ class Loop:
                 p for name, inputs in prepared.items() for rows in inputs.rows for p in self.streams[name].places(rows)
             ]
 
-        lengths = self.recipe.lengths
-        return LaunchedStep(step, values, arrived, parts, places, self.rate(step), tuple(factors), lengths)
+        return LaunchedStep(
+            step=step,
+            values=values,
+            arrived=arrived,
+            parts=parts,
+            places=places,
+            learning_rate=self.rate(step),
+            learned=tuple(factors),
+            lengths=self.recipe.lengths,
+        )
 
     def _update(self, step: int, values: Float[Tensor, " values"]) -> None:
         for group in self.optimizer.param_groups:

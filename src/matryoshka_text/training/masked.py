@@ -3,15 +3,13 @@
 import torch
 from torch import Tensor
 
-from matryoshka_text.data import Examples
-from matryoshka_text.data.masking import MaskedChunk, Masker
-from matryoshka_text.data.packing import PackedTexts
-from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.data.masking import MaskedChunk
 from matryoshka_text.gradcache import chunk_seed
-from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of, masked_hidden, vocabulary_matrix
-from matryoshka_text.nested import NestedLoss, nested_cross_entropy
-from matryoshka_text.objectives import Nesting
-from matryoshka_text.recipe import Mlm, Recipe
+from matryoshka_text.heads.vocabulary import backbone_of, masked_hidden, vocabulary_matrix
+from matryoshka_text.nested import NestedLoss
+from matryoshka_text.objectives.batch import MaskedBatch, Nesting
+from matryoshka_text.objectives.mlm import Mlm
+from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.nesting import Nestings
 from matryoshka_text.training.processes import Processes, seed_of
 from matryoshka_text.training.streams import Contribution, Prepared, Rows
@@ -28,22 +26,15 @@ class MaskedStream:
 
     name = "text"
 
-    def __init__(
-        self,
-        place: int,
-        recipe: Recipe,
-        section: Mlm,
-        examples: Examples,
-        packed: PackedTexts,
-        encoder: MatryoshkaEncoder,
-        head: VocabularyHead,
-        masker: Masker,
-        nestings: Nestings,
-        processes: Processes,
-    ) -> None:
-        """`place` is the stream's number, which keeps its dropout apart from other streams'."""
-        self.place, self.recipe, self.section, self.examples, self.packed = place, recipe, section, examples, packed
-        self.encoder, self.head, self._masker = encoder, head, masker
+    def __init__(self, *, inputs: Inputs, nestings: Nestings, processes: Processes) -> None:
+        """The plain text of the inputs."""
+        head, masking, section = inputs.trained.vocabulary, inputs.masking, inputs.recipe.objective("mlm")
+        assert head is not None and masking is not None and isinstance(section, Mlm)
+        # Keeps this stream's dropout apart from other streams'.
+        self.place = list(inputs.streams).index("text")
+        self.recipe, self.section, self.examples = inputs.recipe, section, inputs.streams["text"]
+        self.packed, self._masker = masking
+        self.encoder, self.head = inputs.encoder, head
         self.nestings, self.processes = nestings, processes
 
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
@@ -58,10 +49,10 @@ class MaskedStream:
         words = [self.packed.words_of(row) for row in rows]
         masked = self._masker.mask([self.packed.ids(row) for row in rows], keys=keys, words=words)
         size = self.recipe.batch
-        most = size.chunk
-        if len(batches) > 1 and most is None and size.tokens is None:
+        most, tokens = (None, None) if size.text_in_one_pass else (size.chunk, size.tokens)
+        if len(batches) > 1 and size.text_in_one_pass:
             most = len(batches[0]) // self.processes.count  # a batch at a time is what accumulation is for
-        return Prepared(batches, self.processes.ready(self._masker.chunks(masked, most, size.tokens)))
+        return Prepared(batches, self.processes.ready(self._masker.chunks(masked, most, tokens)))
 
     def contribute(self, step: int, prepared: Prepared) -> Contribution:
         """The step's sequences; the gradient of their masked tokens is added to the parameters' own."""
@@ -75,12 +66,16 @@ class MaskedStream:
         per_dim = torch.zeros(len(nesting.dims), device=self.processes.device)
         for index, chunk in enumerate(chunks):
             # Learned factors make a graph of their own for each chunk.
-            loss = self._loss(chunk.to(self.processes.device), self._nesting(step)[0], step, index, guessed)
+            loss = self._loss(
+                chunk.to(self.processes.device), self._nesting(step)[0], step, index=index, guessed=guessed
+            )
             torch.autograd.backward(self.section.weight * loss.total)
             total = total + self.section.weight * loss.total.detach()
             per_dim += loss.per_dim.float()
         tokens = sum(chunk.tokens for chunk in chunks)
-        return Contribution(total, {"mlm": per_dim}, {"mlm": nesting.dims}, tokens, prepared.count)
+        return Contribution(
+            loss=total, per_dim={"mlm": per_dim}, dims={"mlm": nesting.dims}, tokens=tokens, rows=prepared.count
+        )
 
     def _guessed(self, chunks: list[MaskedChunk]) -> float:
         """The masked tokens of all chunks and processes: a mean of the chunks' means would be another loss."""
@@ -95,7 +90,7 @@ class MaskedStream:
     def _nesting(self, step: int) -> tuple[Nesting, Tensor]:
         return self.nestings.at(step, "mlm", self.processes.device)
 
-    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, index: int, guessed: float) -> NestedLoss:
+    def _loss(self, chunk: MaskedChunk, nesting: Nesting, step: int, *, index: int, guessed: float) -> NestedLoss:
         """The share of a chunk's tokens in the mean over all `guessed` ones."""
         seed = seed_of(self.recipe.seed, step, self.processes.index, self.place)
         torch.manual_seed(chunk_seed(seed, index))
@@ -105,13 +100,12 @@ class MaskedStream:
             matrix = matrix[:, : self.head.width]
         with self.processes.autocast():
             rows = self.head.rows(masked_hidden(backbone, chunk.features, chunk.rows))
-        return nested_cross_entropy(
-            rows.to(self.processes.products),
-            matrix.to(self.processes.products),
-            chunk.target,
-            nesting.dims,
-            weights=nesting.weights,
-            normalize=False,
+        products = self.processes.products
+        batch = MaskedBatch(
+            rows=rows.to(products),
+            matrix=matrix.to(products),
             bias=self.head.bias,
+            target=chunk.target,
             denominator=guessed,
         )
+        return self.section.loss(batch, nesting)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matryoshka_text.objectives import Nesting
-from matryoshka_text.objectives.uncertainty import Uncertainty
+from matryoshka_text.heads.uncertainty import Uncertainty
+from matryoshka_text.objectives.batch import Nesting
 from matryoshka_text.recipe import LayerPairs, RandomLayer, Recipe
 
 __all__ = ["LayerPlan", "Nestings"]
@@ -98,3 +98,8 @@ class LayerPlan:
     def kl_weight(self) -> float:
         """The factor of the divergence from the last layer; 0 without layers."""
         return 0.0 if self.section is None else self.section.kl_weight
+
+    @property
+    def kl_temperature(self) -> float:
+        """What divides the cosines of that divergence; 1 without layers, which have none."""
+        return 1.0 if self.section is None else self.section.kl_temperature

@@ -12,6 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict
 
+from matryoshka_text.build.parts import Trained
 from matryoshka_text.build.rotation import fit_settings
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
@@ -19,7 +20,6 @@ from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.errors import RunError
 from matryoshka_text.files import write_whole
-from matryoshka_text.heads.trained import Trained
 from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.recipe import Recipe, rotation_dims
 from matryoshka_text.records import read_record, write_record
@@ -82,8 +82,8 @@ def rotated(
     folder: RunFolder,
     encoder: MatryoshkaEncoder,
     texts: Texts,
-    accelerator: Accelerator,
     *,
+    accelerator: Accelerator,
     store: bool,
 ) -> Rotated | None:
     """Turn `encoder` in place by the rotation of `recipe` (dims spelled out); None, and nothing, without one.
@@ -105,7 +105,7 @@ def rotated(
         if record is None:
             store_of = folder.rotation_vectors / f"{model[:16]}-{dtype}"
             with folder.held():
-                learned, lines = _learned(recipe, encoder, texts, store_of, dtype)
+                learned, lines = _learned(recipe, encoder, texts, store_of, dtype=dtype)
                 record = RotationRecord(
                     fingerprint=mark,
                     dims=learned.rotation.dims,
@@ -133,7 +133,7 @@ def export_rotated(folder: RunFolder, trained: Trained, recipe: Recipe, rotation
 
 
 def _learned(
-    recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Path, dtype: str
+    recipe: Recipe, encoder: MatryoshkaEncoder, texts: Texts, store: Path, *, dtype: str
 ) -> tuple[Learned, list[Any]]:
     """The rotation with what it was judged by, and the lines of its steps and checks."""
     section = recipe.rotation

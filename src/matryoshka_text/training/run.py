@@ -25,17 +25,17 @@ from matryoshka_text.checkpoint import (
 from matryoshka_text.encoder.adapter import save_adapter
 from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.metrics import MetricsFile
-from matryoshka_text.recipe import Recipe
-from matryoshka_text.training.ahead import Ahead
 from matryoshka_text.training.averaging import RunningAverage
-from matryoshka_text.training.evaluate import HeldOutScores, held_out_scores
+from matryoshka_text.training.batches import batches_from
 from matryoshka_text.training.export import export
 from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.held_out import HeldOutScores, held_out_scores
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.loop import LaunchedStep, Loop, StepRecord
-from matryoshka_text.training.plan import batches_from
+from matryoshka_text.training.prefetch import Prefetch
+from matryoshka_text.training.processes import Processes
 
-__all__ = ["Run"]
+__all__ = ["Run", "run_to_the_end"]
 
 
 @dataclass
@@ -61,37 +61,43 @@ def _progress_of(checkpoint: Checkpoint) -> _Progress:
         ) from error
 
 
+def run_to_the_end(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
+    """Train from where the folder stands, export the model, and say in a few lines what came out."""
+    start = time.perf_counter()
+    run = Run(folder, Loop(inputs, processes), inputs)
+    run.go_back()
+    try:
+        run.go_on()
+    finally:
+        run.close()
+    run.export()
+    # Whoever looks at the folder next, in whichever process, finds the run ended.
+    processes.accelerator.wait_for_everyone()
+    return run.summary(time.perf_counter() - start)
+
+
 class Run:
     """A run in its folder: steps, evaluations, checkpoints, and the export at the end."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, loop: Loop, inputs: Inputs) -> None:
-        """Everything is built; nothing has been trained. `recipe` is as it was written, `loop.recipe` spelled out."""
-        self.recipe, self.folder, self.loop, self.inputs = recipe, folder, loop, inputs
+    def __init__(self, folder: RunFolder, loop: Loop, inputs: Inputs) -> None:
+        """Everything is built; nothing has been trained."""
+        self.recipe, self.folder, self.loop, self.inputs = inputs.recipe, folder, loop, inputs
         self.steps, self.accelerator = inputs.steps, loop.processes.accelerator
-        self.dims = loop.recipe.lengths
+        self.dims = self.recipe.lengths
         self.progress = _Progress()
-        self.average = RunningAverage(recipe.averaging, loop.trained, self.steps)
+        self.average = RunningAverage(self.recipe.averaging, loop.trained, self.steps)
         self._main = self.accelerator.is_main_process
         self._metrics: MetricsFile | None = None
 
-    def to_the_end(self) -> str:
-        """Train from where the folder stands, export the model, and say in a few lines what came out."""
-        start = time.perf_counter()
-        self._go_back()
-        try:
-            self._steps()
-        finally:
-            if self._metrics is not None:
-                self._metrics.close()
-            # Not end_training: that would take the process group from the twins that are trained next.
-            for tracker in self.accelerator.trackers:
-                tracker.finish()
-        self._export()
-        # Whoever looks at the folder next, in whichever process, finds the run ended.
-        self.accelerator.wait_for_everyone()
-        return self._summary(time.perf_counter() - start)
+    def close(self) -> None:
+        """Close the records of the steps."""
+        if self._metrics is not None:
+            self._metrics.close()
+        # Not end_training: that would take the process group from the twins that are trained next.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
-    def _go_back(self) -> None:
+    def go_back(self) -> None:
         """To the newest checkpoint, metrics.jsonl with it; to step 0 where there is none."""
         checkpoint = latest_checkpoint(self.folder.checkpoints)
         if checkpoint is not None:
@@ -113,42 +119,42 @@ class Run:
                 "tensorboard", init_kwargs={"tensorboard": {"purge_step": self.progress.step + 1}}
             )
 
-    def _steps(self) -> None:
-        batches = batches_from(self.loop.recipe, self.inputs.plans, self.progress.step, self.steps)
-        quiet = not self._main
-        with tqdm(
+    def go_on(self) -> None:
+        """Take the steps that are left, evaluating and writing checkpoints as the recipe says."""
+        if self.progress.step == 0:
+            self._evaluate(0)
+        # A run that had stopped early, and was cut off before its model was written, takes no step more.
+        if self.progress.stopped:
+            return
+        batches = batches_from(self.recipe, self.inputs.plans, self.progress.step, self.steps)
+        launched: deque[LaunchedStep] = deque()
+        # A step's numbers are read once the next one has been launched, so that a GPU never waits for the host.
+        behind = 1 if self.loop.processes.device.type == "cuda" else 0
+        with self._bar() as bar, Prefetch(batches, self.loop.streams) as work:
+            self.loop.start_clock()
+            for step, prepared in work:
+                launched.append(self.loop.step(step, prepared))
+                self.average.update(step + 1)
+                due = self._due(step + 1)
+                while len(launched) > (0 if due else behind):
+                    self._log(launched.popleft().record(self.loop.seconds), bar)
+                self.progress.step = step + 1
+                if due:
+                    self._after(step + 1)
+                    self.loop.start_clock()
+                if self.progress.stopped:
+                    break
+
+    def _bar(self) -> "tqdm[Any]":
+        return tqdm(
             total=self.steps,
             initial=self.progress.step,
             desc=self.recipe.name,
             unit="step",
-            disable=quiet,
+            disable=not self._main,
             # In a log file a line now and then is enough.
             mininterval=0.5 if sys.stderr.isatty() else 15,
-        ) as bar:
-            if self.progress.step == 0:
-                self._evaluate(0)
-            # A run that had stopped early, and was cut off before its model was written, takes no step more.
-            if not self.progress.stopped:
-                with Ahead(batches, self.loop.streams) as work:
-                    self._walk(work, bar)
-
-    def _walk(self, work: Ahead, bar: "tqdm[Any]") -> None:
-        launched: deque[LaunchedStep] = deque()
-        # A step's numbers are read once the next one has been launched, so that a GPU never waits for the host.
-        behind = 1 if self.loop.processes.device.type == "cuda" else 0
-        self.loop.start_clock()
-        for step, prepared in work:
-            launched.append(self.loop.step(step, prepared))
-            self.average.update(step + 1)
-            due = self._due(step + 1)
-            while len(launched) > (0 if due else behind):
-                self._log(launched.popleft().record(self.loop.seconds), bar)
-            self.progress.step = step + 1
-            if due:
-                self._after(step + 1)
-                self.loop.start_clock()
-            if self.progress.stopped:
-                break
+        )
 
     def _evaluation_due(self, done: int) -> bool:
         section = self.recipe.evaluation
@@ -231,7 +237,7 @@ class Run:
                 self.loop.trained,
                 self.loop.optimizer,
                 asdict(self.progress),
-                self.average.tensors,
+                average=self.average.tensors,
             )
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
             # Only now: until this checkpoint was whole, a resume would have gone back to the best one before.
@@ -249,7 +255,8 @@ class Run:
     def _best(self, step: int) -> Path:
         return self.folder.best / f"step-{step:08d}"
 
-    def _export(self) -> None:
+    def export(self) -> None:
+        """Write the model: the best weights, the average, or the last ones."""
         if not self._main:
             return
         if self.progress.best_step is not None:
@@ -265,7 +272,8 @@ class Run:
             save_adapter(encoder, self.folder.adapter, self.recipe.base.model)
         export(self.loop.trained, self.recipe, self.folder.model)
 
-    def _summary(self, seconds: float) -> str:
+    def summary(self, seconds: float) -> str:
+        """What came out, in a few lines."""
         progress = self.progress
         lines = [f"trained {progress.step} steps in {seconds:.0f} s"]
         if progress.stopped:

@@ -1,6 +1,5 @@
 """Streams of sentences: embed, gather, losses on the vectors, gradient back through the encoder."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,50 +7,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from matryoshka_text.data import Examples
-from matryoshka_text.data.batches import Chunk, Tokenizer
+from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import vectors_by_layer
 from matryoshka_text.encoder.unpadded import unpadded
 from matryoshka_text.gradcache import EmbeddedTexts
-from matryoshka_text.objectives import GlobalBatch, Nesting, Objective
+from matryoshka_text.objectives import Stream, VectorObjective
+from matryoshka_text.objectives.batch import GlobalBatch, Nesting
 from matryoshka_text.objectives.distill import distilled
-from matryoshka_text.recipe import Recipe
+from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.nesting import LayerPlan, Nestings
 from matryoshka_text.training.processes import Processes, seed_of
 from matryoshka_text.training.streams import Contribution, Prepared, Rows
 
-__all__ = ["SentenceStream", "pass_tokens"]
-
-# Divides the cosines where a layer learns the in-batch similarities of the last, as in distillation.
-_LAYER_TEMPERATURE = 0.05
-
-# Padded tokens of a pass where the recipe leaves it open. On a CPU small passes stay in the caches and hold texts of
-# one length: a batch of 64 of the quickstart's pairs has 1.35 padded tokens for a real one, and 2.84 in one pass
-# (2026-11-21). The GPU's number has not been measured.
-_TOKENS = {"cpu": 1024}
-_TOKENS_ELSEWHERE = 16384
+__all__ = ["SentenceStream"]
 
 
 class SentenceStream:
     """Pairs, labelled texts or scored pairs, with the objectives that compare or classify their vectors."""
 
     def __init__(
-        self,
-        name: str,
-        place: int,
-        recipe: Recipe,
-        examples: Examples,
-        encoder: MatryoshkaEncoder,
-        teacher: MatryoshkaEncoder | None,
-        objectives: Sequence[Objective],
-        nestings: Nestings,
-        layers: LayerPlan,
-        processes: Processes,
+        self, name: Stream, *, inputs: Inputs, nestings: Nestings, layers: LayerPlan, processes: Processes
     ) -> None:
-        """`place` is the stream's number, which keeps its dropout apart from other streams'."""
-        self.name, self.place, self.recipe, self.examples = name, place, recipe, examples
-        self.encoder, self.teacher, self.objectives = encoder, teacher, list(objectives)
+        """The stream `name` of the inputs, after the layers of the plan."""
+        recipe, encoder = inputs.recipe, inputs.encoder
+        # Keeps this stream's dropout apart from other streams'.
+        self.place = list(inputs.streams).index(name)
+        self.name: str = name
+        self.recipe, self.examples, self.encoder = recipe, inputs.streams[name], encoder
+        self.objectives = [one for one in recipe.objectives if isinstance(one, VectorObjective) and one.reads == name]
+        self.head = inputs.trained.classes
+        self.teacher = teacher = inputs.teacher if name == "pairs" else None
         self.nestings, self.layers, self.processes = nestings, layers, processes
         distill = recipe.objective("distill")
         self.from_file = distill is not None and distill.vectors
@@ -68,7 +54,7 @@ class SentenceStream:
     def contribute(self, step: int, prepared: Prepared) -> Contribution:
         """The batches' losses; their gradient is added to the parameters' own."""
         parts = [
-            self._contribute(step, place, rows, inputs, 1 / len(prepared.rows))
+            self._contribute(step, place, rows, inputs, share=1 / len(prepared.rows))
             for place, (rows, inputs) in enumerate(zip(prepared.rows, prepared.inputs, strict=True))
         ]
         return parts[0] if len(parts) == 1 else _together(parts)
@@ -79,16 +65,16 @@ class SentenceStream:
 
     def _tokenized(self, rows: Rows) -> "_Inputs":
         mine, batch = rows[self.processes.share(len(rows))], self.recipe.batch
-        tokens = batch.tokens or (None if batch.chunk else pass_tokens(self.processes.device))
         texts = [column[row] for column in self.examples.columns for row in mine]
         tokenizers = (self._tokenizer, self._teacher_tokenizer)
         student, teacher = (
-            [] if one is None else self.processes.ready(one.chunks(texts, batch.chunk, tokens)) for one in tokenizers
+            [] if one is None else self.processes.ready(one.chunks(texts, batch.chunk, batch.tokens))
+            for one in tokenizers
         )
         shared = self.teacher is not None and self._one_tokenizer
         return _Inputs(len(texts), student, student if shared else teacher)
 
-    def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", share: float) -> Contribution:
+    def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", *, share: float) -> Contribution:
         """One batch's, `place` among those of the step, its losses and gradients times `share`."""
         mine = self.processes.share(len(rows))
         layers = self.layers.at(step)
@@ -104,12 +90,12 @@ class SentenceStream:
         # Read only where a loss is no number.
         finite = student.detach().isfinite().all(-1).all(0).all(0)
         return Contribution(
-            total.detach() * share,
-            {name: values * share for name, values in per_dim.items()},
-            dims,
-            embedded.tokens,
-            len(rows),
-            lambda: self.places([rows[i] for i in (~finite).nonzero().flatten().tolist()]),
+            loss=total.detach() * share,
+            per_dim={name: values * share for name, values in per_dim.items()},
+            dims=dims,
+            tokens=embedded.tokens,
+            rows=len(rows),
+            bad=lambda: self.places([rows[i] for i in (~finite).nonzero().flatten().tolist()]),
         )
 
     def _seed(self, step: int, place: int) -> int:
@@ -148,6 +134,7 @@ class SentenceStream:
             values=values,
             processes=self.processes.count,
             products=self.processes.products,
+            head=self.head,
         )
 
     def _taught(self, chunks: list[Chunk], rows: Rows, seed: int) -> Tensor | None:
@@ -174,16 +161,18 @@ class SentenceStream:
             factor = self.layers.factor(layer, len(layers))
             for objective in self.objectives:
                 # Below the last layer the KL term teaches, and a layer's own full width would be no teacher.
-                if not last and objective.name == "self_distill":
+                if not last and not objective.layers:
                     continue
-                nesting, added = self.nestings.at(step, objective.name, student.device, self.layers.lengths(layer))
-                loss = objective(at_layer, nesting)
+                nesting, added = self.nestings.at(step, objective.kind, student.device, self.layers.lengths(layer))
+                loss = objective.loss(at_layer, nesting)
                 total = total + factor * objective.weight * (loss.total + added / self.processes.count)
-                found[objective.name if last else f"{objective.name}@{layer}"] = (nesting, loss.per_dim)
+                found[objective.kind if last else f"{objective.kind}@{layer}"] = (nesting, loss.per_dim)
             if not last and self.layers.kl_weight:
                 # The last layer at full width is what the others are drawn to; it is not moved by it.
                 nesting = self.nestings.unweighted(step, student.device, self.layers.lengths(layer))
-                loss = distilled(at_layer, student[-1].detach(), nesting, _LAYER_TEMPERATURE, pair_weight=0.0)
+                loss = distilled(
+                    at_layer, student[-1].detach(), nesting, temperature=self.layers.kl_temperature, pair_weight=0.0
+                )
                 total = total + self.layers.kl_weight / (len(layers) - 1) * loss.total
                 found[f"layers_{self.name}@{layer}"] = (nesting, loss.per_dim)
         values = {name: row for name, (_, row) in found.items()}
@@ -209,11 +198,6 @@ def _together(parts: list[Contribution]) -> Contribution:
         rows=sum(part.rows for part in parts),
         bad=lambda: [place for part in parts if part.bad is not None for place in part.bad()],
     )
-
-
-def pass_tokens(device: torch.device) -> int:
-    """Padded tokens of one forward pass where the recipe leaves it open."""
-    return _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
 
 
 def _tokenizer(encoder: MatryoshkaEncoder, max_length: int) -> Tokenizer:

@@ -1,8 +1,6 @@
 """A run's streams, from its inputs."""
 
-from matryoshka_text.build.parts import build_objectives
 from matryoshka_text.encoder.layers import depth_of
-from matryoshka_text.recipe import Recipe
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.masked import MaskedStream
 from matryoshka_text.training.nesting import LayerPlan, Nestings
@@ -13,8 +11,9 @@ from matryoshka_text.training.streams import Stream
 __all__ = ["build_streams"]
 
 
-def build_streams(recipe: Recipe, inputs: Inputs, processes: Processes) -> dict[str, Stream]:
-    """The streams of the recipe's data, each with the objectives that read it."""
+def build_streams(inputs: Inputs, processes: Processes) -> dict[str, Stream]:
+    """The streams of the inputs' data, each with the objectives that read it."""
+    recipe = inputs.recipe
     nestings = Nestings(recipe, inputs.trained.learned)
     # Without layers no depth is needed, and not every model has one that can be told.
     depth = depth_of(inputs.encoder) if recipe.layers is not None else 0
@@ -23,29 +22,12 @@ def build_streams(recipe: Recipe, inputs: Inputs, processes: Processes) -> dict[
         inputs.encoder.layers = layers.layers
     elif getattr(inputs.encoder.config, "matryoshka_layers", None):
         del inputs.encoder.config.matryoshka_layers  # the base's: this run does not keep them good
-    objectives = build_objectives(recipe, inputs.trained)
     streams: dict[str, Stream] = {}
-    for place, (name, examples) in enumerate(inputs.streams.items()):
+    for name in inputs.streams:
         if name == "text":
-            section, head, masking = recipe.objective("mlm"), inputs.trained.vocabulary, inputs.masking
-            assert head is not None and masking is not None
-            packed, masker = masking
-            streams[name] = MaskedStream(
-                place, recipe, section, examples, packed, inputs.encoder, head, masker, nestings, processes
-            )
+            streams[name] = MaskedStream(inputs=inputs, nestings=nestings, processes=processes)
             continue
-        # A head reads the last layer alone.
+        # A head reads the last layer only.
         plan = no_layers if name == "labelled" else layers
-        streams[name] = SentenceStream(
-            name,
-            place,
-            recipe,
-            examples,
-            inputs.encoder,
-            inputs.teacher if name == "pairs" else None,
-            objectives[name],
-            nestings,
-            plan,
-            processes,
-        )
+        streams[name] = SentenceStream(name, inputs=inputs, nestings=nestings, layers=plan, processes=processes)
     return streams

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from matryoshka_text.training.ahead import Ahead
+from matryoshka_text.training.prefetch import Prefetch
 from matryoshka_text.training.streams import Prepared
 
 
@@ -42,15 +42,15 @@ def _steps(count: int) -> Iterator[tuple[int, dict[str, list[list[int]]]]]:
 
 def test_steps_come_in_order_with_what_was_prepared_of_them() -> None:
     stream = Recorder()
-    with Ahead(_steps(20), {"pairs": stream}) as work:
+    with Prefetch(_steps(20), {"pairs": stream}) as work:
         found = [(step, prepared["pairs"].rows, prepared["pairs"].inputs) for step, prepared in work]
     assert found == [(step, [[step, step + 1]], step * 10) for step in range(20)]
-    assert stream.threads == {"mtext-ahead"}
+    assert stream.threads == {"mtext-prefetch"}
 
 
 def test_an_error_is_raised_where_its_step_would_have_come() -> None:
     found = []
-    with pytest.raises(ValueError, match="row 3"), Ahead(_steps(9), {"pairs": Recorder(breaks_at=3)}) as work:
+    with pytest.raises(ValueError, match="row 3"), Prefetch(_steps(9), {"pairs": Recorder(breaks_at=3)}) as work:
         for step, _ in work:
             found.append(step)
     assert found == [0, 1, 2]
@@ -58,7 +58,7 @@ def test_an_error_is_raised_where_its_step_would_have_come() -> None:
 
 def test_only_a_few_steps_are_held() -> None:
     stream = Recorder()
-    with Ahead(_steps(1000), {"pairs": stream}) as work:
+    with Prefetch(_steps(1000), {"pairs": stream}) as work:
         next(iter(work))
         deadline = time.monotonic() + 5
         while len(stream.seen) < 4 and time.monotonic() < deadline:
@@ -70,6 +70,6 @@ def test_only_a_few_steps_are_held() -> None:
 
 def test_leaving_ends_the_thread_though_steps_are_left() -> None:
     before = threading.active_count()
-    with Ahead(_steps(10**9), {"pairs": Recorder()}) as work:
+    with Prefetch(_steps(10**9), {"pairs": Recorder()}) as work:
         next(iter(work))
     assert threading.active_count() == before

@@ -1,12 +1,12 @@
 """What every section of a recipe is: frozen, strict, and able to report all its faults at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Strict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from matryoshka_text.dims import out_of_order
 from matryoshka_text.yaml_lines import Loc
 
 __all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "order_of", "value_of"]
@@ -74,13 +74,12 @@ def value_of(section: Any, key: str) -> Any:
 
 def order_of(key: Loc, dims: Sequence[Any] | None) -> Iterator[Fault]:
     """A fault for each of `dims` that is not above the one before."""
-    for index, (before, dim) in enumerate(pairwise(dims or ()), start=1):
-        if isinstance(dim, int) and isinstance(before, int) and dim <= before:
-            twice = "remove one of the two" if dim == before else "sort the list upwards"
-            yield (
-                (*key, index),
-                f"found {dim}, which is not above {before}; allowed: strictly increasing whole numbers; {twice}",
-            )
+    for index, dim, before in out_of_order(dims or ()):
+        twice = "remove one of the two" if dim == before else "sort the list upwards"
+        yield (
+            (*key, index),
+            f"found {dim}, which is not above {before}; allowed: strictly increasing whole numbers; {twice}",
+        )
 
 
 def _rebuilt(detail: ErrorDetails) -> InitErrorDetails:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
-from matryoshka_text.training.plan import StepRows
+from matryoshka_text.training.batches import StepRows
 from matryoshka_text.training.streams import Prepared, Stream
 
-__all__ = ["Ahead", "Work"]
+__all__ = ["Prefetch", "Work"]
 
 Work = tuple[int, dict[str, Prepared]]
 
@@ -17,7 +17,7 @@ Work = tuple[int, dict[str, Prepared]]
 _WAITING = 2
 
 
-class Ahead:
+class Prefetch:
     """Each step with what its streams prepare of it, formed by a thread of its own (tokenizers let go of the GIL).
 
     A context manager that is iterated once; leaving it stops the thread. What goes wrong in the thread is raised where
@@ -29,7 +29,7 @@ class Ahead:
         self._steps, self._streams = steps, streams
         self._waiting: queue.Queue[Work | BaseException | None] = queue.Queue(maxsize=_WAITING)
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mtext-ahead", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="mtext-prefetch", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

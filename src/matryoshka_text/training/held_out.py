@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from scipy.stats import spearmanr
 
+from matryoshka_text.build.parts import Trained
 from matryoshka_text.data import HeldOutRows
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
-from matryoshka_text.heads.trained import Trained
-from matryoshka_text.heldout import retrieval_score, similarity_score
-from matryoshka_text.recipe import Mlm
+from matryoshka_text.objectives.mlm import Mlm
 
-__all__ = ["HeldOutScores", "held_out_scores"]
+__all__ = ["HeldOutScores", "held_out_scores", "retrieval_score", "similarity_score"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,38 @@ def _accuracy(trained: Trained, vectors: np.ndarray, labels: Sequence[str], dims
         guesses = [head.logits(rows, dim).argmax(1).tolist() for dim in dims]
     right = [[head.classes[i] == label for i, label in zip(guess, labels, strict=True)] for guess in guesses]
     return [100 * sum(row) / len(row) for row in right]
+
+
+def similarity_score(
+    first: Float[np.ndarray, "n d"],
+    second: Float[np.ndarray, "n d"],
+    gold: Float[np.ndarray, " n"],
+    dims: Sequence[int],
+) -> list[float]:
+    """Spearman correlation x 100 of the prefixes' cosine with `gold`, one per dim."""
+    return [100 * float(spearmanr(np.sum(_unit(first[:, :m]) * _unit(second[:, :m]), 1), gold).statistic) for m in dims]
+
+
+def retrieval_score(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"], dims: Sequence[int], *, block: int = 1024
+) -> list[float]:
+    """Mean reciprocal rank x 100, cut at 10, of each row's own partner among all partners, one per dim.
+
+    Ties count against the partner.
+    """
+    scores = []
+    for dim in dims:
+        queries, candidates = _unit(first[:, :dim]), _unit(second[:, :dim])
+        ranks = []
+        for start in range(0, len(queries), block):
+            similarity = queries[start : start + block] @ candidates.T
+            own = similarity[np.arange(len(similarity)), np.arange(start, start + len(similarity))]
+            ranks.append((similarity >= own[:, None]).sum(1))
+        rank = np.concatenate(ranks)
+        scores.append(100 * float(np.where(rank <= 10, 1 / rank, 0).mean()))
+    return scores
+
+
+def _unit(vectors: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m"]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norms < 1e-12, 1, norms)

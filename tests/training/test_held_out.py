@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from matryoshka_text.heldout import retrieval_score, similarity_score
+from matryoshka_text.training.held_out import retrieval_score, similarity_score
 
 
 def test_similarity_is_spearman_of_each_prefix() -> None:

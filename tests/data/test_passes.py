@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from matryoshka_text.data.batches import Tokenizer, like_lengths
+from matryoshka_text.data.passes import Tokenizer, like_lengths
 from matryoshka_text.encoder import MatryoshkaEncoder
 
 TEXTS = ["the cat", "money transfer to my bank account " * 10, "a woman playing the guitar", "dog"]
