@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from matryoshka_text.errors import RunError
 
 __all__ = [
@@ -105,43 +107,33 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The file `path` held against other programs that lock it too, which wait; a kill lets go of it by itself.
+    """`path` locked against other programs that lock it too; they wait. It ends with the process, killed or not.
 
-    The lock is the file `.<name>.lock` beside it, because `path` itself is replaced by renaming.
+    The lock is the file `.<name>.lock` next to it, because `path` itself is replaced by renaming.
     """
-    import fcntl  # no such module on Windows; everything but this works there
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.parent / f".{path.name}.lock", os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(path.parent / f".{path.name}.lock"):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
 def held(folder: Path, *, doing: str) -> Iterator[None]:
-    """`folder`, made if it is missing and held against a second program; a kill releases it.
+    """`folder`, made if it is missing and locked against a second program. The lock ends with the process.
 
     `RunError` if another program holds it ("another process is `doing` here") or if it cannot be written.
     """
-    import fcntl
-
+    lock = FileLock(folder / ".lock", blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"{folder}: another process is {doing} here; wait for it, or give another --out") from error
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); give another folder with --out") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise RunError(f"{folder}: another process is {doing} here; wait for it, or give another --out") from error
-    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def sweep(folder: Path, pattern: str = ".*.part") -> None:

@@ -12,6 +12,7 @@ from matryoshka_text.encoding import encode_file, job, open_vectors
 from matryoshka_text.encoding import texts as texts_module
 from matryoshka_text.encoding.texts import Text, Texts
 from matryoshka_text.errors import DataError, ModelError, MtextError, RunError
+from matryoshka_text.files import held
 
 
 @pytest.fixture(scope="module")
@@ -247,13 +248,8 @@ def test_only_one_parts_texts_are_in_memory(
 
 
 def test_two_runs_in_one_folder_exclude_each_other(tiny_model: Path, lines: Path, tmp_path: Path) -> None:
-    import fcntl
-
-    (tmp_path / "out").mkdir()
-    with (tmp_path / "out" / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="another process is encoding here"):
-            encode_file(tiny_model, lines, tmp_path / "out")
+    with held(tmp_path / "out", doing="training"), pytest.raises(RunError, match="another process is encoding here"):
+        encode_file(tiny_model, lines, tmp_path / "out")
 
 
 def test_join_writes_one_file_too(tiny_model: Path, lines: Path, tmp_path: Path) -> None:
