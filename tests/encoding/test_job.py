@@ -122,7 +122,7 @@ def test_auto_means_the_second_time_what_it_meant_the_first(
     from matryoshka_text.encoding import plan
 
     encode_file(tiny_model, lines, tmp_path / "out", dtype="bf16", rows_per_part=50)
-    monkeypatch.setattr(plan, "choose_precision", lambda *_: "float32")
+    monkeypatch.setattr(plan, "choose_dtype", lambda *_: "float32")
     assert encode_file(tiny_model, lines, tmp_path / "out", dtype="auto", rows_per_part=50).encoded == 0
 
 

@@ -9,8 +9,8 @@ import torch
 from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter
 from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.encoder.lora import add_adapter
 from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead

@@ -10,7 +10,7 @@ from matryoshka_text.cli.numbers import numbers
 from matryoshka_text.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
-    from matryoshka_text.encoder.precision import Precision as Arithmetic
+    from matryoshka_text.encoder.dtype import Dtype
     from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText
 
 __all__ = ["evaluate"]
@@ -49,7 +49,7 @@ def evaluate(
         bool, typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does; default: length 1 again.")
     ] = False,
     dtype: Annotated[
-        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 where it is faster).")
+        str, typer.Option(help="Dtype of the encoding: float32, bf16, or auto (bf16 where it is faster).")
     ] = "float32",
     submission: Annotated[
         Path | None, typer.Option(help="Also lay out and check a leaderboard submission here; implies --raw-prefix.")
@@ -133,11 +133,11 @@ def _with_corpus(planned: "Plan") -> list[str]:
     return [task.name for task in planned.tasks if isinstance(task, PlannedTask) and task.has_corpus]
 
 
-def _arithmetic(given: str) -> "Arithmetic":
-    from matryoshka_text.encoder.precision import checked_precision
+def _arithmetic(given: str) -> "Dtype":
+    from matryoshka_text.encoder.dtype import checked_dtype
 
     try:
-        return checked_precision(given)
+        return checked_dtype(given)
     except ValueError as error:
         raise RecipeError(f"--dtype: {error}") from error
 

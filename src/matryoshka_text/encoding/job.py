@@ -15,7 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from jaxtyping import Float32
 
-from matryoshka_text.encoder.precision import Precision
+from matryoshka_text.encoder.dtype import Dtype
 from matryoshka_text.encoding.folder import earlier, held, sweep
 from matryoshka_text.encoding.manifest import JOINED, Manifest, Stored, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
@@ -62,7 +62,7 @@ def encode_file(
     *,
     dim: int | None = None,
     layers: int | None = None,
-    dtype: Precision = "float32",
+    dtype: Dtype = "float32",
     precision: Stored = "float32",
     column: str = "text",
     prompt: str | None = None,

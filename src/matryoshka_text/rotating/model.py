@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import merged
 from matryoshka_text.encoder.card import model_card
+from matryoshka_text.encoder.lora import merged
 from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.encoder.resolve import model_of
 from matryoshka_text.encoder.rotation import require_rotatable

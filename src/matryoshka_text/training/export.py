@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 from matryoshka_text import __version__
-from matryoshka_text.encoder.adapter import merged
 from matryoshka_text.encoder.card import model_card
+from matryoshka_text.encoder.lora import merged
 from matryoshka_text.heads.trained import Trained
 from matryoshka_text.recipe import Recipe
 

@@ -17,7 +17,7 @@ from matryoshka_text.build.optimizer import build_optimizer, learning_rates
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
-from matryoshka_text.encoder.precision import choose_precision
+from matryoshka_text.encoder.dtype import choose_dtype
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
@@ -280,7 +280,7 @@ def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> L
     if folder.environment.exists():
         stored: Literal["float32", "bf16"] = _stored(folder)["precision"]
         return stored
-    chosen = [choose_precision(recipe.precision, accelerator.device)]
+    chosen = [choose_dtype(recipe.precision, accelerator.device)]
     broadcast_object_list(chosen)
     return chosen[0]
 

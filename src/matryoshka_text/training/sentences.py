@@ -11,8 +11,8 @@ from torch import Tensor
 from matryoshka_text.data import Examples
 from matryoshka_text.data.batches import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import unpadded
 from matryoshka_text.encoder.layers import vectors_by_layer
-from matryoshka_text.encoder.unpadded import unpadded
 from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import GlobalBatch, Nesting, Objective
 from matryoshka_text.objectives.distill import distilled
