@@ -8,7 +8,6 @@ import traceback
 import click
 import typer
 
-from matryoshka_text import __version__
 from matryoshka_text.cli.check import check
 from matryoshka_text.cli.data import data
 from matryoshka_text.cli.encode import encode
@@ -16,7 +15,7 @@ from matryoshka_text.cli.eval import evaluate
 from matryoshka_text.cli.rotate import dims_of, rotate
 from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
-from matryoshka_text.versions import version_of
+from matryoshka_text.versions import __version__, version_of
 
 __all__ = ["app", "main"]
 

@@ -8,7 +8,6 @@ from typing import get_args
 
 import torch
 
-from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
@@ -17,7 +16,7 @@ from matryoshka_text.encoding.manifest import InputRecord, Manifest, Stored
 from matryoshka_text.encoding.texts import STDIN, Texts
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
-from matryoshka_text.versions import version_of
+from matryoshka_text.versions import __version__, version_of
 
 __all__ = ["Asked", "Opened", "opened", "planned"]
 

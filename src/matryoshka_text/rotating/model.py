@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.card import model_card
 from matryoshka_text.encoder.lora import merged
@@ -13,6 +12,7 @@ from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.rotation import Rotation
+from matryoshka_text.versions import __version__
 
 __all__ = ["Base", "open_base", "save_rotated"]
 
