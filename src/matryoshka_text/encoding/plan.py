@@ -11,7 +11,6 @@ import torch
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
-from matryoshka_text.encoder.resolve import model_of
 from matryoshka_text.encoding.manifest import InputRecord, Manifest, Stored
 from matryoshka_text.encoding.texts import STDIN, Texts
 from matryoshka_text.errors import ModelError
@@ -64,7 +63,7 @@ class Opened:
 
 def opened(name: str | Path, asked: Asked, device: str) -> Opened:
     """The model of that name (for a run's folder the run's model); `ModelError` where it cannot do what is asked."""
-    model = MatryoshkaEncoder(model_of(name), device=device).eval()
+    model = MatryoshkaEncoder(name, device=device).eval()
     for word, value in (("dim", asked.dim), ("layers", asked.layers)):
         if value is None:
             continue

@@ -1,7 +1,5 @@
 """`train`: everything is checked first, then the run folder is made, then the loop runs."""
 
-import atexit
-import functools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -23,6 +20,7 @@ from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.nested import choose_backend
+from matryoshka_text.process_group import leave_at_exit
 from matryoshka_text.recipe import READS, Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.environment import differences, environment, require_same_data
 from matryoshka_text.training.folder import RunFolder
@@ -93,12 +91,6 @@ def train(
         done, _ = _trained(twin, RunFolder(folder.twins / name, trunk=folder.path), how)
         summaries.append(f"twin {name}\n{done.summary}")
     return replace(run, summary="\n".join(summaries))
-
-
-@functools.cache
-def _leave_at_exit() -> None:
-    """Have the process group left when the program ends, and not before: a twin, or a second run, is trained in it."""
-    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
 
 
 @dataclass(frozen=True)
@@ -271,7 +263,7 @@ def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
         mixed_precision="no", log_with=list(recipe.trackers) or None, project_dir=str(folder.path)
     )
     if accelerator.num_processes > 1:
-        _leave_at_exit()
+        leave_at_exit()
     return accelerator
 
 
