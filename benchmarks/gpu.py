@@ -51,15 +51,16 @@ STEPS = (
         "infonce",
         "InfoNCE, 16,384 pairs, width 768, K = 7, bf16",
         "nested_loss.py --case h100-infonce --seconds 8 --leave-out compiled",
-        f"{TINY} --dtype float32 --leave-out compiled,sentence-transformers --batch 48 --width 32 --dims {TINY_DIMS} --seconds 0.1",
+        f"{TINY} --dtype float32 --batch 48 --width 32 --dims {TINY_DIMS} --seconds 0.1 "
+        "--leave-out compiled,sentence-transformers",
         100,
     ),
     Step(
         "mlm",
         "masked language model, 8,192 rows, V = 30,522, width 768, K = 7, bf16",
         "nested_loss.py --case h100-mlm --seconds 8 --leave-out compiled",
-        f"{TINY} --dtype float32 --leave-out compiled,sentence-transformers --mlm-rows 16 --vocabulary 50 --mlm-width 32 --mlm-dims {TINY_DIMS} "
-        "--seconds 0.1",
+        f"{TINY} --dtype float32 --mlm-rows 16 --vocabulary 50 --mlm-width 32 --mlm-dims {TINY_DIMS} --seconds 0.1 "
+        "--leave-out compiled",
         100,
     ),
     Step(
@@ -275,7 +276,7 @@ def main(arguments: Sequence[str]) -> int:
             print("used of the wheels:", ", ".join(unpack_missing(options.wheels, site)) or "none", flush=True)
             sys.path.append(str(site))
         environment = {**os.environ, "PYTHONPATH": f"{os.environ.get('PYTHONPATH', HERE.parent / 'src')}:{site}"}
-        environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"} if options.tiny else {}
+        environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"} if options.tiny else {"TRITON_INTERPRET": "0"}
         machine, base, fault = describe(tiny=options.tiny), None, ""
         for step in (step for step in STEPS if step.name in options.steps.split(",")):
             if step.needs_model and base is None and not fault:

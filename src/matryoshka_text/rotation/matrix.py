@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -31,7 +30,7 @@ class Rotation:
     """
 
     def __init__(
-        self, matrix: Float[np.ndarray, "width width"], dims: Sequence[int], record: Mapping[str, Any] | None = None
+        self, matrix: Float[np.ndarray, "width width"], dims: Sequence[int], record: Mapping[str, object] | None = None
     ) -> None:
         """`ValueError` where the matrix is not square or not orthogonal to 1e-5."""
         self.matrix: Float64[np.ndarray, "width width"] = np.array(matrix, dtype=np.float64)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ def fit_sources(
     *,
     on_step: Callable[[Step], object] = lambda step: None,
     on_check: Callable[[Check], object] = lambda check: None,
-) -> tuple[Float64[np.ndarray, "width width"], dict[str, Any]]:
+) -> tuple[Float64[np.ndarray, "width width"], dict[str, object]]:
     """`fit_rotation` over sources by name: the matrix, and a record of the settings and of the rows of each source.
 
     `DataError` if it cannot be fitted.
