@@ -50,7 +50,9 @@ def encode(
 
     disable_progress_bar()  # a line per weight file says nothing here
 
-    asked: dict[str, Any] = {"dtype": dtype, "precision": precision}  # checked by the job, which knows the words
+    # One bit a dimension is `binary` everywhere; here it is stored as what sentence-transformers calls ubinary.
+    stored = "ubinary" if precision == "binary" else precision
+    asked: dict[str, Any] = {"dtype": dtype, "precision": stored}  # checked by the job, which knows the words
     done = encode_file(
         model,
         inputs,
