@@ -29,7 +29,6 @@ HERE = Path(__file__).resolve().parent
 DIMS, TINY_DIMS, TINY = "12,24,48,96,192,384", "4,8,32", "--device cpu --threads 1"
 # Less than this is not worth starting a step for.
 LEAST = 20.0
-OUTCOMES = ("met", "nothing to compare with")
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,8 @@ def _cells(line: str) -> list[str]:
 
 def bars_in(text: str) -> list[str]:
     """The lines of a benchmark's output that say what a ratio is against its bar."""
-    return [line.strip() for line in text.splitlines() if line.rstrip().endswith(OUTCOMES) or "no bar was set" in line]
+    lines = [line.strip() for line in text.splitlines() if not line.startswith("|")]
+    return [line for line in lines if "no bar was set" in line or re.search(r"\bbar\b.* [<>]= ", line)]
 
 
 def command_of(step: Step, base: Path | None, *, tiny: bool) -> list[str]:

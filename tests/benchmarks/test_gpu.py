@@ -78,14 +78,8 @@ def test_a_failing_step_is_told_and_the_others_are_kept(gpu: Any, tmp_path: Path
 
 @pytest.mark.slow
 def test_it_runs_on_a_cpu_with_tiny_sizes(repo: Path, tmp_path: Path) -> None:
-    command = [
-        "bash",
-        str(repo / "benchmarks" / "gpu.sh"),
-        str(tmp_path / "out"),
-        "--tiny",
-        "--steps",
-        "infonce,encoding",
-    ]
+    out, script = tmp_path / "out", repo / "benchmarks" / "gpu.sh"
+    command = ["bash", str(script), str(out), "--tiny", "--steps", "infonce,encoding"]
     environment = {**os.environ, "PYTHON": sys.executable}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
