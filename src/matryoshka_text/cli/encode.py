@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from matryoshka_text.cli.quietly import quietly
+
 __all__ = ["encode"]
 
 
@@ -39,16 +41,8 @@ def encode(
 
     The same command goes on where it was stopped. For several processes: accelerate launch -m matryoshka_text encode …
     """
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("matryoshka_text").setLevel(logging.INFO)
-
-    from transformers.utils.logging import disable_progress_bar
-
+    quietly()
     from matryoshka_text.encoding import encode_file
-
-    disable_progress_bar()  # a line per weight file says nothing here
 
     # One bit a dimension is `binary` everywhere; here it is stored as what sentence-transformers calls ubinary.
     stored = "ubinary" if precision == "binary" else precision
