@@ -290,7 +290,7 @@ def main(arguments: Sequence[str]) -> int:
             if reason:
                 results.append(Result(step.name, step.what, " ".join(command[1:]), reason))
             else:
-                results.append(run(step, command, min(step.most, left), environment))
+                results.append(run(step, command, left if options.tiny else min(step.most, left), environment))
             write(options.out, machine, results)
             done = results[-1]
             print(f"{done.name}: {done.status}, {done.seconds} s", *done.bars, sep="\n  ", flush=True)

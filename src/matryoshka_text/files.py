@@ -26,7 +26,7 @@ __all__ = [
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` beside `path`, force it to disk, then rename: a reader sees the old file or the new one."""
+    """Write `content` next to `path`, force it to disk, then rename: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -49,7 +49,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; it takes the place of `path` only when the block ends well, and vanishes when it does not.
 
     A folder already at `path` is moved aside first and removed last, so a kill leaves the old one or the new one
-    (between the two renames, which take microseconds, the old one stands beside as `.<name>.old`).
+    (between the two renames, which take microseconds, the old one stands next to it as `.<name>.old`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -76,7 +76,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def added_to_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; when the block ends well its files take their places in `path`, one whole file after the other.
 
-    What else is in `path` (a repository's .git, somebody's notes) stays. Where `path` is not there or empty, the new
+    What else is in `path` (a repository's .git, somebody's notes) stays. If `path` is missing or empty, the new
     folder takes its place at once.
     """
     path = path.resolve()
@@ -146,7 +146,7 @@ def sweep(folder: Path, pattern: str = ".*.part") -> None:
 
 
 def require_space(path: Path, needed: int, *, what: str) -> None:
-    """`RunError` where the disk under `path` has less than `needed` bytes free."""
+    """`RunError` if the disk under `path` has less than `needed` bytes free."""
     there = path
     while not there.exists():
         there = there.parent

@@ -15,7 +15,7 @@ WORTH_IT = 1.3
 
 
 def checked_dtype(asked: object) -> Dtype:
-    """`asked` itself; ValueError where it is none of the words."""
+    """`asked` itself; ValueError if it is not one of the words."""
     for word in get_args(Dtype):
         if asked == word:
             found: Dtype = word

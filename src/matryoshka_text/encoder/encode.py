@@ -70,7 +70,7 @@ SLICE = 16384
 
 
 def require_texts(inputs: object) -> None:
-    """TypeError naming the place where the inputs are not one string or several."""
+    """TypeError, naming the place, if the inputs are not one string or several."""
     if isinstance(inputs, str):
         return
     if not isinstance(inputs, Iterable) or (isinstance(inputs, np.ndarray) and inputs.ndim != 1):
@@ -93,7 +93,7 @@ def pass_settings(batch_size: int | None, batch_tokens: int | None, dtype: Dtype
 
 
 def default_tokens(device: torch.device) -> int:
-    """Padded tokens of one pass where the caller does not say.
+    """Padded tokens of one pass if the caller does not say.
 
     On a CPU a pass should stay in the cache: with MiniLM, 512 to 4096 tokens were within a tenth of one another in
     tokens a second, 16384 a fifth slower, and few texts are padded less in small passes (2026-11-21, one thread). On a
@@ -115,7 +115,7 @@ def inference(
     show_progress_bar: bool | Progress = False,
     **settings: Any,
 ) -> Any:
-    """The vectors of `inputs`: from passes of ours where they are plain texts, else from `theirs`, the base class's.
+    """The vectors of `inputs`: from passes of ours if they are plain texts, else from `theirs`, the base class's.
 
     The arguments are those with which sentence-transformers calls its own `_inference`, and PASS_SETTINGS.
     """

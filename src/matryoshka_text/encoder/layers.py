@@ -1,4 +1,4 @@
-"""An encoder's transformer layers: how many there are, the first of them alone, the vectors after each of several."""
+"""An encoder's transformer layers: how many there are, only the first of them, the vectors after each of several."""
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ def layer_list(backbone: nn.Module) -> tuple[nn.Module, str]:
     """The module that holds the list of transformer layers, and the list's name in it.
 
     The list is the one `nn.ModuleList` outside every other whose members are of one class and as many as
-    config.num_hidden_layers; or a single layer that is run that many times (ALBERT with one group). `ModelError` where
+    config.num_hidden_layers; or a single layer that is run that many times (ALBERT with one group). `ModelError` if
     there is no such list, or more than one.
     """
     *holders, name = _path(backbone)
@@ -27,7 +27,7 @@ def layer_list(backbone: nn.Module) -> tuple[nn.Module, str]:
 
 
 def depth_of(encoder: SentenceTransformer) -> int:
-    """The number of transformer layers that one forward pass runs; `ModelError` where they cannot be told apart."""
+    """The number of transformer layers that one forward pass runs; `ModelError` if they cannot be told apart."""
     backbone = _backbone(encoder)
     layer_list(backbone)
     config: Any = backbone.config
@@ -101,7 +101,7 @@ def checked_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
 
 
 def whole_number(what: str, value: object, most: int, of: str) -> int:
-    """`value` as an int; ValueError, naming `most` as the model's `of`, where it is not one from 1 to `most`."""
+    """`value` as an int; ValueError, naming `most` as the model's `of`, if it is not one from 1 to `most`."""
     if not isinstance(value, bool):
         try:
             number = operator.index(value)  # type: ignore[arg-type]  # numpy's integers are allowed too

@@ -18,7 +18,7 @@ _Encoder = TypeVar("_Encoder", bound=SentenceTransformer)
 def add_adapter(
     encoder: SentenceTransformer, *, rank: int, alpha: float, dropout: float, target_modules: str | list[str]
 ) -> None:
-    """Freeze the encoder and put trainable low-rank matrices beside its linear layers, in place."""
+    """Freeze the encoder and put trainable low-rank matrices next to its linear layers, in place."""
     from peft import LoraConfig, inject_adapter_in_model
 
     backbone = encoder.transformers_model
@@ -30,7 +30,7 @@ def add_adapter(
 
 
 def merged(encoder: _Encoder) -> _Encoder:
-    """A copy of the encoder with its LoRA matrices added into the weights; the encoder itself where it has none."""
+    """A copy of the encoder with its LoRA matrices added into the weights; the encoder itself if it has none."""
     from peft.tuners.lora import LoraLayer
 
     if not any(isinstance(module, LoraLayer) for module in encoder.modules()):
@@ -47,7 +47,7 @@ def merged(encoder: _Encoder) -> _Encoder:
 
 
 def save_adapter(encoder: SentenceTransformer, folder: Path, base: str) -> None:
-    """Write the LoRA matrices alone, as `PeftModel.from_pretrained(base_model, folder)` reads them.
+    """Write only the LoRA matrices, as `PeftModel.from_pretrained(base_model, folder)` reads them.
 
     The folder appears whole or not at all; `base` is recorded as the model the matrices belong to.
     """

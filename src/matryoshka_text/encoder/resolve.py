@@ -101,7 +101,7 @@ def beside(name: str, folder: Path) -> str:
 
 
 def width_of(path: Path) -> int | None:
-    """The width of the vectors that the model in `path` gives; None where its configuration does not say."""
+    """The width of the vectors that the model in `path` gives; None if its configuration does not say."""
     modules, poolings = path / "modules.json", 1
     if modules.is_file():
         for module in reversed(_json(modules)):
@@ -128,19 +128,19 @@ def _poolings(settings: dict[str, Any]) -> int:
 
 
 def require_bert_family(path: Path, name: str) -> None:
-    """`ModelError` where the model in `path` is no BERT-family text encoder."""
+    """`ModelError` if the model in `path` is not a BERT-family text encoder."""
     found = _config(path).get("model_type")
     if found not in BERT_FAMILY:
         raise ModelError(
-            f"{name}: its config.json has model_type {found!r}, which is no BERT-family text encoder; "
+            f"{name}: its config.json has model_type {found!r}, which is not a BERT-family text encoder; "
             f"allowed: {', '.join(BERT_FAMILY)}"
         )
 
 
 def require_weights(path: Path, name: str) -> None:
-    """`ModelError` where the folder holds no weights in a format that runs no code when it is opened.
+    """`ModelError` if the folder holds no weights in a format that runs no code when it is opened.
 
-    Those of the heads in heads/ are no weights of the model.
+    Those of the heads in heads/ are not weights of the model.
     """
     if not any(file.relative_to(path).parts[0] != "heads" for file in path.rglob("*.safetensors")):
         raise ModelError(
