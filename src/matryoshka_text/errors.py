@@ -9,8 +9,8 @@
     ├── EvaluationError (RuntimeError)  an evaluation that could not be finished
     └── ExtraMissing (ImportError)    an optional dependency that is not installed
 
-Every message names the place, what was found, what is allowed and the way out. Any other exception is a bug: the command
-line shows its traceback with a request to report it, and exits with 1.
+Every message names the place, what was found, what is allowed and the way out. Any other exception is a bug: the
+command line shows its traceback with a request to report it, and exits with 1.
 """
 
 __all__ = [

@@ -132,7 +132,7 @@ def require_bert_family(path: Path, name: str) -> None:
     found = _config(path).get("model_type")
     if found not in BERT_FAMILY:
         raise ModelError(
-            f"{name}: its config.json has model_type {found!r}, which is not a BERT-family text encoder; "
+            f"{name}: its config.json has model_type {found!r}, which is no BERT-family text encoder; "
             f"allowed: {', '.join(BERT_FAMILY)}"
         )
 
