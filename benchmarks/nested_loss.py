@@ -103,7 +103,8 @@ def measure_memory(name: str, case: Case) -> float:
 def measure(case_name: str, options: argparse.Namespace) -> tuple[Case, Measured]:
     """A case's variants checked, and measured side by side."""
     case, measured = make_case(case_name, options), Measured()
-    names = variants_of(case)
+    names = [name for name in variants_of(case) if name not in options.leave_out]
+    measured.missing |= {name: "left out" for name in variants_of(case) if name in options.leave_out}
     drop_what_does_not_fit(case, names, measured.missing)
     check(case, names, measured.missing)
     sizes = {"batch": options.batch, "width": options.width, "vocabulary": options.vocabulary}
@@ -113,7 +114,12 @@ def measure(case_name: str, options: argparse.Namespace) -> tuple[Case, Measured
     words = [word for key, value in sizes.items() for word in (f"--{key}", str(value))]
     give_back()  # what this process holds of a GPU, the next ones could not take
     for name in names:
-        measured.memory[name] = in_own_process(__file__, [*words, "--memory-of", f"{case_name}:{name}"])
+        # torch counts a GPU's memory by itself; a CPU's peak can only be read in a fresh process.
+        measured.memory[name] = (
+            measure_memory(name, case)
+            if case.query.is_cuda
+            else in_own_process(__file__, [*words, "--memory-of", f"{case_name}:{name}"])
+        )
     steps = {name: make_variant(name, case) for name in names}
     measured.seconds = interleaved(
         {name: lambda loss=loss: step(loss, case) for name, loss in steps.items()}, options.seconds
@@ -246,6 +252,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="of timing for each case")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--leave-out", type=lambda text: tuple(text.split(",")), default=(), help="variants, by name")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     preset = PRESETS.get(parser.parse_args(arguments).case)
     if preset is not None:

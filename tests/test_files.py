@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from matryoshka_text.errors import RunError
-from matryoshka_text.files import held, require_space, sha256_of, sweep, whole_folder, write_whole
+from matryoshka_text.files import held, locked, require_space, sha256_of, sweep, whole_folder, write_whole
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -64,6 +67,47 @@ def test_a_folder_is_held_against_a_second_program(tmp_path: Path) -> None:
         pass
     with held(tmp_path / "new", doing="training"):
         pass
+
+
+def test_a_killed_process_lets_go_of_its_lock(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, time
+from matryoshka_text.files import held, locked
+with held(pathlib.Path({str(tmp_path)!r}), doing="training"), locked(pathlib.Path({str(tmp_path / "rows")!r})):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(RunError, match="another process is encoding here"), held(tmp_path, doing="encoding"):
+            pass
+        other.kill()
+        other.wait()
+    with held(tmp_path, doing="encoding"), locked(tmp_path / "rows"):
+        pass
+
+
+def test_a_file_stays_locked_until_the_other_thread_is_done(tmp_path: Path) -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        begun.set()
+        with locked(tmp_path / "rows"):
+            done.set()
+
+    with locked(tmp_path / "rows"):
+        thread = threading.Thread(target=waits)
+        thread.start()
+        assert begun.wait(10) and not done.wait(0.2)
+    assert done.wait(10)
+    thread.join()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match=r"cannot be written \(.*\); give another folder"):
+        with held(tmp_path / "file", doing="training"):
+            pass
 
 
 def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """matryoshka-text: fine-tune sentence embeddings whose every prefix is good."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from matryoshka_text.versions import __version__ as __version__
 
 if TYPE_CHECKING:
     from matryoshka_text.encoder import MatryoshkaEncoder
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from matryoshka_text.rotation import Rotation
     from matryoshka_text.training import train
 
-__version__ = "0.1.0"
 __all__ = [
     "MatryoshkaClassifier",
     "MatryoshkaEncoder",
@@ -38,7 +39,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,16 @@
 """The one exception tree of the toolkit.
 
-    MtextError                    everything a user can put right; the command line prints it and exits with 2
+    MtextError                    what the user can put right; the command line prints the message and exits with 2
     ├── RecipeError (ValueError)  a recipe or suite that cannot be run as it stands
     ├── DataError (ValueError)    a missing file, column, row or cell
     ├── ModelError (ValueError)   a model that cannot be found, opened or used here
     ├── RunError (RuntimeError)   a run folder in the way, of another recipe, or on a full disk
-    ├── TrainingError (RuntimeError)  training that stopped by itself: a loss that is no number
+    ├── TrainingError (RuntimeError)  training that stopped by itself: a loss that is NaN or infinite
     ├── EvaluationError (RuntimeError)  an evaluation that could not be finished
     └── ExtraMissing (ImportError)    an optional dependency that is not installed
 
-Every message names the place, what was found, what is allowed and the way out.
+Every message names the place, what was found, what is allowed and the way out. Any other exception is a bug: the
+command line shows its traceback with a request to report it, and exits with 1.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Optional dependencies: imported where they are used, named clearly where they are missing."""
+"""Optional dependencies: imported where they are used, named clearly if they are missing."""
 
 import importlib
 from types import ModuleType
@@ -9,7 +9,7 @@ __all__ = ["optional"]
 
 
 def optional(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """The imported `module`; `ExtraMissing` with the install command where its extra is not installed."""
+    """The imported `module`; `ExtraMissing` with the install command if its extra is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

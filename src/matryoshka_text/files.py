@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from matryoshka_text.errors import RunError
 
 __all__ = [
@@ -24,7 +26,7 @@ __all__ = [
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` beside `path`, force it to disk, then rename: a reader sees the old file or the new one."""
+    """Write `content` next to `path`, force it to disk, then rename: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -47,7 +49,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; it takes the place of `path` only when the block ends well, and vanishes when it does not.
 
     A folder already at `path` is moved aside first and removed last, so a kill leaves the old one or the new one
-    (between the two renames, which take microseconds, the old one stands beside as `.<name>.old`).
+    (between the two renames, which take microseconds, the old one stands next to it as `.<name>.old`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -74,7 +76,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def added_to_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; when the block ends well its files take their places in `path`, one whole file after the other.
 
-    What else is in `path` (a repository's .git, somebody's notes) stays. Where `path` is not there or empty, the new
+    What else is in `path` (a repository's .git, somebody's notes) stays. If `path` is missing or empty, the new
     folder takes its place at once.
     """
     path = path.resolve()
@@ -105,43 +107,33 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The file `path` held against other programs that lock it too, which wait; a kill lets go of it by itself.
+    """`path` locked against other programs that lock it too; they wait. It ends with the process, killed or not.
 
-    The lock is the file `.<name>.lock` beside it, because `path` itself is replaced by renaming.
+    The lock is the file `.<name>.lock` next to it, because `path` itself is replaced by renaming.
     """
-    import fcntl  # no such module on Windows; everything but this works there
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.parent / f".{path.name}.lock", os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(path.parent / f".{path.name}.lock"):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
 def held(folder: Path, *, doing: str) -> Iterator[None]:
-    """`folder`, made if it is missing and held against a second program; a kill releases it.
+    """`folder`, made if it is missing and locked against a second program. The lock ends with the process.
 
     `RunError` if another program holds it ("another process is `doing` here") or if it cannot be written.
     """
-    import fcntl
-
+    lock = FileLock(folder / ".lock", blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"{folder}: another process is {doing} here; wait for it, or give another --out") from error
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); give another folder with --out") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise RunError(f"{folder}: another process is {doing} here; wait for it, or give another --out") from error
-    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def sweep(folder: Path, pattern: str = ".*.part") -> None:
@@ -154,7 +146,7 @@ def sweep(folder: Path, pattern: str = ".*.part") -> None:
 
 
 def require_space(path: Path, needed: int, *, what: str) -> None:
-    """`RunError` where the disk under `path` has less than `needed` bytes free."""
+    """`RunError` if the disk under `path` has less than `needed` bytes free."""
     there = path
     while not there.exists():
         there = there.parent

@@ -2,9 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from matryoshka_text.errors import RunError
 
@@ -26,12 +25,12 @@ class MetricsFile:
         self._file.truncate(keep)
         self._file.seek(keep)
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Mapping[str, object]) -> None:
         """One line, seen by readers at once."""
         self._file.write(json.dumps(record).encode() + b"\n")
         self._file.flush()
 
-    def write_all(self, records: Iterable[dict[str, Any]]) -> None:
+    def write_all(self, records: Iterable[Mapping[str, object]]) -> None:
         """A line each."""
         for record in records:
             self.write(record)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -51,7 +51,7 @@ def earlier_record(path: Path, kind: type[_Record], command: str) -> _Record | N
     return None
 
 
-def require_same(place: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, what: str) -> None:
+def require_same(place: Path, stored: Mapping[str, object], asked: Mapping[str, object], *, what: str) -> None:
     """`RunError` naming each value that differs: `place` holds `what`, but of other inputs or settings."""
     lines = [
         f"{key}: {stored.get(key)!r} there, {asked.get(key)!r} asked for"

@@ -1,7 +1,6 @@
 """For training scripts of sentence-transformers' own: the nested contrastive loss in place of `MatryoshkaLoss`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -84,7 +83,7 @@ class NestedMultipleNegatives(MultipleNegativesRankingLoss):
             stacked, first = all_gather_with_grad(stacked), get_rank() * rows
         return stacked.flatten(0, 1), torch.arange(first, first + rows, device=stacked.device) * len(columns)
 
-    def get_config_dict(self) -> dict[str, Any]:
+    def get_config_dict(self) -> dict[str, object]:
         """The settings, for the model card."""
         return {
             "dims": self.dims,

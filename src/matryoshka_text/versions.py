@@ -6,17 +6,16 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from matryoshka_text import __version__
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["surroundings", "version_of"]
+__version__ = "0.1.0"
+__all__ = ["__version__", "surroundings", "version_of"]
 
 
-def surroundings(device: "torch.device", packages: Sequence[str]) -> dict[str, Any]:
+def surroundings(device: "torch.device", packages: Sequence[str]) -> dict[str, object]:
     """Our version and commit, those of `packages`, Python, system, device, CPU and threads, ready for JSON."""
     import torch
 

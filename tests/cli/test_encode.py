@@ -36,6 +36,16 @@ def test_encode_writes_vectors_and_says_so(
     np.testing.assert_array_equal(joined[:30], joined[30:])
 
 
+def test_one_bit_is_called_binary_as_in_eval(tiny_model: Path, sentences: Path, tmp_path: Path) -> None:
+    for word in ("binary", "ubinary"):
+        words = ["encode", tiny_model, sentences, "--out", tmp_path / word, "--column", "sentence", "--precision", word]
+        done = CliRunner().invoke(app, [str(one) for one in words])
+        assert done.exit_code == 0, done.output
+    one, other = (np.load(tmp_path / word / "part-00000.npy") for word in ("binary", "ubinary"))
+    assert (one.shape, one.dtype) == ((30, 4), np.uint8)
+    np.testing.assert_array_equal(one, other)
+
+
 def test_what_the_user_can_put_right_is_one_line_and_status_2(
     tiny_model: Path, sentences: Path, tmp_path: Path
 ) -> None:

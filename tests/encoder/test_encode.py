@@ -12,7 +12,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from matryoshka_text.encoder import MatryoshkaEncoder, encode, inference, precision, tokens
+from matryoshka_text.encoder import MatryoshkaEncoder, dtype, encode, tokens
+from matryoshka_text.encoder.compat import is_plain_text
 
 WORDS = "the cat is sleeping on my bank account and a woman plays guitar in the street near red water".split()
 TEXTS = [" ".join(WORDS[(7 * i + j) % len(WORDS)] for j in range((5 * i) % 23 + 1)) for i in range(40)]
@@ -185,13 +186,13 @@ def test_a_backbone_that_reads_texts_without_padding_gets_them_so(
 def test_what_is_no_plain_text_model_goes_through_sentence_transformers_own_loop(
     ours: MatryoshkaEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tokens.can_tokenize_once(ours, {})
-    assert not tokens.can_tokenize_once(ours, {"processing_kwargs": {"text": {"padding": "max_length"}}})
+    assert is_plain_text(ours, {})
+    assert not is_plain_text(ours, {"processing_kwargs": {"text": {"padding": "max_length"}}})
     monkeypatch.setattr(ours[0], "processing_kwargs", {"common": {"return_tensors": "pt"}})
-    assert not tokens.can_tokenize_once(ours, {})
+    assert not is_plain_text(ours, {})
     monkeypatch.undo()
     expected = ours.encode(TEXTS)
-    monkeypatch.setattr(inference, "can_tokenize_once", lambda *_: False)
+    monkeypatch.setattr(encode, "is_plain_text", lambda *_: False)
     for settings in ({}, {"batch_tokens": 64}, {"batch_size": 5}):
         np.testing.assert_allclose(ours.encode(TEXTS, **settings), expected, atol=1e-6)
     half = ours.encode(TEXTS, dtype="bf16", dim=8)
@@ -233,18 +234,18 @@ def test_a_dense_layer_after_the_pooling_leaves_unit_rows_in_bf16(tiny_model: Pa
 def test_auto_is_what_this_machine_is_faster_with(
     ours: MatryoshkaEncoder, monkeypatch: pytest.MonkeyPatch, speed: float, expected: str
 ) -> None:
-    precision._measured.cache_clear()
-    monkeypatch.setattr(precision, "speed_of_bf16", lambda _: speed)
+    dtype._measured.cache_clear()
+    monkeypatch.setattr(dtype, "speed_of_bf16", lambda _: speed)
     try:
         np.testing.assert_array_equal(ours.encode(TEXTS, dtype="auto"), ours.encode(TEXTS, dtype=expected))
     finally:
-        precision._measured.cache_clear()
+        dtype._measured.cache_clear()
 
 
 def test_the_speed_of_bf16_is_measured_inside_inference_mode_too() -> None:
-    precision._measured.cache_clear()
+    dtype._measured.cache_clear()
     with torch.inference_mode():
-        assert precision.choose_precision("auto", torch.device("cpu")) in ("float32", "bf16")
+        assert dtype.choose_dtype("auto", torch.device("cpu")) in ("float32", "bf16")
 
 
 def test_progress(
@@ -309,7 +310,7 @@ def test_what_the_tokenizer_returned_is_not_kept(ours: MatryoshkaEncoder, monkey
 
     expected = ours.encode(TEXTS)
     watched: list[weakref.ref[Piece]] = []
-    tokenized = tokens._tokenized
+    tokenized = tokens.token_rows
 
     def noted(*given: Any) -> Piece:
         assert not any(ref() for ref in watched), "an earlier piece is still alive"
@@ -317,7 +318,7 @@ def test_what_the_tokenizer_returned_is_not_kept(ours: MatryoshkaEncoder, monkey
         watched.append(weakref.ref(piece))
         return piece
 
-    monkeypatch.setattr(tokens, "_tokenized", noted)
+    monkeypatch.setattr(tokens, "token_rows", noted)
     monkeypatch.setattr(tokens, "_LETTERS_AT_ONCE", 300)
     np.testing.assert_allclose(ours.encode(TEXTS), expected, atol=1e-6)
     # Cut by letters as well as by texts: long texts come a few at a time.

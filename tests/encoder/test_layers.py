@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AutoModel
 
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter
 from matryoshka_text.encoder.layers import depth_of, first_layers, layer_list, vectors_by_layer
+from matryoshka_text.encoder.lora import add_adapter
 from matryoshka_text.errors import ModelError
 
 TEXTS = ["the cat is sleeping", "money transfer to my bank account", "a woman playing the guitar in the street"]

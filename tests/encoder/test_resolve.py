@@ -54,6 +54,14 @@ def test_a_path_that_is_not_there_is_no_hub_id(name: str) -> None:
         resolve_model(name)
 
 
+def test_the_folder_of_a_run_stands_for_the_model_in_it(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(tiny_model)
+    found = resolve_model(str(tmp_path / "run"))
+    assert (found.path, found.origin, found.name) == (tiny_model.resolve(), "folder", str(tmp_path / "run"))
+    assert resolve_model(str(tmp_path / "run" / "model")).path == found.path
+
+
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no config\.json"):
         resolve_model(str(tmp_path))

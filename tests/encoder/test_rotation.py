@@ -15,7 +15,7 @@ from torch import nn
 from matryoshka_text import Rotation
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.encoder import MatryoshkaEncoder, width_of
-from matryoshka_text.encoder.adapter import add_adapter, merged
+from matryoshka_text.encoder.lora import add_adapter, merged
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
 

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 
 from matryoshka_text.encoder import MatryoshkaEncoder, width_of
-from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.encoder.lora import add_adapter
 
 TEXTS = ["the cat is sleeping", "money transfer to my bank account", "a woman playing the guitar in the street"]
 

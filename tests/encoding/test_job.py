@@ -10,6 +10,7 @@ import pytest
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoding import encode_file, job, open_vectors
 from matryoshka_text.errors import DataError, ModelError, MtextError, RunError
+from matryoshka_text.files import held
 from matryoshka_text.reading import Text, Texts
 from matryoshka_text.reading import texts as texts_module
 
@@ -121,7 +122,7 @@ def test_auto_means_the_second_time_what_it_meant_the_first(
     from matryoshka_text.encoding import plan
 
     encode_file(tiny_model, lines, tmp_path / "out", dtype="bf16", rows_per_part=50)
-    monkeypatch.setattr(plan, "choose_precision", lambda *_: "float32")
+    monkeypatch.setattr(plan, "choose_dtype", lambda *_: "float32")
     assert encode_file(tiny_model, lines, tmp_path / "out", dtype="auto", rows_per_part=50).encoded == 0
 
 
@@ -247,13 +248,8 @@ def test_only_one_parts_texts_are_in_memory(
 
 
 def test_two_runs_in_one_folder_exclude_each_other(tiny_model: Path, lines: Path, tmp_path: Path) -> None:
-    import fcntl
-
-    (tmp_path / "out").mkdir()
-    with (tmp_path / "out" / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="another process is encoding here"):
-            encode_file(tiny_model, lines, tmp_path / "out")
+    with held(tmp_path / "out", doing="training"), pytest.raises(RunError, match="another process is encoding here"):
+        encode_file(tiny_model, lines, tmp_path / "out")
 
 
 def test_join_writes_one_file_too(tiny_model: Path, lines: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from matryoshka_text.data.masking import MaskedChunk, Masker
 from matryoshka_text.data.packing import pack
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter
 from matryoshka_text.encoder.layers import first_layers
+from matryoshka_text.encoder.lora import add_adapter
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.heads import masked_lm
 from matryoshka_text.heads.family import usable_tokens

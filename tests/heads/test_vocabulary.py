@@ -12,7 +12,7 @@ import torch
 
 from matryoshka_text.data.masking import MaskedChunk
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter, merged
+from matryoshka_text.encoder.lora import add_adapter, merged
 from matryoshka_text.errors import ModelError
 from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of, masked_hidden, vocabulary_matrix
 from matryoshka_text.nested import NestedLoss, nested_cross_entropy

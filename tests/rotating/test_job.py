@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
 from matryoshka_text import Rotation, rotate
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter
+from matryoshka_text.encoder.lora import add_adapter
 from matryoshka_text.errors import DataError, EvaluationError, ModelError, MtextError, RunError
 from matryoshka_text.files import held
 from matryoshka_text.rotation import FitSettings

@@ -10,8 +10,8 @@ from torch import nn
 from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter
 from matryoshka_text.encoder.layout import SavedHead
+from matryoshka_text.encoder.lora import add_adapter
 from matryoshka_text.encoder.resolve import beside
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.heads.class_head import ClassHead

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from matryoshka_text.cli.quietly import quietly
+
 __all__ = ["encode"]
 
 
@@ -40,18 +42,12 @@ def encode(
     Run the same command again to go on after a stop. For several processes:
     accelerate launch -m matryoshka_text encode …
     """
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("matryoshka_text").setLevel(logging.INFO)
-
-    from transformers.utils.logging import disable_progress_bar
-
+    quietly()
     from matryoshka_text.encoding import encode_file
 
-    disable_progress_bar()  # a line per weight file says nothing here
-
-    asked: dict[str, Any] = {"dtype": dtype, "precision": precision}  # checked by the job, which knows the words
+    # One bit a dimension is `binary` everywhere; here it is stored as what sentence-transformers calls ubinary.
+    stored = "ubinary" if precision == "binary" else precision
+    asked: dict[str, Any] = {"dtype": dtype, "precision": stored}  # checked by the job, which knows the words
     done = encode_file(
         model,
         inputs,

@@ -10,7 +10,7 @@ from matryoshka_text.cli.numbers import numbers
 from matryoshka_text.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
-    from matryoshka_text.encoder.precision import Precision as Arithmetic
+    from matryoshka_text.encoder.dtype import Dtype
     from matryoshka_text.evaluation.plan import Plan, PlannedTask, PlannedText
 
 __all__ = ["evaluate"]
@@ -137,11 +137,11 @@ def _with_corpus(planned: "Plan") -> list[str]:
     return [task.name for task in planned.tasks if isinstance(task, PlannedTask) and task.has_corpus]
 
 
-def _arithmetic(given: str) -> "Arithmetic":
-    from matryoshka_text.encoder.precision import checked_precision
+def _arithmetic(given: str) -> "Dtype":
+    from matryoshka_text.encoder.dtype import checked_dtype
 
     try:
-        return checked_precision(given)
+        return checked_dtype(given)
     except ValueError as error:
         raise RecipeError(f"--dtype: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def rotate(
     given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
     _require_one(model, texts, vectors)
     _require_read(vectors, column, max_characters, dtype, prompt)
-    _quietly()
+    quietly()
     reading, settings = _reading(column, most, max_characters, seed), _settings(given)
     if dry_run:
         look = _look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt, few=True)
@@ -127,7 +128,7 @@ def dims_of(
     """Show how far MODEL can be cut: the share of nearest neighbours that each prefix keeps. No labels are needed."""
     _require_one(model, texts, vectors)
     _require_read(vectors, column, max_characters, dtype, prompt)
-    _quietly()
+    quietly()
     reading = _reading(column, most, max_characters, seed)
     typer.echo(_look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt), nl=False)
 
@@ -152,17 +153,6 @@ def _require_read(
     unread = [option for option, value in given.items() if value and value != "float32"]
     if vectors and unread:
         raise RecipeError(f"{unread[0]}: found next to --vectors, which hold no texts; leave it out")
-
-
-def _quietly() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("matryoshka_text").setLevel(logging.INFO)
-
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # a line per weight file says nothing here
 
 
 def _reading(columns: Sequence[str] | None, most: int, max_characters: int, seed: int) -> "Reading":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -35,17 +36,9 @@ def train(
     ] = None,
 ) -> None:
     """Train RECIPE. The run's folder gets model/ (plain sentence-transformers) and all records."""
-    import logging
-
     twins = [_twin(name) for name in twin or ()]
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("matryoshka_text").setLevel(logging.INFO)
-
-    from transformers.utils.logging import disable_progress_bar
-
+    quietly()
     from matryoshka_text.training import train as job
-
-    disable_progress_bar()  # a line per weight file says nothing here
 
     done = job(recipe, out=out, resume=resume, dry_run=dry_run, twins=twins, compile=compile, attention=attention)
     typer.echo(done.summary)

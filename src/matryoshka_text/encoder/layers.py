@@ -1,18 +1,16 @@
-"""An encoder's transformer layers: how many there are, the first of them alone, the vectors after each of several."""
+"""An encoder's transformer layers: how many there are, only the first of them, the vectors after each of several."""
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from matryoshka_text.encoder.compat import SentenceTransformer, token_states
 from matryoshka_text.errors import ModelError
-
-if TYPE_CHECKING:
-    from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 
 __all__ = ["checked_layers", "depth_of", "first_layers", "layer_list", "vectors_by_layer", "whole_number"]
 
@@ -21,15 +19,15 @@ def layer_list(backbone: nn.Module) -> tuple[nn.Module, str]:
     """The module that holds the list of transformer layers, and the list's name in it.
 
     The list is the one `nn.ModuleList` outside every other whose members are of one class and as many as
-    config.num_hidden_layers; or a single layer that is run that many times (ALBERT with one group). `ModelError` where
+    config.num_hidden_layers; or a single layer that is run that many times (ALBERT with one group). `ModelError` if
     there is no such list, or more than one.
     """
     *holders, name = _path(backbone)
     return backbone.get_submodule(".".join(holders)), name
 
 
-def depth_of(encoder: "MatryoshkaEncoder") -> int:
-    """The number of transformer layers that one forward pass runs; `ModelError` where they cannot be told apart."""
+def depth_of(encoder: SentenceTransformer) -> int:
+    """The number of transformer layers that one forward pass runs; `ModelError` if they cannot be told apart."""
     backbone = _backbone(encoder)
     layer_list(backbone)
     config: Any = backbone.config
@@ -37,7 +35,7 @@ def depth_of(encoder: "MatryoshkaEncoder") -> int:
 
 
 @contextmanager
-def first_layers(encoder: "MatryoshkaEncoder", layers: int | None) -> Iterator[None]:
+def first_layers(encoder: SentenceTransformer, layers: int | None) -> Iterator[None]:
     """Inside, the backbone has and runs only its first `layers` layers, and its config says so; None: all of them.
 
     The others come back on leaving, errors included, in the mode (training or not) and on the device that the encoder
@@ -69,7 +67,7 @@ def first_layers(encoder: "MatryoshkaEncoder", layers: int | None) -> Iterator[N
 
 
 def vectors_by_layer(
-    encoder: "MatryoshkaEncoder", features: Mapping[str, Any], layers: Sequence[int]
+    encoder: SentenceTransformer, features: Mapping[str, Any], layers: Sequence[int]
 ) -> Float[Tensor, "layers texts width"]:
     """The sentence vectors after each of `layers` (ascending, counted from 1), from one forward pass, with its graph.
 
@@ -81,7 +79,7 @@ def vectors_by_layer(
     transformer, *following = encoder
     with first_layers(encoder, asked[-1]), _Trace(_backbone(encoder)) as trace:
         after = transformer(dict(features))
-    key = getattr(transformer, "module_output_name", None) or "token_embeddings"
+    key = token_states(transformer)
     states = [after[key]]
     if len(asked) > 1:
         states = [*(trace.finished(layer, after[key]) for layer in asked[:-1]), after[key]]
@@ -103,7 +101,7 @@ def checked_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
 
 
 def whole_number(what: str, value: object, most: int, of: str) -> int:
-    """`value` as an int; ValueError, naming `most` as the model's `of`, where it is not one from 1 to `most`."""
+    """`value` as an int; ValueError, naming `most` as the model's `of`, if it is not one from 1 to `most`."""
     if not isinstance(value, bool):
         try:
             number = operator.index(value)  # type: ignore[arg-type]  # numpy's integers are allowed too
@@ -172,7 +170,7 @@ class _Trace:
             self._state = output
 
 
-def _backbone(encoder: "MatryoshkaEncoder") -> nn.Module:
+def _backbone(encoder: SentenceTransformer) -> nn.Module:
     backbone = encoder.transformers_model
     if backbone is None:
         raise ModelError("this encoder holds no transformers model, so it has no layers; give all layers (None)")

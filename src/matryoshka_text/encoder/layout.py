@@ -6,17 +6,13 @@ names, and the newer ones still accept them, so the first names are written.
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from torch import nn
+from matryoshka_text.files import write_whole
 
-from matryoshka_text.files import added_to_folder, require_space, write_whole
-
-if TYPE_CHECKING:
-    from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
-
-__all__ = ["OLDEST_READER", "SavedHead", "write_model"]
+__all__ = ["OLDEST_READER", "SavedHead", "add_heads", "with_first_names"]
 
 # The first release that reads the weights of a Dense (which a truncated model ends in) from safetensors, not a pickle.
 OLDEST_READER = "3.0.1"
@@ -39,27 +35,8 @@ class SavedHead(Protocol):
         """The head's files, config.json and model.safetensors, in `folder`, which is there."""
 
 
-def write_model(
-    encoder: "MatryoshkaEncoder", path: Path, model_name: str | None, card: bool, train_datasets: list[str] | None
-) -> None:
-    """The model's files in `path`: a new folder appears whole or not at all, in an old one each file does."""
-    modules: list[Any] = [encoder, *(head for head in encoder.heads.values() if isinstance(head, nn.Module))]
-    size = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
-    require_space(path, int(size * 1.1) + 2_000_000, what="saving the model")
-    encoder.config.matryoshka_dimensions = list(encoder.dims)
-    encoder.config.is_matryoshka = True
-    # Saved, it would become the default width of whoever opens the model.
-    encoder.truncate_dim = None
-    with added_to_folder(path) as folder:
-        encoder.save_plain(folder, model_name, card, train_datasets)
-        _with_first_names(folder, encoder.max_seq_length)
-        _with_heads(folder, encoder)
-        for file in folder.rglob("*"):
-            # safetensors files come out private (0600), which breaks a folder that is served by another user.
-            file.chmod(0o755 if file.is_dir() else 0o644)
-
-
-def _with_first_names(folder: Path, max_seq_length: int | None) -> None:
+def with_first_names(folder: Path, max_seq_length: int | None) -> None:
+    """Rewrite what sentence-transformers 6 has saved in `folder` in the first releases' names."""
     modules = json.loads((folder / "modules.json").read_text())
     for module in modules:
         kind = module["type"].rpartition(".")[2]
@@ -95,14 +72,15 @@ def _with_first_dense(home: Path) -> None:
     _rewrite(home / "config.json", lambda found: {key: found[key] for key in _DENSE_KEYS})
 
 
-def _with_heads(folder: Path, encoder: "MatryoshkaEncoder") -> None:
-    for name, head in encoder.heads.items():
+def add_heads(folder: Path, heads: Mapping[str, SavedHead], opened: Path | None) -> None:
+    """Save each head to heads/<name> in `folder`; without any, copy those of the folder that the model is from."""
+    for name, head in heads.items():
         home = folder / "heads" / name
         home.mkdir(parents=True)
         head.save(home)
-    if not encoder.heads and encoder.resolved is not None and (encoder.resolved.path / "heads").is_dir():
-        shutil.copytree(encoder.resolved.path / "heads", folder / "heads")
+    if not heads and opened is not None and (opened / "heads").is_dir():
+        shutil.copytree(opened / "heads", folder / "heads")
 
 
-def _rewrite(path: Path, change: Any) -> None:
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     write_whole(path, json.dumps(change(json.loads(path.read_text())), indent=2) + "\n")

@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-if TYPE_CHECKING:
-    from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import SentenceTransformer
 
 __all__ = ["model_mark"]
 
 
-def model_mark(encoder: "MatryoshkaEncoder", *more: Any) -> str:
+def model_mark(encoder: SentenceTransformer, *more: object) -> str:
     """sha256 over `more` (JSON) and all of the model in memory that its vectors depend on."""
     vocabulary = sorted(encoder.tokenizer.get_vocab().items())
     digest = hashlib.sha256(json.dumps([*more, vocabulary, repr(encoder)]).encode())

@@ -14,7 +14,6 @@ __all__ = [
     "Resolved",
     "beside",
     "ends_in_normalize",
-    "model_of",
     "require_bert_family",
     "require_weights",
     "resolve_model",
@@ -59,11 +58,13 @@ class Resolved:
 def resolve_model(name: str, revision: str | None = None, *, local_only: bool = False) -> Resolved:
     """The folder that holds model `name`: a local folder, else the hub cache, else the hub, else the packaged copy.
 
-    With `local_only` the hub is not asked. `ModelError` says what was tried where nothing answered.
+    The folder of a training run or a rotation stands for the model in it, <run>/model. With `local_only` the hub is not
+    asked. `ModelError` says what was tried if nothing answered.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        found = Resolved(folder.resolve(), "folder", name)
+        is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+        found = Resolved((folder / "model" if is_run else folder).resolve(), "folder", name)
         _require_config(found)
         return found
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -87,13 +88,6 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
     )
 
 
-def model_of(name: str | Path) -> str:
-    """`<run>/model` for `<run>`, the folder of a training run or a rotation; any other `name` as it is."""
-    folder = Path(name).expanduser()
-    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
-    return str(folder / "model") if is_run else str(name)
-
-
 def ends_in_normalize(path: Path) -> bool:
     """Whether the last module of the model in `path` is sentence-transformers' Normalize."""
     modules = path / "modules.json"
@@ -107,7 +101,7 @@ def beside(name: str, folder: Path) -> str:
 
 
 def width_of(path: Path) -> int | None:
-    """The width of the vectors that the model in `path` gives; None where its configuration does not say."""
+    """The width of the vectors that the model in `path` gives; None if its configuration does not say."""
     modules, poolings = path / "modules.json", 1
     if modules.is_file():
         for module in reversed(_json(modules)):
@@ -134,7 +128,7 @@ def _poolings(settings: dict[str, Any]) -> int:
 
 
 def require_bert_family(path: Path, name: str) -> None:
-    """`ModelError` where the model in `path` is no BERT-family text encoder."""
+    """`ModelError` if the model in `path` is not a BERT-family text encoder."""
     found = _config(path).get("model_type")
     if found not in BERT_FAMILY:
         raise ModelError(
@@ -144,9 +138,9 @@ def require_bert_family(path: Path, name: str) -> None:
 
 
 def require_weights(path: Path, name: str) -> None:
-    """`ModelError` where the folder holds no weights in a format that runs no code when it is opened.
+    """`ModelError` if the folder holds no weights in a format that runs no code when it is opened.
 
-    Those of the heads in heads/ are no weights of the model.
+    Those of the heads in heads/ are not weights of the model.
     """
     if not any(file.relative_to(path).parts[0] != "heads" for file in path.rglob("*.safetensors")):
         raise ModelError(
@@ -173,7 +167,7 @@ def _require_config(found: Resolved) -> None:
     if not (found.path / "config.json").is_file():
         raise ModelError(
             f"{found.path}: holds no config.json, so it is no saved model; "
-            "give the folder that holds config.json and model.safetensors (of a run: <run>/model)"
+            "give the folder that holds config.json and model.safetensors, or that of a run that has ended"
         )
 
 

@@ -1,48 +1,21 @@
 """Token ids of many texts, held as flat arrays: tokenized once, put together into passes as they are wanted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from matryoshka_text.encoder.unpadded import unpadded
+from matryoshka_text.encoder.compat import PADDED, SentenceTransformer, padding_of, token_rows, unpadded
 
-__all__ = ["TokenIds", "can_tokenize_once"]
+__all__ = ["TokenIds"]
 
 # Texts a call of the tokenizer: its Python lists take some 40 bytes a token until they are packed.
 _AT_ONCE = 1024
 _LETTERS_AT_ONCE = 2**20
-_PADDED = {"input_ids", "token_type_ids", "attention_mask"}
-# What a caller may set for the tokenizer without changing how texts become rows.
-_LENGTH = {"max_length", "truncation"}
-
-
-def can_tokenize_once(encoder: SentenceTransformer, settings: Mapping[str, Any]) -> bool:
-    """Whether the encoder's texts are plain rows of token ids, so that they can be tokenized ahead and padded here.
-
-    `settings` are those of `encode` that go to its preprocessing. False for images, chat templates, query expansion,
-    routers, modules with a preprocessing of their own and tokenizers told to pad to a length.
-    """
-    module: Any = encoder[0]
-    if type(module) is not Transformer or not isinstance(module.processor, PreTrainedTokenizerBase):
-        return False
-    given = [module.processing_kwargs or {}, settings.get("processing_kwargs") or {}]
-    return (
-        module.transformer_task == "feature-extraction"
-        and module.query_expansion is None
-        and set(module.modality_config) == {"text"}
-        and set(module.processor.model_input_names) <= _PADDED
-        and module.processor.pad_token_id is not None
-        and all(set(words) <= {"text"} and set(words.get("text") or {}) <= _LENGTH for words in given)
-    )
 
 
 class TokenIds:
@@ -52,22 +25,17 @@ class TokenIds:
         self, encoder: SentenceTransformer, texts: Sequence[str], prompt: str | None, settings: Mapping[str, Any]
     ) -> None:
         """`settings` are those of `encode` that go to the encoder's preprocessing, `task` among them."""
-        module: Any = encoder[0]
-        self._pads = {
-            "input_ids": module.processor.pad_token_id,
-            "token_type_ids": module.processor.pad_token_type_id,
-        }
-        self._left = module.processor.padding_side == "left"
+        self._pads, self._left = padding_of(encoder)
         self._unpadded = unpadded(encoder)
         lengths: list[int] = []
         packed: dict[str, list[np.ndarray]] = {}
         self._common: dict[str, Any] = {}
         for part in _pieces(texts):
             # Packed at once: what a tokenizer returns also holds the tokens that it has cut off.
-            piece = _tokenized(module, part, prompt, settings)
+            piece = token_rows(encoder, part, prompt, settings)
             lengths += map(len, piece["input_ids"])
             for name, value in piece.items():
-                if name in _PADDED:
+                if name in PADDED:
                     packed.setdefault(name, []).append(_packed(value))
                 else:
                     # What is no token id (the modality, the prompt's length) is the same for every pass.
@@ -104,27 +72,6 @@ def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         if letters >= _LETTERS_AT_ONCE or place + 1 - start == _AT_ONCE or place + 1 == len(texts):
             yield texts[start : place + 1]
             start, letters = place + 1, 0
-
-
-def _tokenized(module: Any, texts: Sequence[str], prompt: str | None, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    asked = (settings.get("processing_kwargs") or {}).get("text") or {}
-    ours = {"text": {**asked, "padding": False}, "common": {"return_tensors": None}}
-    with _rows_kept_apart(module):
-        found: Mapping[str, Any] = module.preprocess(
-            list(texts), prompt=prompt, **{**settings, "processing_kwargs": ours}
-        )
-    return found
-
-
-@contextmanager
-def _rows_kept_apart(module: Any) -> Iterator[None]:
-    """Inside, the module's preprocessing does not join texts into one row: which ones share a pass is not known yet."""
-    before = module.can_flatten_inputs
-    module.can_flatten_inputs = False
-    try:
-        yield
-    finally:
-        module.can_flatten_inputs = before
 
 
 def _packed(rows: Sequence[Sequence[int]]) -> Int[np.ndarray, " tokens"]:

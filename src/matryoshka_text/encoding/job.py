@@ -1,7 +1,5 @@
 """Texts in, vectors on disk out: part by part, whole or not at all, going on where a run before it stopped."""
 
-import atexit
-import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -16,12 +14,13 @@ from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from jaxtyping import Float32
 
-from matryoshka_text.encoder.precision import Precision
+from matryoshka_text.encoder.dtype import Dtype
 from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, earlier, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
 from matryoshka_text.encoding.vectors import Vectors, open_vectors, read_part, write_part
 from matryoshka_text.errors import DataError, ModelError, RunError
 from matryoshka_text.files import held, require_space, sweep
+from matryoshka_text.process_group import leave_at_exit
 from matryoshka_text.progress import Progress
 from matryoshka_text.reading import Text, Texts
 from matryoshka_text.records import require_same
@@ -62,7 +61,7 @@ def encode_file(
     *,
     dim: int | None = None,
     layers: int | None = None,
-    dtype: Precision = "float32",
+    dtype: Dtype = "float32",
     precision: Stored = "float32",
     column: str = "text",
     prompt: str | None = None,
@@ -84,7 +83,7 @@ def encode_file(
     before anything is encoded.
     """
     folder, state = Path(out), _processes()
-    _leave_at_exit()
+    leave_at_exit()
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     texts = Texts(names, column)
     _require_one_reader(texts, state.num_processes)
@@ -124,12 +123,6 @@ def _processes() -> PartialState:
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (launched and not torch.accelerator.is_available())
     return PartialState(cpu=cpu, timeout=_PATIENCE)
-
-
-@functools.cache
-def _leave_at_exit() -> None:
-    """Have the process group left when the program ends, and not before: a second encoding is done in it."""
-    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
 
 
 def _require_one_reader(texts: Texts, processes: int) -> None:

@@ -8,17 +8,15 @@ from typing import get_args
 
 import torch
 
-from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
-from matryoshka_text.encoder.precision import Precision, checked_precision, choose_precision
-from matryoshka_text.encoder.resolve import model_of
 from matryoshka_text.encoding.manifest import InputRecord, Manifest
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.reading import STDIN, Texts
 from matryoshka_text.vectors.codec import Stored
-from matryoshka_text.versions import version_of
+from matryoshka_text.versions import __version__, version_of
 
 __all__ = ["Asked", "Opened", "opened", "planned"]
 
@@ -31,7 +29,7 @@ class Asked:
 
     dim: int | None
     layers: int | None
-    dtype: Precision
+    dtype: Dtype
     precision: Stored
     prompt: str | None
     prompt_name: str | None
@@ -43,7 +41,7 @@ class Asked:
         if self.precision not in get_args(Stored):
             raise ModelError(f"--precision: found {self.precision!r}; allowed: {', '.join(get_args(Stored))}")
         try:
-            checked_precision(self.dtype)
+            checked_dtype(self.dtype)
         except ValueError as error:
             raise ModelError(f"--dtype: {error}") from error
         for word in ("rows_per_part", "batch_tokens", "calibrate"):
@@ -66,7 +64,7 @@ class Opened:
 
 def opened(name: str | Path, asked: Asked, device: str) -> Opened:
     """The model of that name (for a run's folder the run's model); `ModelError` where it cannot do what is asked."""
-    model = MatryoshkaEncoder(model_of(name), device=device).eval()
+    model = MatryoshkaEncoder(name, device=device).eval()
     for word, value in (("dim", asked.dim), ("layers", asked.layers)):
         if value is None:
             continue
@@ -97,7 +95,7 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
     rows = sum(one.rows for one in inputs)
     records = tuple(InputRecord(file=one.file, sha256=one.sha256, rows=one.rows) for one in inputs)
     device = torch.device(encoder.model.device)
-    auto = there.dtype if there is not None and asked.dtype == "auto" else choose_precision(asked.dtype, device)
+    auto = there.dtype if there is not None and asked.dtype == "auto" else choose_dtype(asked.dtype, device)
     sample = None
     if asked.precision == "int8":
         sample = asked.calibrate if texts.from_stdin else min(asked.calibrate, rows)

@@ -11,8 +11,7 @@ import torch
 from rich.console import Console
 from sentence_transformers.util import get_device_name
 
-from matryoshka_text.encoder.precision import Precision as Arithmetic
-from matryoshka_text.encoder.precision import choose_precision
+from matryoshka_text.encoder.dtype import Dtype, choose_dtype
 from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.evaluation.execution import Execution, Failure
 from matryoshka_text.evaluation.plan import Plan, plan
@@ -92,7 +91,7 @@ def evaluate(
     out: str | Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
-    dtype: Arithmetic = "float32",
+    dtype: Dtype = "float32",
     progress: bool = False,
 ) -> Evaluation:
     """The model's scores on the suite at every dim and at full width, next to the models `against` truncated alike.
@@ -147,7 +146,7 @@ def run_plan(
     out: str | Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
-    dtype: Arithmetic = "float32",
+    dtype: Dtype = "float32",
     measure_search: bool = False,
     progress: bool = False,
 ) -> Evaluation:
@@ -169,7 +168,7 @@ def run_plan(
         device=device,
         prompts=suite.prompts,
         seed=suite.seed,
-        dtype=choose_precision(dtype, torch.device(device or get_device_name())),
+        dtype=choose_dtype(dtype, torch.device(device or get_device_name())),
     )
     execution = Execution(planned, settings, known, Console(stderr=True, quiet=not progress))
     execution.check()

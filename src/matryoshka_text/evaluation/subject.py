@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model, width_of
-from matryoshka_text.encoder.resolve import ends_in_normalize, model_of, require_bert_family, require_weights
+from matryoshka_text.encoder.resolve import ends_in_normalize, require_bert_family, require_weights
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 
@@ -91,7 +91,7 @@ def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
 
 def open_subject(name: str) -> Subject:
     """The model of that name; for a run's folder the run's model."""
-    resolved = resolve_model(model_of(name))
+    resolved = resolve_model(name)
     require_bert_family(resolved.path, name)
     require_weights(resolved.path, name)
     width = width_of(resolved.path) or MatryoshkaEncoder(str(resolved.path), device="cpu").width

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from matryoshka_text.data.masking import MaskedChunk, Masker
 from matryoshka_text.data.packing import pack
 from matryoshka_text.dims import check_dims
-from matryoshka_text.encoder.adapter import merged
+from matryoshka_text.encoder.lora import merged
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import added_to_folder

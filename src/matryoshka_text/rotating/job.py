@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.precision import Precision, checked_precision, choose_precision
+from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import held, require_space, write_whole
 from matryoshka_text.metrics import MetricsFile
@@ -59,13 +59,13 @@ class _Asked:
     reading: Reading
     split: int
     settings: FitSettings
-    dtype: Precision
+    dtype: Dtype
     prompt: str | None
 
     def __post_init__(self) -> None:
         require_split(self.split)
         try:
-            checked_precision(self.dtype)
+            checked_dtype(self.dtype)
         except ValueError as error:
             raise ModelError(f"--dtype: {error}") from error
 
@@ -81,7 +81,7 @@ def rotate(
     max_characters: int = 400,
     split: int = 1,
     settings: FitSettings | None = None,
-    dtype: Precision = "float32",
+    dtype: Dtype = "float32",
     prompt: str | None = None,
     progress: bool = False,
 ) -> Rotated:
@@ -115,7 +115,7 @@ def rotate(
 
 def _record(base: Base, sources: Sequence[SourceTexts], asked: _Asked, there: Record | None) -> Record:
     device = torch.device(base.encoder.device)
-    auto = there.dtype if there is not None and asked.dtype == "auto" else choose_precision(asked.dtype, device)
+    auto = there.dtype if there is not None and asked.dtype == "auto" else choose_dtype(asked.dtype, device)
     return Record(
         model=base.name,
         weights=base.weights,

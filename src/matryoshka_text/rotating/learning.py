@@ -79,6 +79,6 @@ def learn_shown(
         return learn_from(parts, dims, settings, on_step=on_step, on_check=on_check)
 
 
-def line_of_check(check: Check) -> dict[str, Any]:
+def line_of_check(check: Check) -> dict[str, object]:
     """The loss of held-back texts by dim, in nats, and the mean over dims of its logarithm, which picks the step."""
     return {"rotation_step": check.step, "held_back": check.per_dim, "mean_log": check.loss}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.precision import Precision, choose_precision
+from matryoshka_text.encoder.dtype import Dtype, choose_dtype
 from matryoshka_text.errors import DataError
 from matryoshka_text.progress import Progress
 from matryoshka_text.rotating.arrays import open_arrays
@@ -48,7 +48,7 @@ def look_at_texts(
     dims: Sequence[int] | None = None,
     *,
     reading: Reading | None = None,
-    dtype: Precision = "float32",
+    dtype: Dtype = "float32",
     prompt: str | None = None,
     progress: bool = False,
 ) -> Look:
@@ -64,7 +64,7 @@ def look_at_texts(
             base.encoder,
             {one.name: one.texts for one in sources},
             Path(made),
-            dtype=choose_precision(dtype, base.encoder.device),
+            dtype=choose_dtype(dtype, base.encoder.device),
             prompt=prompt,
             on_progress=bar.reached,
         )

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from matryoshka_text import __version__
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import merged
 from matryoshka_text.encoder.card import model_card
+from matryoshka_text.encoder.lora import merged
 from matryoshka_text.encoder.mark import model_mark
-from matryoshka_text.encoder.resolve import model_of
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.rotation import Rotation
+from matryoshka_text.versions import __version__
 
 __all__ = ["Base", "open_base", "save_rotated"]
 
@@ -36,7 +35,7 @@ def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) 
         encoder, name = model, model.resolved.name if model.resolved is not None else "an encoder in memory"
         weights = model_mark(model)
     else:
-        encoder, name = MatryoshkaEncoder(model_of(model)).eval(), str(model)
+        encoder, name = MatryoshkaEncoder(model).eval(), str(model)
         assert encoder.resolved is not None
         weights = weights_hash(encoder.resolved.path)
     _require_one_vector(encoder, name)

@@ -77,7 +77,7 @@ class Record(BaseModel):
 _IDENTITY = ("weights", "dims", "most", "max_characters", "split", "held_back", "dtype", "prompt")
 
 
-def identity(record: Record) -> dict[str, Any]:
+def identity(record: Record) -> dict[str, object]:
     """All that decides the rotation, in words that an error can show; not the machine."""
     found: dict[str, Any] = {key: getattr(record, key) for key in _IDENTITY} | record.fit
     found["weights"] = f"sha256 {record.weights[:12]}"

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matryoshka_text import __version__
 from matryoshka_text.errors import DataError, RunError
 from matryoshka_text.records import require_same
 from matryoshka_text.rotating.arrays import open_arrays, sample_hashes
@@ -22,6 +21,7 @@ from matryoshka_text.rotation import (
     kept_by_source,
     split_sources,
 )
+from matryoshka_text.versions import __version__
 
 __all__ = ["RotatedVectors", "rotate_vectors"]
 

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Num
+from jaxtyping import Float, Float32, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import write_whole
 from matryoshka_text.rotation.fit import FitSettings
+from matryoshka_text.rotation.sources import Vectors, fit_sources, split_sources
 
 __all__ = ["TENSOR", "Rotation"]
 
@@ -20,8 +20,6 @@ TENSOR = "rotation"
 _BLOCK = 8192
 # In float64. A float32 file of somebody else's, rounded once, is within 1e-6.
 _ORTHOGONAL = 1e-5
-
-Vectors = Num[np.ndarray, "rows width"]
 
 
 class Rotation:
@@ -32,7 +30,7 @@ class Rotation:
     """
 
     def __init__(
-        self, matrix: Float[np.ndarray, "width width"], dims: Sequence[int], record: Mapping[str, Any] | None = None
+        self, matrix: Float[np.ndarray, "width width"], dims: Sequence[int], record: Mapping[str, object] | None = None
     ) -> None:
         """`ValueError` where the matrix is not square or not orthogonal to 1e-5."""
         self.matrix: Float64[np.ndarray, "width width"] = np.array(matrix, dtype=np.float64)
@@ -61,11 +59,12 @@ class Rotation:
         held_back: float = 0.1,
     ) -> "Rotation":
         """The rotation learned from vectors of any length and scale: an array, or several by source; see `learn`."""
-        from matryoshka_text.rotation.learn import learn
-
         given = vectors if isinstance(vectors, Mapping) else {"vectors": vectors}
         sources = {name: np.asanyarray(rows) for name, rows in given.items()}
-        return learn(sources, dims, settings, most=most, held_back=held_back).rotation
+        settings = settings or FitSettings()
+        parts = split_sources(sources, most=most, held_back=held_back, seed=settings.seed)
+        matrix, record = fit_sources(parts, dims, settings)
+        return cls(matrix, dims, record)
 
     def apply(
         self,

@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from matryoshka_text import __version__
 from matryoshka_text.build.parts import Trained
-from matryoshka_text.encoder.adapter import merged
 from matryoshka_text.encoder.card import model_card
+from matryoshka_text.encoder.lora import merged
 from matryoshka_text.recipe import Recipe
+from matryoshka_text.versions import __version__
 
 __all__ = ["export"]
 

@@ -31,8 +31,8 @@ from matryoshka_text.data import (
 from matryoshka_text.data.masking import Masker
 from matryoshka_text.data.packing import PackedTexts, pack
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.dtype import choose_dtype
 from matryoshka_text.encoder.layers import depth_of
-from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
@@ -98,7 +98,7 @@ def read_inputs(
     _require(recipe, encoder, teacher, found)
     recipe = recipe.resolved_for(
         encoder.width,
-        precision=choose_precision(recipe.precision, encoder.device),
+        precision=choose_dtype(recipe.precision, encoder.device),
         tokens=pass_tokens(accelerator.device),
     )
     encoder.dims = recipe.lengths

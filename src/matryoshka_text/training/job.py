@@ -1,8 +1,6 @@
 """`train`: everything is checked first, then the run folder is made, then the loop runs."""
 
-import atexit
 import contextlib
-import functools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,18 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
-from matryoshka_text.encoder.precision import choose_precision
+from matryoshka_text.encoder.dtype import choose_dtype
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.process_group import leave_at_exit
 from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.batches import batch_size
 from matryoshka_text.training.environment import differences, environment, require_same_data
@@ -95,12 +93,6 @@ def train(
         done, _ = _trained(twin, RunFolder(folder.twins / name, trunk=folder.path), how)
         summaries.append(f"twin {name}\n{done.summary}")
     return replace(run, summary="\n".join(summaries))
-
-
-@functools.cache
-def _leave_at_exit() -> None:
-    """Have the process group left when the program ends, and not before: a twin, or a second run, is trained in it."""
-    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
 
 
 @dataclass(frozen=True)
@@ -228,7 +220,7 @@ def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
         mixed_precision="no", log_with=list(recipe.trackers) or None, project_dir=str(folder.path)
     )
     if accelerator.num_processes > 1:
-        _leave_at_exit()
+        leave_at_exit()
     return accelerator
 
 
@@ -237,7 +229,7 @@ def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> L
     if folder.environment.exists():
         stored: Literal["float32", "bf16"] = _stored(folder)["precision"]
         return stored
-    chosen = [choose_precision(recipe.precision, accelerator.device)]
+    chosen = [choose_dtype(recipe.precision, accelerator.device)]
     broadcast_object_list(chosen)
     return chosen[0]
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from matryoshka_text.build.parts import Trained
 from matryoshka_text.build.rotation import fit_settings
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.dtype import choose_dtype
 from matryoshka_text.encoder.mark import model_mark
-from matryoshka_text.encoder.precision import choose_precision
 from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.errors import RunError
 from matryoshka_text.files import write_whole
@@ -99,7 +99,7 @@ def rotated(
         return Rotated(counts)
     with accelerator.main_process_first():
         model = model_mark(encoder)
-        dtype = choose_precision(recipe.precision, encoder.device)
+        dtype = choose_dtype(recipe.precision, encoder.device)
         mark = _mark(recipe, encoder.width, texts, model)
         record = _stored(folder, mark, begun=folder.recipe.exists()) or _of_trunk(folder, mark)
         if record is None:

@@ -22,7 +22,7 @@ from matryoshka_text.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from matryoshka_text.encoder.adapter import save_adapter
+from matryoshka_text.encoder.lora import save_adapter
 from matryoshka_text.errors import RunError, TrainingError
 from matryoshka_text.metrics import MetricsFile
 from matryoshka_text.training.averaging import RunningAverage

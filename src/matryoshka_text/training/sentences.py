@@ -9,8 +9,8 @@ from torch import Tensor
 
 from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import unpadded
 from matryoshka_text.encoder.layers import vectors_by_layer
-from matryoshka_text.encoder.unpadded import unpadded
 from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import Stream, VectorObjective
 from matryoshka_text.objectives.batch import GlobalBatch, Nesting

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.adapter import add_adapter, merged
 from matryoshka_text.encoder.layers import vectors_by_layer
+from matryoshka_text.encoder.lora import add_adapter, merged
 
 TEXTS = ["the cat is sleeping", "money transfer to my bank account"]
 

@@ -2,22 +2,23 @@
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from safetensors.torch import save_file
+from torch import nn
 
+from matryoshka_text.encoder.compat import SentenceTransformer
 from matryoshka_text.files import whole_folder
-
-if TYPE_CHECKING:
-    from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 
 __all__ = ["add_adapter", "merged", "save_adapter"]
 
+_Encoder = TypeVar("_Encoder", bound=SentenceTransformer)
+
 
 def add_adapter(
-    encoder: "MatryoshkaEncoder", *, rank: int, alpha: float, dropout: float, target_modules: str | list[str]
+    encoder: SentenceTransformer, *, rank: int, alpha: float, dropout: float, target_modules: str | list[str]
 ) -> None:
-    """Freeze the encoder and put trainable low-rank matrices beside its linear layers, in place."""
+    """Freeze the encoder and put trainable low-rank matrices next to its linear layers, in place."""
     from peft import LoraConfig, inject_adapter_in_model
 
     backbone = encoder.transformers_model
@@ -28,8 +29,8 @@ def add_adapter(
     inject_adapter_in_model(config, backbone)
 
 
-def merged(encoder: "MatryoshkaEncoder") -> "MatryoshkaEncoder":
-    """A copy of the encoder with its LoRA matrices added into the weights; the encoder itself where it has none."""
+def merged(encoder: _Encoder) -> _Encoder:
+    """A copy of the encoder with its LoRA matrices added into the weights; the encoder itself if it has none."""
     from peft.tuners.lora import LoraLayer
 
     if not any(isinstance(module, LoraLayer) for module in encoder.modules()):
@@ -45,8 +46,8 @@ def merged(encoder: "MatryoshkaEncoder") -> "MatryoshkaEncoder":
     return plain.requires_grad_(True)
 
 
-def save_adapter(encoder: "MatryoshkaEncoder", folder: Path, base: str) -> None:
-    """Write the LoRA matrices alone, as `PeftModel.from_pretrained(base_model, folder)` reads them.
+def save_adapter(encoder: SentenceTransformer, folder: Path, base: str) -> None:
+    """Write only the LoRA matrices, as `PeftModel.from_pretrained(base_model, folder)` reads them.
 
     The folder appears whole or not at all; `base` is recorded as the model the matrices belong to.
     """
@@ -64,12 +65,9 @@ def save_adapter(encoder: "MatryoshkaEncoder", folder: Path, base: str) -> None:
         save_file(tensors, beside / "adapter_model.safetensors")
 
 
-def _targets(backbone: object, asked: str | list[str]) -> str | list[str]:
+def _targets(backbone: nn.Module, asked: str | list[str]) -> str | list[str]:
     """`all-linear` spelled out: peft knows it only for a wrapped model, where it leaves out the output layer."""
     if asked != "all-linear":
         return asked
-    from torch import nn
-
-    assert isinstance(backbone, nn.Module)
     # The pooler gets no gradient under mean pooling.
     return sorted(n for n, m in backbone.named_modules() if isinstance(m, nn.Linear) and not n.startswith("pooler"))

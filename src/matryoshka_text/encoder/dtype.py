@@ -6,24 +6,24 @@ from typing import Literal, get_args
 
 import torch
 
-__all__ = ["Precision", "checked_precision", "choose_precision", "speed_of_bf16"]
+__all__ = ["Dtype", "checked_dtype", "choose_dtype", "speed_of_bf16"]
 
-Precision = Literal["float32", "bf16", "auto"]
+Dtype = Literal["float32", "bf16", "auto"]
 
 # Below this the casts and the lost digits are not paid for.
 WORTH_IT = 1.3
 
 
-def checked_precision(asked: object) -> Precision:
-    """`asked` itself; ValueError where it is none of the words."""
-    for word in get_args(Precision):
+def checked_dtype(asked: object) -> Dtype:
+    """`asked` itself; ValueError if it is not one of the words."""
+    for word in get_args(Dtype):
         if asked == word:
-            found: Precision = word
+            found: Dtype = word
             return found
-    raise ValueError(f"dtype is {asked!r}; allowed: {', '.join(get_args(Precision))}")
+    raise ValueError(f"dtype is {asked!r}; allowed: {', '.join(get_args(Dtype))}")
 
 
-def choose_precision(asked: Precision, device: torch.device) -> Literal["float32", "bf16"]:
+def choose_dtype(asked: Dtype, device: torch.device) -> Literal["float32", "bf16"]:
     """What `asked` means on `device`: auto is bf16 where a bf16 product runs at least 1.3 x as fast as float32."""
     if asked != "auto":
         return asked
