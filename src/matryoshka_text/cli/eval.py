@@ -66,15 +66,14 @@ def evaluate(
     from rich.console import Console
 
     from matryoshka_text.evaluation.harness import run_plan
-    from matryoshka_text.evaluation.plan import plan
+    from matryoshka_text.evaluation.plan import plan_evaluation
     from matryoshka_text.evaluation.report.write import print_tables
-    from matryoshka_text.evaluation.tasks.named import open_suite, suite_of
-    from matryoshka_text.evaluation.tasks.plan import with_tasks
-    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
-    from matryoshka_text.evaluation.vectors.view import BASELINES, PRECISIONS
+    from matryoshka_text.evaluation.tasks.names import open_suite, suite_of
+    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT, with_tasks
+    from matryoshka_text.evaluation.vectors.views import BASELINES, PRECISIONS
 
     alone = task and suite is None
-    planned = plan(
+    planned = plan_evaluation(
         model,
         suite_of(task or ()) if alone else with_tasks(open_suite(suite or "quick"), task or ()),
         dims=numbers(dims, "--dims"),
@@ -93,7 +92,7 @@ def evaluate(
     if submission is not None and arithmetic != "float32":
         raise RecipeError(f"--submission: found --dtype {dtype}; allowed: float32, as others run it; leave --dtype out")
     if submission is not None:
-        from matryoshka_text.evaluation.submission.write import require_submittable, write_submission
+        from matryoshka_text.publishing.write import require_submittable, write_submission
 
         require_submittable(planned, submission, published=published)
     if dry_run:
@@ -153,7 +152,7 @@ def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Wor
 
 def _show(planned: "Plan") -> None:
     """What would be run, on stdout."""
-    from matryoshka_text.evaluation.tasks.command import offline_note
+    from matryoshka_text.evaluation.tasks.planned import offline_note
 
     count = len(planned.tasks)
     typer.echo(f"suite {planned.suite.name}: {count} task{'' if count == 1 else 's'}")

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.errors import ModelError, RecipeError
-from matryoshka_text.evaluation.subject import Subject, open_subjects
-from matryoshka_text.evaluation.tasks.named import open_suite
-from matryoshka_text.evaluation.tasks.plan import planned_tasks
-from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
-from matryoshka_text.evaluation.twins import open_twins
-from matryoshka_text.evaluation.vectors.turn import Fit, Given, given_rotation
-from matryoshka_text.evaluation.vectors.view import View
+from matryoshka_text.evaluation.models import Subject, open_subjects, open_twins
+from matryoshka_text.evaluation.tasks.names import open_suite
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText, planned_tasks
+from matryoshka_text.evaluation.vectors.rotations import Fit, Given, given_rotation
+from matryoshka_text.evaluation.vectors.views import View
 from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 from matryoshka_text.suite import Suite
 
-__all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
+__all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def _label(subject: Subject, method: Method) -> str:
     return f"{subject.label} {method}" + (ON_CORPUS if method == "rotation" else "")
 
 
-def plan(
+def plan_evaluation(
     model: str | Path | None,
     suite: str | Path | Suite = "quick",
     *,
@@ -181,7 +179,7 @@ def _require_meant_for_each_other(
     if not of_mteb:
         return
     from matryoshka_text.evaluation.tasks.languages import declared_languages, language_problem
-    from matryoshka_text.evaluation.vectors.adapter import require_prompts
+    from matryoshka_text.evaluation.vectors.mteb_encoder import require_prompts
 
     require_prompts(suite.prompts, [task.name for task in of_mteb])
     problems = []

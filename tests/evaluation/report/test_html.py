@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.report.chart import chart
 from matryoshka_text.evaluation.report.cost import costs
 from matryoshka_text.evaluation.report.html import render_html, write_html
 from matryoshka_text.evaluation.report.tables import tables
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.report.plot import panels_of, write_curve
 from matryoshka_text.evaluation.report.tables import tables, type_means
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.report.grids import detail
 from matryoshka_text.evaluation.report.tables import tables
 from matryoshka_text.evaluation.report.write import markdown, print_tables, write_report
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.sample import read_sample
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.scoring.bootstrap import difference, resampled
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.scoring.items import Items, Part, items_path, write_items
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int8, Int16, Int64, Shaped, UInt64
 from torch import Tensor
 
-from matryoshka_text.evaluation.vectors.view import bytes_per_vector
+from matryoshka_text.evaluation.vectors.views import bytes_per_vector
 from matryoshka_text.rows import Precision
 
 __all__ = ["Cost", "Costs", "costs", "packed", "search_binary", "search_float32", "search_int8"]

@@ -12,8 +12,7 @@ from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.evaluation.report.chart import SHAPES, chart
 from matryoshka_text.evaluation.report.cost import Costs
 from matryoshka_text.evaluation.report.cost import costs as costs_of
-from matryoshka_text.evaluation.report.grids import Overview, detail
-from matryoshka_text.evaluation.report.notes import star_words
+from matryoshka_text.evaluation.report.grids import Overview, detail, star_words
 from matryoshka_text.evaluation.report.provenance import data_lines, dates, normalization, settings_of, versions_of
 from matryoshka_text.evaluation.report.tables import KEPT, Table
 from matryoshka_text.files import write_whole

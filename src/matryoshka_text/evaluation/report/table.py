@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Protocol
 
 from matryoshka_text.evaluation.tasks.planned import CORPUS_TYPES
-from matryoshka_text.evaluation.vectors.view import bytes_per_vector
+from matryoshka_text.evaluation.vectors.views import bytes_per_vector
 from matryoshka_text.rows import Precision
 
 __all__ = ["KEPT", "Cell", "Compare", "Gap", "Interval", "Place", "Table", "bands_of", "intervals_of"]

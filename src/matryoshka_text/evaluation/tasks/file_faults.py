@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO, cast
 
-from matryoshka_text.evaluation.tasks.place import DATA_ENDINGS
+from matryoshka_text.evaluation.tasks.places import DATA_ENDINGS
 
 __all__ = ["file_faults"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.errors import EvaluationError
+from matryoshka_text.evaluation.mteb_compat import iso_scripts, language_label, registered_entry
 
 __all__ = [
     "card_header",
@@ -14,7 +15,6 @@ __all__ = [
     "language_problem",
     "language_scripts",
     "require_vocabulary",
-    "unknown_share",
 ]
 
 # A model for Arabic is declared "ar", and tasks name the member of the macrolanguage (ISO 639-3), such as Egyptian.
@@ -56,13 +56,11 @@ def declared_languages(folder: Path, name: str) -> frozenset[str] | None:
 
     Said by the header of the README.md in its folder, and by mteb's own entry of that name.
     """
-    from mteb.models.model_implementations import MODEL_REGISTRY
-
     declared = card_header(folder).get("language")
     said = language_scripts(declared)
     if said is None and declared is not None:
         return None
-    entry = MODEL_REGISTRY.get(name)
+    entry = registered_entry(name)
     known = (entry.languages if entry is not None else None) or []
     return frozenset(_language(code) for code in [*(said or []), *known]) or None
 
@@ -89,12 +87,6 @@ def language_problem(
         "(README.md, or mteb's entry); leave the task out of the suite, or evaluate a model of that language; where "
         "the declaration is wrong, mend `language:` in the header of the model's README.md"
     )
-
-
-def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:
-    """Which share of the texts' tokens is the unknown token, 0 to 1; 0 without such a token, as in byte-level ones."""
-    unknown, total = _unknown(tokenizer, texts)
-    return sum(unknown) / max(1, sum(total))
 
 
 def require_vocabulary(
@@ -142,12 +134,10 @@ def language_scripts(declared: Any) -> list[str] | None:
     """The codes of mteb, such as eng-Latn, of what a card declares as `language:`; None where any of it is no language,
     such as "multilingual".
     """
-    from mteb.languages.iso_mappings import _hf_langs_to_iso_lang_scripts
-
     listed = [declared] if isinstance(declared, str) else list(declared or ())
     # YAML reads an unquoted `no`, Norwegian, as False. en-US and pt_BR are languages of a region.
     codes = [re.split("[-_]", "no" if code is False else str(code))[0] for code in listed if code != "code"]
-    found = [_hf_langs_to_iso_lang_scripts(code) for code in codes]
+    found = [iso_scripts(code) for code in codes]
     if not codes or any(one is None for one in found):
         return None
     return sorted({code for one in found for code in one or ()})
@@ -158,6 +148,4 @@ def _language(code: str) -> str:
 
 
 def _named(languages: Iterable[str]) -> str:
-    from mteb.languages.iso_mappings import language_label
-
     return ", ".join(sorted(f"{language_label(code)} ({code})" for code in languages))
