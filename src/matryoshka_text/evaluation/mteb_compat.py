@@ -32,13 +32,14 @@ __all__ = [
     "SearchEncoderWrapper",
     "fresh_copy",
     "iso_scripts",
+    "known_prompts",
     "language_label",
     "own_data_cache",
     "prepared",
-    "prompt_names",
     "quiet",
     "registered",
     "registered_entry",
+    "require_prompt_names",
     "save_to_cache",
     "watched_loads",
 ]
@@ -70,14 +71,16 @@ def prepared(texts: Any, metadata: Any, role: PromptType | None, **settings: Any
     return create_dataloader(texts, task_metadata=metadata, prompt_type=role, **settings)
 
 
-def prompt_names(prompts: Mapping[str, str], *, strict: bool) -> dict[str, str]:
-    """The prompts whose names mteb knows: a task, a task type, query or document.
-
-    `strict`: KeyError or ValueError for another name; otherwise it is left out.
-    """
+def known_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
+    """Those of the prompts whose names mteb knows: a task, a task type, query or document."""
     known: dict[str, str]
-    known, _ = AbsEncoder.validate_task_to_prompt_name(dict(prompts), raise_for_invalid_keys=strict)
+    known, _ = AbsEncoder.validate_task_to_prompt_name(dict(prompts), raise_for_invalid_keys=False)
     return known
+
+
+def require_prompt_names(prompts: Mapping[str, str]) -> None:
+    """KeyError or ValueError for a prompt whose name mteb does not know."""
+    AbsEncoder.validate_task_to_prompt_name(dict(prompts))
 
 
 def registered_entry(name: str) -> ModelMeta | None:

@@ -11,7 +11,13 @@ from jaxtyping import Float32, Int64
 from mteb.types import PromptType
 
 from matryoshka_text.errors import EvaluationError, RecipeError
-from matryoshka_text.evaluation.mteb_compat import AbsEncoder, SearchEncoderWrapper, prepared, prompt_names
+from matryoshka_text.evaluation.mteb_compat import (
+    AbsEncoder,
+    SearchEncoderWrapper,
+    known_prompts,
+    prepared,
+    require_prompt_names,
+)
 from matryoshka_text.evaluation.vectors.views import Cut
 from matryoshka_text.vectors.reader import TextReader
 
@@ -27,14 +33,14 @@ def mteb_prompts(prompts: dict[str, str] | None, given: Mapping[str, str] | None
     if not any(own.values()):
         return None
     # Own sets are no tasks of mteb's list; the prompts given were checked against their names.
-    return {**prompt_names(own, strict=False), **(given or {})}
+    return {**known_prompts(own), **(given or {})}
 
 
 def require_prompts(given: Mapping[str, str], tasks: Sequence[str]) -> None:
     """`RecipeError` for a prompt that none of those tasks, no task of mteb, no task type and no role would get."""
     own = {f"{task}{role}" for task in tasks for role in ("", "-query", "-document")}
     try:
-        prompt_names({key: text for key, text in given.items() if key not in own}, strict=True)
+        require_prompt_names({key: text for key, text in given.items() if key not in own})
     except (KeyError, ValueError) as error:
         raise RecipeError(
             f"prompts: {str(error).splitlines()[0]}; allowed: query, document, a task type, a task's name, or "
