@@ -61,7 +61,7 @@ def test_the_methods_that_scores_are_read_from(base: Any, hook: str | None) -> N
     assert {"hf_split", "hf_subset"} <= set(given), (
         f"{base.__name__}.{scoring} no longer takes split and subset by name"
     )
-    assert hook is None or hasattr(base, hook), f"{name}.{hook} is gone: its scores have no intervals"
+    assert hook is None or hasattr(base, hook), f"{base.__name__}.{hook} is gone: its scores have no intervals"
 
 
 @pytest.mark.parametrize("task_class", [MockClassificationTask, MockRetrievalTask])

@@ -18,9 +18,9 @@ from scipy.stats import spearmanr
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError, ModelError, RecipeError
 from matryoshka_text.evaluation import Evaluation, Plan, evaluate, plan_evaluation
+from matryoshka_text.evaluation import rotations as corpus
+from matryoshka_text.evaluation.rotations import Fit, Given
 from matryoshka_text.evaluation.tasks.beir import read_beir
-from matryoshka_text.evaluation.vectors import rotations as corpus
-from matryoshka_text.evaluation.vectors.rotations import Fit, Given
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import read_rows
 from matryoshka_text.suite import Suite, TaskEntry

@@ -112,7 +112,7 @@ def test_failures_are_raised_unless_partial_results_are_asked_for(
         ("raise OSError(5, 'Input/output error')", False),
         ("raise MemoryError", False),
         ("raise KeyError('x')", True),
-        ("from matryoshka_text.evaluation.vectors.views import bytes_per_vector as b; b(4, 'float64')", True),
+        ("from matryoshka_text.vectors.views import bytes_per_vector as b; b(4, 'float64')", True),
         ("from matryoshka_text.evaluation.scoring.bootstrap import difference as d; d([], [], seed=0)", True),
     ],
 )

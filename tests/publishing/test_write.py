@@ -24,12 +24,12 @@ from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.evaluation.scoring.results import model_meta, save_result
 from matryoshka_text.evaluation.tasks.loaded import local_class
 from matryoshka_text.evaluation.tasks.planned import PlannedTask
-from matryoshka_text.evaluation.vectors.views import View
 from matryoshka_text.fetch import MANIFEST, verified_revision
 from matryoshka_text.publishing.meta import proposed_meta, read_module
 from matryoshka_text.publishing.write import Submission, require_submittable, write_submission
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite
+from matryoshka_text.vectors.views import View
 
 pytestmark = pytest.mark.slow
 

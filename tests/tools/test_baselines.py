@@ -1,7 +1,6 @@
 """Models and baselines side by side on the page of results."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.rows import Row, append_rows
+from tests.builders import row
 from tools.pages.baselines import render_baselines
 from tools.pages.folder import read_folder
 from tools.pages.page import main
@@ -27,16 +27,6 @@ ABOUT: dict[str, Any] = {
         {"label": "int8", "weights": [BASE], "precision": "int8"},
     ],
 }
-
-
-def row(weights: str, task: str, dim: int, score: float, **changes: Any) -> Row:
-    return Row(
-        **{
-            "model": "org/name", "weights": weights, "origin": "folder", "task": task, "type": "STS", "split": "test",
-            "metric": "cosine_spearman", "dim": dim, "width": 8, "bytes_per_vector": 4 * dim, "score": score,
-            "normalize": True, "versions": {}, "data": "x", "date": datetime(2026, 1, 1, tzinfo=UTC), **changes,
-        }
-    )  # fmt: skip
 
 
 def some_rows() -> list[Row]:

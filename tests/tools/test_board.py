@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from matryoshka_text.rows import Row
+from tests import builders
 from tools.pages.board import Board, Score
 from tools.pages.records import Baselines, Compared
 
@@ -16,13 +17,7 @@ ABOUT = Baselines(title="x", commit="x", command="x", note="x", columns=(UNTOUCH
 
 
 def row(weights: str, task: str, score: float, dim: int = 4, **changes: Any) -> Row:
-    return Row(
-        **{
-            "model": "org/name", "weights": weights, "origin": "folder", "task": task, "type": "STS", "split": "test",
-            "metric": "cosine_spearman", "dim": dim, "width": 8, "bytes_per_vector": 4 * dim, "score": score,
-            "normalize": True, "versions": {}, "data": "x", "date": datetime(2026, 1, 1, tzinfo=UTC), **changes,
-        }
-    )  # fmt: skip
+    return builders.row(weights, task, dim, score, **changes)
 
 
 def board(*rows: Row) -> Board:

@@ -1,7 +1,6 @@
 """The README's table."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 
 from matryoshka_text.errors import RecipeError
 from matryoshka_text.rows import Row, append_rows
+from tests import builders
 from tools.pages.folder import read_folder
 from tools.pages.front import render_front, the_front
 
@@ -32,13 +32,7 @@ ABOUT: dict[str, Any] = {
 
 def row(weights: str, task: str, dim: int, score: float, **changes: Any) -> Row:
     more = {"type": "Classification", "metric": "accuracy"} if task == "sort" else {}
-    return Row(
-        **{
-            "model": "org/name", "weights": weights, "origin": "folder", "task": task, "type": "STS", "split": "test",
-            "metric": "cosine_spearman", "dim": dim, "width": 8, "bytes_per_vector": 4 * dim, "score": score,
-            "normalize": True, "versions": {}, "data": "x", "date": datetime(2026, 1, 1, tzinfo=UTC), **more, **changes,
-        }
-    )  # fmt: skip
+    return builders.row(weights, task, dim, score, **more, **changes)
 
 
 @pytest.fixture

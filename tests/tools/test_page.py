@@ -1,11 +1,11 @@
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from matryoshka_text.rows import Row, append_rows
+from matryoshka_text.rows import append_rows
+from tests.builders import row
 from tools.pages.page import main
 
 BASE, ONE, TWO = "a" * 64, "b" * 64, "c" * 64
@@ -22,21 +22,26 @@ ABOUT: dict[str, Any] = {
 UNSHOWN = {key: value for key, value in ABOUT.items() if not key.startswith("front")}
 
 
-def _row(weights: str, dim: int, score: float) -> Row:
-    return Row(
-        model="org/name", weights=weights, origin="folder", task="Task", type="STS", split="test", metric="spearman",
-        dim=dim, width=8, bytes_per_vector=4 * dim, score=score, normalize=True, versions={}, data="x",
-        date=datetime(2026, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
-
-
 def _folder(root: Path, name: str, about: dict[str, Any]) -> Path:
     folder = root / "eval" / "results" / name
     folder.mkdir(parents=True)
     (folder / "baselines.yaml").write_text(yaml.safe_dump(about))
-    rows = [_row(BASE, 4, 60.0), _row(ONE, 4, 63.0), _row(TWO, 4, 64.0), _row(BASE, 8, 80.0)]
+    rows = [
+        row(BASE, "Task", 4, 60.0, metric="spearman"),
+        row(ONE, "Task", 4, 63.0, metric="spearman"),
+        row(TWO, "Task", 4, 64.0, metric="spearman"),
+        row(BASE, "Task", 8, 80.0, metric="spearman"),
+    ]
     # A later row replaces an earlier one.
-    append_rows(folder / "rows.jsonl", [*rows, _row(ONE, 8, 1.0), _row(ONE, 8, 80.5), _row(TWO, 8, 79.5)])
+    append_rows(
+        folder / "rows.jsonl",
+        [
+            *rows,
+            row(ONE, "Task", 8, 1.0, metric="spearman"),
+            row(ONE, "Task", 8, 80.5, metric="spearman"),
+            row(TWO, "Task", 8, 79.5, metric="spearman"),
+        ],
+    )
     return folder
 
 

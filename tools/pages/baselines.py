@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from matryoshka_text.evaluation.report.tables import KEPT
-from matryoshka_text.evaluation.vectors.views import bytes_per_vector
+from matryoshka_text.vectors.views import bytes_per_vector
 from tools.pages.board import Sheet
 from tools.pages.folder import NONE, Folder, grid
 

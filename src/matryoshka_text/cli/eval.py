@@ -70,7 +70,7 @@ def evaluate(
     from matryoshka_text.evaluation.report.write import print_tables
     from matryoshka_text.evaluation.tasks.names import open_suite, suite_of
     from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT, with_tasks
-    from matryoshka_text.evaluation.vectors.views import BASELINES, PRECISIONS
+    from matryoshka_text.vectors.views import BASELINES, PRECISIONS
 
     alone = task and suite is None
     planned = plan_evaluation(

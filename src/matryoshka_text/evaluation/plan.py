@@ -8,14 +8,14 @@ from typing import Any
 
 from matryoshka_text.errors import ModelError, RecipeError
 from matryoshka_text.evaluation.models import Subject, open_subjects, open_twins
+from matryoshka_text.evaluation.rotations import Fit, Given, given_rotation
 from matryoshka_text.evaluation.tasks.names import open_suite
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText, planned_tasks
-from matryoshka_text.evaluation.vectors.rotations import Fit, Given, given_rotation
-from matryoshka_text.evaluation.vectors.views import View
 from matryoshka_text.recipe.presets import log_dims
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 from matryoshka_text.suite import Suite
+from matryoshka_text.vectors.views import View
 
 __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan_evaluation"]
 
@@ -178,8 +178,8 @@ def _require_meant_for_each_other(
     of_mteb = [task for task in tasks if isinstance(task, PlannedTask)]
     if not of_mteb:
         return
+    from matryoshka_text.evaluation.mteb_encoder import require_prompts
     from matryoshka_text.evaluation.tasks.languages import declared_languages, language_problem
-    from matryoshka_text.evaluation.vectors.mteb_encoder import require_prompts
 
     require_prompts(suite.prompts, [task.name for task in of_mteb])
     problems = []

@@ -1,7 +1,6 @@
 """Rows that an earlier run, or another program, has left in an evaluation's folder."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
 from matryoshka_text.evaluation.models import Subject
@@ -11,8 +10,8 @@ from matryoshka_text.evaluation.scoring.masked import within_decoder
 from matryoshka_text.evaluation.settings import Settings
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.tasks.sample import Sample
-from matryoshka_text.evaluation.vectors.views import View
 from matryoshka_text.rows import Row, append_rows, read_rows
+from matryoshka_text.vectors.views import View
 
 __all__ = ["KeptRows"]
 
@@ -47,7 +46,7 @@ class KeptRows:
         settings = self.settings.digest(sample, view.rotation)
         how = (view.dim, view.method, view.seed, view.precision, self.settings.normalize, settings)
         what = (subject.name, subject.weights, subject.layers, task.name, task.data)
-        found = [self._known.get((*what, split, *how)) for split in _splits(task)]
+        found = [self._known.get((*what, split, *how)) for split in task.splits]
         rows = [row for row in found if row is not None]
         path = result_path(self.settings.out, subject, view, task.name, **self.settings.told(sample))
         if not rows or len(rows) < len(found) or not holds(path, {row.split: row.score for row in rows}):
@@ -81,11 +80,6 @@ class KeptRows:
         if self._seen != (now := _stamp(self._file)):
             self._known |= {_cell(row): row for row in read_rows(self._file)}
             self._seen = now
-
-
-@cache
-def _splits(task: PlannedTask) -> tuple[str, ...]:
-    return tuple(task.make().eval_splits)
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

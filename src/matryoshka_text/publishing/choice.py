@@ -12,9 +12,9 @@ from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.evaluation.scoring.results import result_path
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
-from matryoshka_text.evaluation.vectors.views import View
 from matryoshka_text.publishing.check import Cell
 from matryoshka_text.rows import Row
+from matryoshka_text.vectors.views import View
 
 __all__ = ["Choice", "LeftOut", "Result", "choose", "unfit"]
 

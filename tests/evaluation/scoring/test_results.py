@@ -10,7 +10,7 @@ from mteb import ResultCache, TaskResult
 
 from matryoshka_text.evaluation.models import Subject, open_subjects
 from matryoshka_text.evaluation.scoring.results import experiment_of, model_meta, result_path, save_result
-from matryoshka_text.evaluation.vectors.views import View
+from matryoshka_text.vectors.views import View
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from statistics import fmean
 from typing import Any
 
@@ -11,7 +10,7 @@ from matryoshka_text.evaluation.plan import Column, Plan, PlannedTask, PlannedTe
 from matryoshka_text.evaluation.report.table import (
     KEPT,
     Cell,
-    Compare,
+    Comparisons,
     Gap,
     Place,
     Table,
@@ -26,7 +25,7 @@ __all__ = [
     "KINDS",
     "MEAN",
     "Cell",
-    "Compare",
+    "Comparisons",
     "Gap",
     "Table",
     "bands_of",
@@ -39,7 +38,7 @@ __all__ = [
 PERPLEXITY = "perplexity"
 
 
-def tables(plan: Plan, rows: Sequence[Row], compare: Compare | None = None) -> list[Table]:
+def tables(plan: Plan, rows: Sequence[Row], compare: Comparisons | None = None) -> list[Table]:
     """A table for each task and split that was scored, in the suite's order, and the means where there are several:
     over tasks, and over kinds of task where that is another number.
 
@@ -49,7 +48,7 @@ def tables(plan: Plan, rows: Sequence[Row], compare: Compare | None = None) -> l
     # A task may be named with one of its splits and without: each split occurs once.
     wanted: dict[Place, PlannedTask | PlannedText] = {}
     for task in plan.tasks:
-        wanted.update({place: task for place in _places(task) if place not in wanted})
+        wanted.update({(task.name, split): task for split in task.splits if (task.name, split) not in wanted})
     found = []
     for (name, split), task in wanted.items():
         chosen = [row for row in rows if (row.task, row.split) == (name, split)]
@@ -57,16 +56,8 @@ def tables(plan: Plan, rows: Sequence[Row], compare: Compare | None = None) -> l
     return [*found, *task_mean(found), *kind_mean(found)]
 
 
-@cache
-def _places(task: PlannedTask | PlannedText) -> tuple[Place, ...]:
-    """The splits that are scored; without one given those that mteb scores, which are not all that the data have."""
-    if isinstance(task, PlannedTask) and task.split is None:
-        return tuple((task.name, split) for split in task.make().eval_splits)
-    return ((task.name, str(task.split)),)
-
-
 def _of_task(
-    plan: Plan, task: PlannedTask | PlannedText, split: str, rows: list[Row], compare: Compare | None
+    plan: Plan, task: PlannedTask | PlannedText, split: str, rows: list[Row], compare: Comparisons | None
 ) -> list[Table]:
     title = task.name if split == "test" else f"{task.name} ({split})"
     columns = plan.columns
@@ -214,7 +205,7 @@ def _note(found: Sequence[Table], whole: Sequence[Table], apart: Sequence[str], 
 
 
 def _mean_cell(
-    cells: Sequence[Cell], compare: Compare | None, places: Sequence[Place], dim: int, column: int, weights: Weights
+    cells: Sequence[Cell], compare: Comparisons | None, places: Sequence[Place], dim: int, column: int, weights: Weights
 ) -> Cell:
     same = len({len(cell.draws) for cell in cells}) == 1
     draws = tuple(_average(one, weights) for one in zip(*(cell.draws for cell in cells), strict=True)) if same else ()

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 # Points by which items and row may disagree: they are of one scoring, so that this is rounding alone.
 _SAME = 1e-4
 
+Place = tuple[str, str]  # task and split
 Weights = Sequence[float] | None
 
 

@@ -18,8 +18,8 @@ from mteb.models.model_meta import ScoringFunction
 
 from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.mteb_compat import save_to_cache
-from matryoshka_text.evaluation.vectors.views import View
 from matryoshka_text.files import locked, write_whole
+from matryoshka_text.vectors.views import View
 
 __all__ = ["experiment_of", "holds", "model_meta", "result_path", "save_result"]
 

@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 from matryoshka_text.errors import EvaluationError
 from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.mteb_compat import own_data_cache, quiet
+from matryoshka_text.evaluation.mteb_encoder import StoredEncoder, mteb_prompts
+from matryoshka_text.evaluation.rotations import Fit, Given, require_enough, rotation_of
 from matryoshka_text.evaluation.scoring.bootstrap import interval
 from matryoshka_text.evaluation.scoring.collect import items_of, observed
 from matryoshka_text.evaluation.scoring.items import Items, items_path, write_items
@@ -24,14 +26,12 @@ from matryoshka_text.evaluation.tasks.languages import require_vocabulary
 from matryoshka_text.evaluation.tasks.loaded import LoadedTask, document_role, documents_of
 from matryoshka_text.evaluation.tasks.planned import PlannedTask
 from matryoshka_text.evaluation.tasks.sample import Sample, texts_within
-from matryoshka_text.evaluation.vectors.mteb_encoder import StoredEncoder, mteb_prompts
-from matryoshka_text.evaluation.vectors.rotations import Fit, Given, require_enough, rotation_of
-from matryoshka_text.evaluation.vectors.views import Cut, Fitted, View, bytes_per_vector, cut_of
 from matryoshka_text.files import write_whole
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Row
 from matryoshka_text.vectors.reader import TextReader
 from matryoshka_text.vectors.store import VectorStore
+from matryoshka_text.vectors.views import Cut, Fitted, View, bytes_per_vector, cut_of
 
 __all__ = ["Scorer", "load_task"]
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,11 @@ class PlannedTask:
         data = self.data.partition("#")[0]
         return hashlib.sha256(data.encode()).hexdigest() if self.official else data
 
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are scored: without one given those that mteb scores, not all that the data have."""
+        return (self.split,) if self.split else tuple(self.make().eval_splits)
+
     @property
     def has_corpus(self) -> bool:
         """Whether it is about a collection of documents, which a rotation can be fitted on."""
@@ -96,6 +102,11 @@ class PlannedText:
     type: str = MASKED_TEXT
     metric: str = MASKED_ACCURACY
     split: str = "test"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The one split that a text file is."""
+        return (self.split,)
 
     @classmethod
     def of(cls, entry: TaskEntry, file: Path) -> "PlannedText":

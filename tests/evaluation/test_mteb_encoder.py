@@ -9,8 +9,8 @@ import pytest
 from mteb.types import PromptType
 
 from matryoshka_text.errors import EvaluationError, RecipeError
-from matryoshka_text.evaluation.vectors.mteb_encoder import StoredEncoder, mteb_prompts, require_prompts
-from matryoshka_text.evaluation.vectors.views import Cut
+from matryoshka_text.evaluation.mteb_encoder import StoredEncoder, mteb_prompts, require_prompts
+from matryoshka_text.vectors.views import Cut
 
 
 class Reader:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from matryoshka_text.errors import DataError, ModelError
-from matryoshka_text.evaluation.vectors.rotations import Fit, given_rotation
+from matryoshka_text.evaluation.rotations import Fit, given_rotation
 from matryoshka_text.rotation import FitSettings, Rotation
 
 

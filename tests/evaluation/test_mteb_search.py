@@ -10,7 +10,7 @@ import torch
 from mteb.models import ModelMeta
 from mteb.models.search_wrappers import SearchEncoderWrapper
 
-from matryoshka_text.evaluation.vectors.mteb_encoder import StoredSearch
+from matryoshka_text.evaluation.mteb_encoder import StoredSearch
 
 
 class Encoder:

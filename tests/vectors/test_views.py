@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matryoshka_text.errors import EvaluationError
-from matryoshka_text.evaluation.vectors.views import Fitted, View, bytes_per_vector, cut_of, unit_rows
+from matryoshka_text.vectors.views import Fitted, View, bytes_per_vector, cut_of, unit_rows
 
 WIDTH = 12
 

@@ -18,8 +18,8 @@ from matryoshka_text.evaluation.mteb_compat import (
     prepared,
     require_prompt_names,
 )
-from matryoshka_text.evaluation.vectors.views import Cut
 from matryoshka_text.vectors.reader import TextReader
+from matryoshka_text.vectors.views import Cut
 
 __all__ = ["Hits", "StoredEncoder", "StoredSearch", "mteb_prompts", "require_prompts"]
 
