@@ -63,19 +63,14 @@ def evaluate(
     """Score MODEL on a suite at every dim, each text encoded once, next to other models truncated alike."""
     if model is None and not dry_run:
         raise ModelError("no model given: mtext eval MODEL, where MODEL is a run, a saved model's folder or a hub id")
-    from rich.console import Console
-
-    from matryoshka_text.evaluation.harness import run_plan
     from matryoshka_text.evaluation.plan import plan_evaluation
-    from matryoshka_text.evaluation.report.write import print_tables
     from matryoshka_text.evaluation.tasks.names import open_suite, suite_of
-    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT, with_tasks
+    from matryoshka_text.evaluation.tasks.planned import with_tasks
     from matryoshka_text.vectors.views import BASELINES, PRECISIONS
 
-    alone = task and suite is None
     planned = plan_evaluation(
         model,
-        suite_of(task or ()) if alone else with_tasks(open_suite(suite or "quick"), task or ()),
+        suite_of(task) if task and suite is None else with_tasks(open_suite(suite or "quick"), task or ()),
         dims=numbers(dims, "--dims"),
         data_root=data_root,
         against=against or (),
@@ -89,16 +84,33 @@ def evaluate(
     )
     _require_used(planned, sample, published if submission is None else None, baselines or "")
     arithmetic = _arithmetic(dtype)
-    if submission is not None and arithmetic != "float32":
-        raise RecipeError(f"--submission: found --dtype {dtype}; allowed: float32, as others run it; leave --dtype out")
     if submission is not None:
-        from matryoshka_text.publishing.write import require_submittable, write_submission
-
-        require_submittable(planned, submission, published=published)
+        _require_submittable(planned, submission, published, dtype=arithmetic)
     if dry_run:
         _show(planned)
-        return
-    evaluation = run_plan(planned, out=out, dtype=arithmetic, measure_search=True, progress=True)
+    else:
+        _run(planned, out, dtype=arithmetic, submission=submission, published=published)
+
+
+def _require_submittable(planned: "Plan", submission: Path, published: str | None, *, dtype: "Arithmetic") -> None:
+    from matryoshka_text.publishing.write import require_submittable
+
+    if dtype != "float32":
+        raise RecipeError(f"--submission: found --dtype {dtype}; allowed: float32, as others run it; leave --dtype out")
+    require_submittable(planned, submission, published=published)
+
+
+def _run(
+    planned: "Plan", out: Path | None, *, dtype: "Arithmetic", submission: Path | None, published: str | None
+) -> None:
+    """The plan carried out, its tables on stdout, its files in `out`, and the submission laid out."""
+    from rich.console import Console
+
+    from matryoshka_text.evaluation.harness import run_plan
+    from matryoshka_text.evaluation.report.write import print_tables
+    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
+
+    evaluation = run_plan(planned, out=out, dtype=dtype, measure_search=True, progress=True)
     print_tables(evaluation.tables(), Console())
     if evaluation.rows:
         files = "report.html, results.md, table.txt, curve.png, curve.svg, rows.jsonl"
@@ -106,6 +118,8 @@ def evaluate(
         typer.echo(f"written to {evaluation.out}: {files}{of_mteb}")
     evaluation.require_success()
     if submission is not None:
+        from matryoshka_text.publishing.write import write_submission
+
         typer.echo(
             write_submission(submission, out=evaluation.out, plan=planned, rows=evaluation.rows, published=published)
         )

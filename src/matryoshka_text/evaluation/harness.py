@@ -186,7 +186,7 @@ def run_plan(
     run.load()
     run.score()
     rows = run.rows
-    evaluation = Evaluation(planned, folder, tuple(rows), tuple(run.failures), tuple(run.stages))
+    evaluation = Evaluation(planned, folder, tuple(rows), failures=tuple(run.failures), stages=tuple(run.stages))
     if rows:
         dims, of_mteb = planned.dims_of(planned.subjects[0]), any(row.type != MASKED_TEXT for row in rows)
         measured = costs(dims, suite.precisions, measure=measure_search) if of_mteb else None

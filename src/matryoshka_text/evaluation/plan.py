@@ -140,7 +140,9 @@ def plan_evaluation(
     the model's own vectors: `ModelError` where it is of another width.
     """
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
-    suite = _with_settings(suite, layers, precisions, baselines, sample, raw_prefix)
+    suite = _with_settings(
+        suite, layers=layers, precisions=precisions, baselines=baselines, sample=sample, raw_prefix=raw_prefix
+    )
     planned = planned_tasks(suite, data_root)
     opened = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
     chosen = _dims(dims, suite, opened[0]) if opened else tuple(dims or suite.dims or ())
@@ -155,7 +157,7 @@ def plan_evaluation(
     reduced = (whole[1:] or whole[:1]) if suite.baselines else []
     _require_meant_for_each_other(suite, planned, opened)
     given = None if rotation is None else _given(rotation, planned, opened)
-    return Plan(suite, planned, (*subjects, *beside), chosen, tuple(reduced), given)
+    return Plan(suite, planned, (*subjects, *beside), chosen, reduced=tuple(reduced), rotation=given)
 
 
 def _given(
@@ -196,6 +198,7 @@ def _require_meant_for_each_other(
 
 def _with_settings(
     suite: Suite,
+    *,
     layers: int | Sequence[int] | None,
     precisions: Sequence[Precision] | None,
     baselines: Sequence[Method] | None,

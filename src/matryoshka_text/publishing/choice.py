@@ -74,7 +74,7 @@ def choose(plan: Plan, rows: Sequence[Row], out: Path) -> Choice:
                 LeftOut(task.name, "brought back to length 1, which mteb's loader does not do", tuple(resized))
             )
         for dim in sorted({row.dim for row in of_task} - set(resized), reverse=True):
-            found = _result(task, subject, dim, out, [row for row in of_task if row.dim == dim])
+            found = _result(task, subject, dim, out=out, rows=[row for row in of_task if row.dim == dim])
             results.append(found)
             scores |= {(task.name, row.split, found.dim): row.score for row in of_task if row.dim == dim}
     return Choice(tuple(results), scores, tuple(left_out))
@@ -125,7 +125,7 @@ def _declared(task: PlannedTask) -> Any:
         return None
 
 
-def _result(task: PlannedTask, subject: Subject, dim: int, out: Path, rows: Sequence[Row]) -> Result:
+def _result(task: PlannedTask, subject: Subject, dim: int, *, out: Path, rows: Sequence[Row]) -> Result:
     """The result file of the rows, of their splits alone, under the revision that mteb declares."""
     marks = {} if rows[0].prompts is None else {"prompts": rows[0].prompts}
     path = result_path(out, subject, View(dim), task.name, normalize=rows[0].normalize, marks=marks)

@@ -11,7 +11,13 @@ __all__ = ["instructions"]
 
 
 def instructions(
-    meta: ModelMeta, module: str, directory: Path, dims: Sequence[int], left_out: Sequence[str], unknown: Sequence[str]
+    meta: ModelMeta,
+    module: str,
+    directory: Path,
+    *,
+    dims: Sequence[int],
+    left_out: Sequence[str],
+    unknown: Sequence[str],
 ) -> str:
     """SUBMISSION.md: what is in the folder, what to do with it, and what was left out."""
     parts = [

@@ -154,10 +154,20 @@ def _fill(folder: Path, directory: Path, meta: ModelMeta, choice: Choice) -> Sub
         apart = require_repeated(proposed, cheapest.planned, choice.scores, smallest)
     write_whole(folder / "mteb_mock_run_results.md", mocked.to_markdown() + "\n")
     left = [str(one) for one in choice.left_out]
-    write_whole(folder / NOTE, instructions(meta, module, directory, _dims(choice), left, unknown_fields(meta)))
+    write_whole(
+        folder / NOTE,
+        instructions(meta, module, directory, dims=_dims(choice), left_out=left, unknown=unknown_fields(meta)),
+    )
     repeated = f"{cheapest.planned.name} at {smallest or 'full'} dims"
-    count = len(choice.results)
-    return Submission(directory, str(meta.name), str(meta.revision), count, choice.left_out, repeated, apart)
+    return Submission(
+        directory,
+        str(meta.name),
+        str(meta.revision),
+        results=len(choice.results),
+        left_out=choice.left_out,
+        repeated=repeated,
+        apart=apart,
+    )
 
 
 def _write_results(folder: Path, meta: ModelMeta, choice: Choice) -> None:

@@ -135,7 +135,8 @@ def search_float32(queries: Float[Tensor, "q d"], corpus: Float[Tensor, "n d"], 
 
 def search_int8(queries: Float[Tensor, "q d"], codes: Int8[Tensor, "n d"], nearest: int) -> Found:
     """The same with codes of one byte, turned to float32 a block at a time."""
-    return _largest(torch.cat([queries @ block.to(queries.dtype).T for block in codes.split(_BLOCK)], dim=1), nearest)
+    blocks = (codes[start : start + _BLOCK] for start in range(0, len(codes), _BLOCK))
+    return _largest(torch.cat([queries @ block.to(queries.dtype).T for block in blocks], dim=1), nearest)
 
 
 def search_binary(queries: UInt64[np.ndarray, "w q"], bits: UInt64[np.ndarray, "w n"], nearest: int) -> Found:

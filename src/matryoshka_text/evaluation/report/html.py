@@ -121,9 +121,9 @@ def _shade(table: Table, dim: int, other: int) -> _Shade | None:
     said += f"; 95% interval of the difference {interval}" if interval else ""
     words = f"{gap.points:+.2f}" + ("*" if gap.real else "")
     if gap.interval is not None and not gap.real:
-        return _Shade(words, "unsure", 0, said, interval)
+        return _Shade(words, "unsure", 0, said=said, interval=interval)
     kind = ("up" if gap.points >= 0 else "down") + (" real" if gap.real else "")
-    return _Shade(words, kind, min(1, abs(gap.points) / _STRONG), said, interval)
+    return _Shade(words, kind, min(1, abs(gap.points) / _STRONG), said=said, interval=interval)
 
 
 def _level(table: Table, dim: int) -> str:

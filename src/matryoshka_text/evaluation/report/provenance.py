@@ -37,7 +37,15 @@ def data_lines(plan: Plan, rows: Sequence[Row]) -> list[DataLine]:
     official = {task.name: isinstance(task, PlannedTask) and task.official for task in plan.tasks}
     return list(
         dict.fromkeys(
-            DataLine(row.task, row.type, row.split, row.metric, row.data, official.get(row.task, False)) for row in rows
+            DataLine(
+                row.task,
+                row.type,
+                row.split,
+                metric=row.metric,
+                data=row.data,
+                official=official.get(row.task, False),
+            )
+            for row in rows
         )
     )
 

@@ -10,7 +10,7 @@ from matryoshka_text.evaluation.tasks.planned import CORPUS_TYPES
 from matryoshka_text.rows import Precision
 from matryoshka_text.vectors.views import bytes_per_vector
 
-__all__ = ["KEPT", "Cell", "Gap", "Interval", "Place", "Table", "bands_of", "intervals_of"]
+__all__ = ["KEPT", "Cell", "Gap", "Interval", "Table", "bands_of", "intervals_of"]
 
 KEPT = (99, 95, 90)
 _MOST_BANDS = 3

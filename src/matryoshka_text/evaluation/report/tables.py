@@ -7,17 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from matryoshka_text.evaluation.plan import Column, Plan, PlannedTask, PlannedText
-from matryoshka_text.evaluation.report.table import (
-    KEPT,
-    Cell,
-    Comparisons,
-    Gap,
-    Place,
-    Table,
-    Weights,
-    bands_of,
-    intervals_of,
-)
+from matryoshka_text.evaluation.report.table import KEPT, Cell, Gap, Table, bands_of, intervals_of
+from matryoshka_text.evaluation.scoring.compare import Comparisons, Place, Weights
 from matryoshka_text.rows import Row
 
 __all__ = [
@@ -25,7 +16,6 @@ __all__ = [
     "KINDS",
     "MEAN",
     "Cell",
-    "Comparisons",
     "Gap",
     "Table",
     "bands_of",
@@ -52,36 +42,39 @@ def tables(plan: Plan, rows: Sequence[Row], compare: Comparisons | None = None) 
     found = []
     for (name, split), task in wanted.items():
         chosen = [row for row in rows if (row.task, row.split) == (name, split)]
-        found += _of_task(plan, task, split, chosen, compare) if chosen else []
+        found += _of_task(plan, task, split, rows=chosen, compare=compare) if chosen else []
     return [*found, *task_mean(found), *kind_mean(found)]
 
 
 def _of_task(
-    plan: Plan, task: PlannedTask | PlannedText, split: str, rows: list[Row], compare: Comparisons | None
+    plan: Plan, task: PlannedTask | PlannedText, split: str, *, rows: list[Row], compare: Comparisons | None
 ) -> list[Table]:
     title = task.name if split == "test" else f"{task.name} ({split})"
     columns = plan.columns
     rows_of = [[row for row in rows if column.holds(row)] for column in columns]
-    labels = tuple(column.label for column in columns)
     widths = tuple(
         max((row.width for row in own), default=column.members[0].width)
         for own, column in zip(rows_of, columns, strict=True)
     )
     common: dict[str, Any] = {
+        "labels": tuple(column.label for column in columns),
+        "widths": widths,
+        "task": task.name,
+        "type": task.type,
         "precisions": tuple(column.precision for column in columns),
         "trained": plan.subjects[0].dims,
         "corpus": frozenset(place for place, column in enumerate(columns) if column.fitted_on_corpus),
     }
     cells = tuple(_cells(own, lambda row: row.score, intervals=True) for own in rows_of)
-    note = task.about(split) + _tokens(labels, rows_of) + _bounds(columns, widths)
+    note = task.about(split) + _tokens(common["labels"], rows_of) + _bounds(columns, widths)
     places = ((task.name, split),)
     known: dict[str, Any] = {"intervals": intervals_of(cells, compare, places), "places": places, "compare": compare}
-    found = [Table(title, note, labels, widths, cells, True, task.name, task.type, **common, **known)]
+    found = [Table(title, note, cells=cells, **common, **known)]
     if any(PERPLEXITY in row.further for row in rows):
         cells = tuple(_cells(own, lambda row: row.further.get(PERPLEXITY)) for own in rows_of)
         note = f"{PERPLEXITY}, less is better"
         title = f"{title}, {PERPLEXITY}"
-        found.append(Table(title, note, labels, widths, cells, False, task.name, task.type, **common))
+        found.append(Table(title, note, cells=cells, main=False, **common))
     return found
 
 
@@ -164,7 +157,10 @@ def _mean(title: str, found: Sequence[Table], *, kind: str = "", by_kind: bool =
     weights = _weights(whole) if by_kind else None
     cells = tuple(
         {
-            dim: _mean_cell([table.cells[number][dim] for table in whole], first.compare, places, dim, number, weights)
+            dim: Cell(
+                _mean_draws([table.cells[number][dim] for table in whole], weights),
+                None if first.compare is None else first.compare.score(places, dim, number, weights),
+            )
             for dim in (whole[0].dims if whole and number not in apart else [])
             if all(dim in table.cells[number] for table in whole)
         }
@@ -204,14 +200,8 @@ def _note(found: Sequence[Table], whole: Sequence[Table], apart: Sequence[str], 
     return note + "".join(f"; none of {label}: some kinds of task have no corpus" for label in apart)
 
 
-def _mean_cell(
-    cells: Sequence[Cell], compare: Comparisons | None, places: Sequence[Place], dim: int, column: int, weights: Weights
-) -> Cell:
+def _mean_draws(cells: Sequence[Cell], weights: Weights) -> tuple[float, ...]:
+    """The mean of each draw over the tasks if all have as many, otherwise the mean score."""
     same = len({len(cell.draws) for cell in cells}) == 1
-    draws = tuple(_average(one, weights) for one in zip(*(cell.draws for cell in cells), strict=True)) if same else ()
-    draws = draws or (_average([cell.score for cell in cells], weights),)
-    return Cell(draws, None if compare is None else compare.score(places, dim, column, weights))
-
-
-def _average(numbers: Sequence[float], weights: Weights) -> float:
-    return fmean(numbers, weights)
+    draws = tuple(fmean(one, weights) for one in zip(*(cell.draws for cell in cells), strict=True)) if same else ()
+    return draws or (fmean([cell.score for cell in cells], weights),)

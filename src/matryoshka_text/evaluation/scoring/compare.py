@@ -14,7 +14,7 @@ from matryoshka_text.evaluation.scoring.bootstrap import ROUNDS, bounds, gap, re
 from matryoshka_text.evaluation.scoring.items import Items, items_path, read_items
 from matryoshka_text.rows import Row, latest_rows
 
-__all__ = ["Comparisons", "Resamples"]
+__all__ = ["Comparisons", "Place", "Resamples", "Weights"]
 
 log = logging.getLogger(__name__)
 

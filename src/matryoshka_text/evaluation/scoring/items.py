@@ -116,4 +116,4 @@ def _part(values: np.ndarray, gold: np.ndarray | None, kind: Kind, identity: str
         raise ValueError(f"found kind {kind!r} with {values.dtype} {values.shape}")
     if gold is not None and (gold.dtype != np.float64 or gold.shape != values.shape[1:]):
         raise ValueError(f"found {gold.dtype} {gold.shape} beside values {values.shape}")
-    return Part(kind, values, str(identity), gold, digits)
+    return Part(kind, values, str(identity), gold=gold, digits=digits)

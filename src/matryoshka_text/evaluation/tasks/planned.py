@@ -143,7 +143,7 @@ def planned_tasks(
             for choice, one in zip(choices, by_entry[index], strict=True)
             if isinstance(one, str)
         ]
-        raise DataError(_missing(suite, problems, len(found), roots, of_mteb))
+        raise DataError(_missing(suite, problems, count=len(found), on_hub=not roots, of_mteb=of_mteb))
     tasks = _distinct([one for one in found if not isinstance(one, str)])
     _require_distinct_names(suite, tasks)
     return tuple(tasks)
@@ -280,11 +280,11 @@ def _require_distinct_names(suite: Suite, tasks: Sequence[_Planned]) -> None:
         )
 
 
-def _missing(suite: Suite, problems: list[str], count: int, roots: list[Path], of_mteb: list[str]) -> str:
+def _missing(suite: Suite, problems: list[str], *, count: int, on_hub: bool, of_mteb: list[str]) -> str:
     lines = [f"suite {suite.name}: {len(problems)} of {count} tasks have no data, so nothing was run."]
     lines += [f"  {problem}" for problem in problems]
     way_out = f"Way out: give the folder that holds {_layout(suite)} with --data-root or {DATA_ROOT}"
-    if of_mteb and roots and suite.data is None:
+    if of_mteb and not on_hub and suite.data is None:
         way_out += "; or give neither, and tasks of mteb are loaded from the hub"
     lines.append(way_out)
     if of_mteb:
