@@ -173,7 +173,7 @@ def _put_in_place(beside: Path, folder: Path) -> None:
 
 
 def _require_ours(folder: Path) -> None:
-    """`RunError` where the folder holds files that no fetch brought: they are not to be lost."""
+    """`RunError` if the folder holds files that no fetch brought: they are not to be lost."""
     if not folder.exists():
         return
     manifest = _manifest(folder)

@@ -98,7 +98,7 @@ class Board:
         return Sheet(title, note, metric, shared, weights=None if alike else weights)
 
     def of_types(self) -> list[Sheet]:
-        """A sheet for each type: the mean, or of one task its own; [] where all tasks are of one type."""
+        """A sheet for each type: the mean, or of one task its own; [] if all tasks are of one type."""
         shared = self._shared()
         of = {kind: [place for place in shared if self._about[place].type == kind] for kind in self.types}
         return [self._of_type(kind, places) for kind, places in of.items() if places] if len(of) > 1 else []
@@ -111,13 +111,13 @@ class Board:
         ]
 
     def rows(self, column: Compared, place: Place, dim: int) -> list[Row]:
-        """The column's rows, one for each seed; [] where there is none."""
+        """The column's rows, one for each seed; [] if there is none."""
         rows = self._rows.get((column.label, place, dim), [])
         # A later row of the same model and seed, of other data or settings, takes the place of an earlier.
         return list({(row.weights, row.seed): row for row in sorted(rows, key=lambda row: row.date)}.values())
 
     def score(self, column: Compared, sheet: Sheet, dim: int) -> Score | None:
-        """The column's score; None where a task of the sheet has none at that dim."""
+        """The column's score; None if a task of the sheet has none at that dim."""
         each = [self.rows(column, place, dim) for place in sheet.places]
         if not each or not all(each):
             return None

@@ -1,4 +1,4 @@
-"""Paired intervals kept beside committed rows: the items they come from are too large to be committed.
+"""Paired intervals kept next to committed rows: the items they come from are too large to be committed.
 
     python -m tools.pages.differences eval/results/<name> <folder of an evaluation>...
 
@@ -42,7 +42,7 @@ class Difference(BaseModel):
 
 
 def read_differences(folder: Path, board: Board) -> dict[tuple[str, int, str], Difference]:
-    """What is kept beside the rows, by table, dim and column; {} where there is nothing.
+    """What is kept next to the rows, by table, dim and column; {} if there is nothing.
 
     `DataError` for a line that is none, or one that the rows do not give any more.
     """

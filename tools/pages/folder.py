@@ -16,7 +16,7 @@ NONE = "-"
 
 @dataclass(frozen=True)
 class Folder:
-    """baselines.yaml with the rows beside it, and its numbers as words."""
+    """baselines.yaml with the rows next to it, and its numbers as words."""
 
     path: Path
     about: Baselines
@@ -64,7 +64,7 @@ class Folder:
 
 
 def read_folder(path: Path) -> Folder:
-    """What lies in eval/results/<name>; `RecipeError` or `DataError` where a file of it is damaged."""
+    """What lies in eval/results/<name>; `RecipeError` or `DataError` if a file of it is damaged."""
     about = read_record(path / "baselines.yaml", Baselines)
     board = Board(about, read_rows(path / "rows.jsonl"))
     return Folder(path, about, board, read_differences(path, board))

@@ -15,7 +15,7 @@ _REAL = "In bold: more than the chance of which items were asked (paired bootstr
 
 
 def the_front(folders: Sequence[Folder]) -> Folder | None:
-    """The folder whose rows the README shows; None where none asks for it, `RecipeError` where several do."""
+    """The folder whose rows the README shows; None if none asks for it, `RecipeError` if several do."""
     asking = [folder for folder in folders if folder.about.front or folder.about.front_kinds]
     if len(asking) > 1:
         places = " and ".join(str(folder.path / "baselines.yaml") for folder in asking)

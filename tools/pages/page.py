@@ -45,7 +45,7 @@ def _no_strays(results: Path) -> None:
 
 
 def _with_front(readme: Path, folder: Folder | None) -> str:
-    """The README with its table anew; `RecipeError` where there is a table without a source, or the other way round."""
+    """The README with its table anew; `RecipeError` if there is a table without a source, or the other way round."""
     text = readme.read_text(encoding="utf-8")
     before, start, rest = text.partition(_START)
     _, end, after = rest.partition(_END)

@@ -1,4 +1,4 @@
-"""What stands beside a folder of committed rows: where they came from."""
+"""What stands next to a folder of committed rows: where they came from."""
 
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -126,7 +126,7 @@ class Baselines(Record):
 
 
 def read_record(path: Path, kind: type[R]) -> R:
-    """The record in the YAML file `path`; `RecipeError` where it is none."""
+    """The record in the YAML file `path`; `RecipeError` if it is none."""
     try:
         return kind.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, ValidationError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""The part of eval/README.md that sets nested models beside those trained at each dim alone."""
+"""The part of eval/README.md that sets nested models next to those trained at each dim alone."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -185,7 +185,7 @@ def _show(planned: "Plan") -> None:
 
 
 def _further(planned: "Plan") -> Iterator[str]:
-    """What is scored beside the first coordinates in float32, and on which sample it is fitted."""
+    """What is scored next to the first coordinates in float32, and on which sample it is fitted."""
     from matryoshka_text.evaluation.tasks.sample import read_sample
 
     suite = planned.suite

@@ -109,7 +109,7 @@ def evaluate(
     from `sample` (a text file; None: bundled training texts). The baseline `rotation` is fitted on each retrieval,
     reranking or clustering task's own documents, never on queries or labels, and its column says so; other tasks have
     none. `rotation` (a file of `mtext rotate`, or the object) is a given one, whose prefixes of the model's own vectors
-    are scored beside the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
+    are scored next to the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
 
     `dtype` is the arithmetic of the encoding, as in `MatryoshkaEncoder.encode`: bf16, or auto, is faster and moves
     scores by some hundredths of a point; such results are kept apart.

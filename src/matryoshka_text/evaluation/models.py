@@ -40,7 +40,7 @@ class Subject:
     unit: bool = False
 
     def with_layers(self, layers: int) -> "Subject":
-        """The model with its first `layers` layers alone, called so; `ModelError` where it has no such number."""
+        """The model with its first `layers` layers alone, called so; `ModelError` if it has no such number."""
         depth = _depth(self.path)
         if depth is not None and not 1 <= layers <= depth:
             raise ModelError(f"--layers: found {layers}, but {self.label} has {depth}; allowed: 1 to {depth}")
@@ -124,7 +124,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _depth(path: Path) -> int | None:
-    """The number of transformer layers; None where the configuration does not say, and encoding will."""
+    """The number of transformer layers; None if the configuration does not say, and encoding will."""
     depth = _config(path).get("num_hidden_layers") or _config(path).get("n_layers")
     return depth if isinstance(depth, int) else None
 
@@ -145,7 +145,7 @@ _WAY_OUT = (
 def open_twins(subject: Subject) -> tuple[Subject, ...]:
     """<run>/twins of the model <run>/model: the plain twin, and the one trained at each dim alone (FF), dims upwards.
 
-    `ModelError` where there is no twin, or where one has no model yet.
+    `ModelError` if there is no twin, or where one has no model yet.
     """
     folder = subject.path.parent / "twins"
     if subject.path.name != "model" or not folder.is_dir():

@@ -25,7 +25,7 @@ __all__ = ["Hits", "StoredEncoder", "StoredSearch", "mteb_prompts", "require_pro
 
 
 def mteb_prompts(prompts: dict[str, str] | None, given: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    """The model's prompts that mteb's rules know, by task, task type, query or document; None where there is none.
+    """The model's prompts that mteb's rules know, by task, task type, query or document; None if there is none.
 
     `given` prompts take their place.
     """

@@ -135,9 +135,9 @@ def plan_evaluation(
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
     or layers that cannot be used, twins that are not there. Without a model only suite and data are checked.
 
-    What is given beside the suite takes the place of what the suite says. Baselines are made of the models `against`,
+    What is given next to the suite takes the place of what the suite says. Baselines are made of the models `against`,
     or, where there is none, of the model itself. `rotation` (a file of `mtext rotate`, or the object) is applied to
-    the model's own vectors: `ModelError` where it is of another width.
+    the model's own vectors: `ModelError` if it is of another width.
     """
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     suite = _with_settings(
@@ -163,7 +163,7 @@ def plan_evaluation(
 def _given(
     rotation: str | Path | Rotation, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]
 ) -> Given:
-    """The rotation; `ModelError` for no model or another width, `RecipeError` where nothing would be turned."""
+    """The rotation; `ModelError` for no model or another width, `RecipeError` if nothing would be turned."""
     found = given_rotation(rotation)
     if not subjects:
         raise ModelError("--rotation: no model given; name the model whose vectors it turns")
@@ -205,7 +205,7 @@ def _with_settings(
     sample: str | Path | None,
     raw_prefix: bool,
 ) -> Suite:
-    """The suite with what is given beside it."""
+    """The suite with what is given next to it."""
     changes: dict[str, Any] = {}
     if layers is not None:
         changes["layers"] = (layers,) if isinstance(layers, int) else tuple(dict.fromkeys(layers))

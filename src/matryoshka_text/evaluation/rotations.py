@@ -50,7 +50,7 @@ class Given:
         return hashlib.sha256(self.rotation.matrix.astype("<f8").tobytes()).hexdigest()
 
     def require_width(self, width: int, label: str) -> None:
-        """`ModelError` where it is for vectors of another width."""
+        """`ModelError` if it is for vectors of another width."""
         if self.rotation.width != width:
             raise ModelError(
                 f"--rotation: {self.name} turns vectors of width {self.rotation.width}, but {label} gives vectors of "
@@ -70,7 +70,7 @@ log = logging.getLogger(__name__)
 
 
 def require_enough(documents: Sample, fit: Fit) -> None:
-    """`EvaluationError` where there are too few documents to fit a rotation on."""
+    """`EvaluationError` if there are too few documents to fit a rotation on."""
     if len(documents.texts) < fit.fewest:
         raise EvaluationError(
             f"rotation: found {len(documents.texts)} different documents; allowed: at least {fit.fewest}, two "
@@ -90,7 +90,7 @@ def rotation_of(
 ) -> Rotation:
     """The rotation fitted on the documents' full-width vectors, which `read` gives; kept in `folder`, one of a model.
 
-    `encoding`: what else decides those vectors (a prompt). `EvaluationError` where nothing can be fitted.
+    `encoding`: what else decides those vectors (a prompt). `EvaluationError` if nothing can be fitted.
     """
     key = f"{documents.digest}\0{encoding}\0{fit.digest}"
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"

@@ -68,7 +68,7 @@ class Settings:
 
 
 def prompts_digest(prompts: Mapping[str, str]) -> str | None:
-    """8 hex digits that tell these prompts from others; None where there are none."""
+    """8 hex digits that tell these prompts from others; None if there are none."""
     return hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()[:8] if prompts else None
 
 

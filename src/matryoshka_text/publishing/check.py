@@ -27,7 +27,7 @@ TOLERANCE = 0.05
 
 
 def require_readable_by_mteb(folder: Path, meta: ModelMeta, scores: Mapping[Cell, float]) -> None:
-    """`EvaluationError` where mteb does not read exactly these main scores (x 100) of the model from the folder."""
+    """`EvaluationError` if mteb does not read exactly these main scores (x 100) of the model from the folder."""
     # Not to_dataframe: it takes the mean over dims.
     loaded = ResultCache(folder).load_results(load_experiments="match_name", include_remote=False)
     found: dict[Cell, float] = {}
@@ -52,7 +52,7 @@ def require_readable_by_mteb(folder: Path, meta: ModelMeta, scores: Mapping[Cell
 
 
 def require_mock_run(meta: ModelMeta) -> MockRunResults:
-    """What mteb's `mock-run` says of the model; `EvaluationError` where a task fails."""
+    """What mteb's `mock-run` says of the model; `EvaluationError` if a task fails."""
     results = mock_run(loaded_by_mteb(meta, None))
     if not results.all_passed:
         failed = [name for name, status in results.items() if getattr(status, "exception", None)]
@@ -67,7 +67,7 @@ def require_mock_run(meta: ModelMeta) -> MockRunResults:
 def require_repeated(meta: ModelMeta, task: PlannedTask, scores: Mapping[Cell, float], dim: int | None) -> float:
     """The greatest difference, in points, to the task's scores when mteb runs it with `get_model(name, embed_dim=dim)`.
 
-    `EvaluationError` where it is more than 0.05.
+    `EvaluationError` if it is more than 0.05.
     """
     loaded = load_task(task)
     with quiet(), own_data_cache(task.fingerprint):

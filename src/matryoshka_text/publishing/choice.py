@@ -90,7 +90,7 @@ def _raw(row: Row, subject: Subject) -> bool:
 
 
 def unfit(task: PlannedTask | PlannedText) -> str | None:
-    """Why no score of the task can be submitted, whatever it is; None where it can."""
+    """Why no score of the task can be submitted, whatever it is; None if it can."""
     declared = _declared(task) if isinstance(task, PlannedTask) else None
     if declared is None or not isinstance(task, PlannedTask):
         return "no task of mteb"
@@ -106,7 +106,7 @@ def unfit(task: PlannedTask | PlannedText) -> str | None:
 
 
 def _unscored(task: PlannedTask, rows: Sequence[Row]) -> str | None:
-    """What the rows lack of the task; None where nothing."""
+    """What the rows lack of the task; None if nothing."""
     if not rows:
         return "has no score"
     lacking = sorted(set(_declared(task).metadata.eval_splits) - {row.split for row in rows})
@@ -116,7 +116,7 @@ def _unscored(task: PlannedTask, rows: Sequence[Row]) -> str | None:
 
 
 def _declared(task: PlannedTask) -> Any:
-    """The task of that name as mteb has it; None where it has none."""
+    """The task of that name as mteb has it; None if it has none."""
     import mteb
 
     try:

@@ -129,7 +129,7 @@ def _own(prompts: Mapping[str, str | None] | None) -> dict[str, str]:
 
 
 def _embedding_parameters(encoder: Any) -> int | None:
-    """Those of the table of token embeddings; None where the model does not say which table that is."""
+    """Those of the table of token embeddings; None if the model does not say which table that is."""
     backbone = getattr(encoder[0], "auto_model", None)
     table = backbone.get_input_embeddings() if backbone is not None else None
     return None if table is None else int(table.weight.numel())
@@ -148,7 +148,7 @@ def _base(declared: Any) -> str | None:
 
 
 def _training_tasks(declared: Any) -> set[str] | None:
-    """The tasks of mteb made of the data sets that the card names; None where one of them is not among mteb's: what it
+    """The tasks of mteb made of the data sets that the card names; None if one of them is not among mteb's: what it
     shares with a task is not known.
     """
     names = [declared] if isinstance(declared, str) else list(declared or ())

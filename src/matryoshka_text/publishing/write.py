@@ -216,7 +216,7 @@ def _published(subject: Subject, published: str) -> tuple[str, str]:
 
 
 def _require_full_width(subject: Subject) -> None:
-    """`EvaluationError` where mteb's loader gives less than the full width when no dim is asked for."""
+    """`EvaluationError` if mteb's loader gives less than the full width when no dim is asked for."""
     settings = subject.path / "config_sentence_transformers.json"
     cut = json.loads(settings.read_text(encoding="utf-8")).get("truncate_dim") if settings.is_file() else None
     if cut is not None and cut != subject.width:

@@ -22,8 +22,8 @@ _FITTED: tuple[Method, ...] = ("pca", "svd")
 class View:
     """What is scored: `dim` coordinates made of the full width by `method`, stored in `precision`.
 
-    `seed` tells draws of a random method apart; None where nothing is drawn. `rotation` tells rotations apart, 64 hex
-    digits: a given one's matrix, or what one is fitted for on the task's documents (`Fit`); None where nothing turns.
+    `seed` tells draws of a random method apart; None if nothing is drawn. `rotation` tells rotations apart, 64 hex
+    digits: a given one's matrix, or what one is fitted for on the task's documents (`Fit`); None if nothing turns.
     """
 
     dim: int

@@ -26,7 +26,7 @@ Found = tuple[Shaped[Tensor, "q k"], Int64[Tensor, "q k"]]
 
 @dataclass(frozen=True)
 class Cost:
-    """One dim in one precision; `milliseconds` of search a query, None where it was not measured."""
+    """One dim in one precision; `milliseconds` of search a query, None if it was not measured."""
 
     dim: int
     precision: Precision
@@ -45,13 +45,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs by dim and precision, and how the times were measured; `how` is "" where they were not."""
+    """Costs by dim and precision, and how the times were measured; `how` is "" if they were not."""
 
     lines: tuple[Cost, ...]
     how: str = ""
 
     def of(self, dim: int, precision: Precision) -> Cost | None:
-        """The line of that dim and precision; None where there is none."""
+        """The line of that dim and precision; None if there is none."""
         return next((one for one in self.lines if (one.dim, one.precision) == (dim, precision)), None)
 
     @property

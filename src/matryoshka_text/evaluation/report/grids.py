@@ -16,7 +16,7 @@ _FEW = 6
 
 
 def star_words(shown: Sequence[Table], others: Sequence[int]) -> list[str]:
-    """What the intervals of these tables' differences to these columns are made of; [] where none is known."""
+    """What the intervals of these tables' differences to these columns are made of; [] if none is known."""
     every = [one for one in shown if one.main]
     gaps = [
         (one, dim, other, gap) for one in every for other in others for dim in one.dims if (gap := one.gap(dim, other))

@@ -84,7 +84,7 @@ def render_html(
         settings=settings_of(plan, rows),
         normalization=normalization(rows),
         interpolated=any(map(found.whole.interpolated, found.whole.scores[0])),
-        # The stars themselves are explained beside the colours.
+        # The stars themselves are explained next to the colours.
         stars=star_words([*tables, *found.means], found.others)[1:],
         intervals=any(table.intervals for table in tables),
         compared=[other for other in found.others if _gap_dims(found.tasks, [other])],
@@ -103,7 +103,7 @@ def _groups(found: Overview) -> list[tuple[Table | None, list[Table]]]:
 
 
 def _gap_dims(shown: Sequence[Table], others: Sequence[int]) -> list[int]:
-    """The dims at which one of those columns has a score beside the model's, in one of the tables."""
+    """The dims at which one of those columns has a score next to the model's, in one of the tables."""
     pairs = [(table, other) for table in shown for other in others]
     return sorted({dim for table, other in pairs for dim in table.scores[0].keys() & table.scores[other].keys()})
 

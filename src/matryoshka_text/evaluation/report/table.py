@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 class Cell:
     """The scores of one column at one dim: one, or one for each draw of a method that draws.
 
-    `interval`: the 95% bootstrap interval of the score, in points; None where it is not known.
+    `interval`: the 95% bootstrap interval of the score, in points; None if it is not known.
     """
 
     draws: tuple[float, ...]
@@ -96,7 +96,7 @@ class Table:
         return sorted({dim for own in self.cells for dim in own})
 
     def share(self, dim: int) -> float | None:
-        """The model's score at `dim`, in % of its full width's; None where one is missing or that is not positive."""
+        """The model's score at `dim`, in % of its full width's; None if one is missing or that is not positive."""
         full, score = self.scores[0].get(self.widths[0]), self.scores[0].get(dim)
         return None if score is None or full is None or full <= 0 else 100 * score / full
 
@@ -133,7 +133,7 @@ class Table:
 
     @property
     def size_head(self) -> str:
-        """What stands above `bytes_of` the model: its precision too, where columns of others stand beside it."""
+        """What stands above `bytes_of` the model: its precision too, where columns of others stand next to it."""
         return "bytes a vector" if set(self.precisions) <= {"float32"} else "bytes in float32"
 
     def bytes_of(self, dim: int, column: int = 0) -> int:

@@ -119,7 +119,7 @@ def task_mean(found: Sequence[Table]) -> list[Table]:
 def kind_mean(found: Sequence[Table]) -> list[Table]:
     """The mean over task types of the mean over each type's tasks, so that no kind decides by the number of its tasks.
 
-    [] where it is the mean over tasks again: of a single type, or of types with one task each.
+    [] if it is the mean over tasks again: of a single type, or of types with one task each.
     """
     tasks = _tasks(found)
     counts = Counter(table.type for table in tasks)
@@ -130,7 +130,7 @@ def kind_mean(found: Sequence[Table]) -> list[Table]:
 
 
 def type_means(found: Sequence[Table]) -> list[Table]:
-    """The mean over each task type's tasks, in the order of the types; [] where all tasks are of one type."""
+    """The mean over each task type's tasks, in the order of the types; [] if all tasks are of one type."""
     tasks = _tasks(found)
     types = dict.fromkeys(table.type for table in tasks)
     if len(types) < 2:
@@ -184,7 +184,7 @@ def _mean(title: str, found: Sequence[Table], *, kind: str = "", by_kind: bool =
 
 
 def _weights(tasks: Sequence[Table]) -> tuple[float, ...] | None:
-    """What each task counts where every kind counts once; None where that is alike for all."""
+    """What each task counts where every kind counts once; None if that is alike for all."""
     counts = Counter(table.type for table in tasks)
     if len(counts) < 2 or len(set(counts.values())) == 1:
         return None

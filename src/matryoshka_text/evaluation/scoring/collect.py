@@ -64,7 +64,7 @@ def observed(task_class: Any) -> Any:
 def items_of(task: Any, result: Any, split: str) -> Items | None:
     """The items behind `result.get_score(splits=[split])`, `result` being mteb's for this task object.
 
-    A part for each subset, as the score is their mean. None where a subset has none.
+    A part for each subset, as the score is their mean. None if a subset has none.
     """
     kept = getattr(task, _STORE, {})
     parts = [kept.get((split, scores["hf_subset"])) for scores in result.scores[split]]

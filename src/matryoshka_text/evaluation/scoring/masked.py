@@ -23,7 +23,7 @@ BATCH = 32
 
 
 def open_masked_lm(subject: Subject, device: str | None) -> "MatryoshkaMaskedLM":
-    """The model with its trained head; `ModelError` where it has none."""
+    """The model with its trained head; `ModelError` if it has none."""
     from matryoshka_text.heads import vocabulary
     from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 

@@ -52,7 +52,7 @@ MOST_UNKNOWN = 0.5
 
 
 def declared_languages(folder: Path, name: str) -> frozenset[str] | None:
-    """ISO 639-3 codes of the languages that the model is said to read; None where nobody says, or it says "many".
+    """ISO 639-3 codes of the languages that the model is said to read; None if nobody says, or it says "many".
 
     Said by the header of the README.md in its folder, and by mteb's own entry of that name.
     """
@@ -68,7 +68,7 @@ def declared_languages(folder: Path, name: str) -> frozenset[str] | None:
 def language_problem(
     metadata: Any, declared: Collection[str] | None, *, model: str, subsets: Iterable[str] | None = None
 ) -> str | None:
-    """Why the model cannot read the task, from mteb's metadata of it, and the way out; None where nothing speaks
+    """Why the model cannot read the task, from mteb's metadata of it, and the way out; None if nothing speaks
     against it: a language in common, languages unknown, or a task about programming languages.
 
     `subsets`: those of the task's subsets that are scored; None: all.
@@ -92,7 +92,7 @@ def language_problem(
 def require_vocabulary(
     tokenizer: Any, texts: Sequence[str], *, task: str, model: str, seed: int = 0, size: int = 256
 ) -> None:
-    """`EvaluationError` where more than half of the tokens of a seeded sample of the texts are the unknown token."""
+    """`EvaluationError` if more than half of the tokens of a seeded sample of the texts are the unknown token."""
     sample = list(texts) if len(texts) <= size else random.Random(seed).sample(list(texts), size)
     unknown, total = _unknown(tokenizer, sample)
     share = sum(unknown) / max(1, sum(total))
@@ -119,7 +119,7 @@ def _unknown(tokenizer: Any, texts: Sequence[str]) -> tuple[list[int], list[int]
 
 
 def card_header(folder: Path) -> dict[str, Any]:
-    """The header of the model card; {} where there is none that can be read."""
+    """The header of the model card; {} if there is none that can be read."""
     from huggingface_hub import metadata_load
 
     card = folder / "README.md"
@@ -131,7 +131,7 @@ def card_header(folder: Path) -> dict[str, Any]:
 
 
 def language_scripts(declared: Any) -> list[str] | None:
-    """The codes of mteb, such as eng-Latn, of what a card declares as `language:`; None where any of it is no language,
+    """The codes of mteb, such as eng-Latn, of what a card declares as `language:`; None if any of it is no language,
     such as "multilingual".
     """
     listed = [declared] if isinstance(declared, str) else list(declared or ())

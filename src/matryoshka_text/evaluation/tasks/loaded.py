@@ -40,7 +40,7 @@ def local_class(task_class: Any, folder: Path | None, revision: str) -> Any:
 class LoadedTask:
     """A task whose data are in memory once, and fresh task objects that share them.
 
-    `DataError` where the hub's data are not those of the revision that the task declares.
+    `DataError` if the hub's data are not those of the revision that the task declares.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -108,7 +108,7 @@ def _texts(task: Any, data: Any) -> Iterator[str]:
 
 
 def require_declared_revision(name: str, declared: Mapping[str, Any], loads: Sequence[Load]) -> None:
-    """`DataError` where mteb's task of that name was given other data than those of the revision it declares.
+    """`DataError` if mteb's task of that name was given other data than those of the revision it declares.
 
     `declared`: the path and revision of the task's metadata. Local folders are what they are, but for one that stands
     in for the hub's.

@@ -114,7 +114,7 @@ def _looked(roots: Iterable[Path], name: str, base: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    """The split that a file of a folder holds; None where it holds no data."""
+    """The split that a file of a folder holds; None if it holds no data."""
     endings = [ending for ending in ENDINGS if file.name.endswith(ending)] if file.is_file() else []
     return file.name.removesuffix(max(endings, key=len)) if endings and not file.name.startswith(".") else None
 

@@ -248,7 +248,7 @@ def _own(entry: TaskEntry, suite: Suite, roots: list[Path]) -> PlannedTask | str
 
 
 def offline_note(suite: Suite, tasks: Sequence[PlannedTask | PlannedText]) -> str | None:
-    """What to do about tasks that are to be read from the hub when it is not to be asked; None where none is."""
+    """What to do about tasks that are to be read from the hub when it is not to be asked; None if none is."""
     from huggingface_hub import constants
 
     of_hub = [task.name for task in tasks if isinstance(task, PlannedTask) and task.folder is None]
