@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from matryoshka_text.evaluation.report.tables import kind_weights
 from matryoshka_text.rows import Row, latest_rows
 from tools.pages.records import Baselines, Compared
 
@@ -91,11 +92,10 @@ class Board:
         if len(counts) < 2:
             return None
         note = f"mean over {len(counts)} kinds of task ({', '.join(counts)}) of the mean over the tasks of each"
-        alike = len(set(counts.values())) == 1
-        weights = tuple(1 / (len(counts) * counts[self._about[place].type]) for place in shared)
+        weights = kind_weights([self._about[place].type for place in shared])
         metric = "the mean of their main scores"
         title = f"Mean over {len(counts)} kinds, {len(shared)} tasks"
-        return Sheet(title, note, metric, shared, weights=None if alike else weights)
+        return Sheet(title, note, metric, shared, weights=weights)
 
     def of_types(self) -> list[Sheet]:
         """A sheet for each type: the mean, or of one task its own; [] if all tasks are of one type."""

@@ -20,6 +20,7 @@ __all__ = [
     "Table",
     "bands_of",
     "kind_mean",
+    "kind_weights",
     "tables",
     "task_mean",
     "type_means",
@@ -154,7 +155,7 @@ def _mean(title: str, found: Sequence[Table], *, kind: str = "", by_kind: bool =
     counted = [number for number, lives in enumerate(alive) if lives and number not in apart]
     whole = [table for table in found if all(table.cells[number] for number in counted)]
     places = tuple(place for table in whole for place in table.places)
-    weights = _weights(whole) if by_kind else None
+    weights = kind_weights([table.type for table in whole]) if by_kind else None
     cells = tuple(
         {
             dim: Cell(
@@ -183,12 +184,12 @@ def _mean(title: str, found: Sequence[Table], *, kind: str = "", by_kind: bool =
     )
 
 
-def _weights(tasks: Sequence[Table]) -> tuple[float, ...] | None:
-    """What each task counts where every kind counts once; None if that is alike for all."""
-    counts = Counter(table.type for table in tasks)
-    if len(counts) < 2 or len(set(counts.values())) == 1:
+def kind_weights(kinds: Sequence[str]) -> tuple[float, ...] | None:
+    """What each task counts in a mean over kinds, given the kind of each; None if that is alike for all."""
+    counts = Counter(kinds)
+    if len(set(counts.values())) < 2:
         return None
-    return tuple(1 / (len(counts) * counts[table.type]) for table in tasks)
+    return tuple(1 / (len(counts) * counts[kind]) for kind in kinds)
 
 
 def _note(found: Sequence[Table], whole: Sequence[Table], apart: Sequence[str], *, by_kind: bool) -> str:
