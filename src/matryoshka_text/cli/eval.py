@@ -166,13 +166,15 @@ def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Wor
 
 def _show(planned: "Plan") -> None:
     """What would be run, on stdout."""
-    from matryoshka_text.evaluation.tasks.planned import offline_note
+    from matryoshka_text.evaluation.plan import PlannedTask
+    from matryoshka_text.evaluation.tasks.hub import offline_note
 
     count = len(planned.tasks)
     typer.echo(f"suite {planned.suite.name}: {count} task{'' if count == 1 else 's'}")
     for task in planned.tasks:
         typer.echo(f"  {_task_line(task)}")
-    if note := offline_note(planned.suite, planned.tasks):
+    of_hub = [task.name for task in planned.tasks if isinstance(task, PlannedTask) and task.folder is None]
+    if note := offline_note(planned.suite, of_hub):
         typer.echo(note)
     for subject in planned.subjects:
         typer.echo(f"model {subject.name}: {subject.path} (from {subject.origin}, sha256 {subject.weights[:12]})")

@@ -10,7 +10,7 @@ from matryoshka_text.extras import optional
 from matryoshka_text.fetch import Wanted
 from matryoshka_text.suite import Suite
 
-__all__ = ["datasets_of", "datasets_of_tasks", "fetch_command", "suite_command"]
+__all__ = ["datasets_of", "datasets_of_tasks", "fetch_command", "offline_note", "suite_command"]
 
 
 def datasets_of(*suites: Suite) -> tuple[Wanted, ...]:
@@ -54,6 +54,19 @@ def fetch_command(names: Sequence[str]) -> str:
 def suite_command(suite: Suite, tasks: Sequence[str]) -> str:
     """The command that fetches those of the suite's tasks: by the suite's name, where one command line name is all."""
     return fetch_command(tasks if suite.given is None else [suite.given])
+
+
+def offline_note(suite: Suite, of_hub: Sequence[str]) -> str | None:
+    """What to do about the tasks that are read from the hub when it is not to be asked; None if there is none."""
+    from huggingface_hub import constants
+
+    if not of_hub or not constants.HF_HUB_OFFLINE:
+        return None
+    reads = "1 task reads" if len(of_hub) == 1 else f"{len(of_hub)} tasks read"
+    return (
+        f"HF_HUB_OFFLINE is set, and {reads} the hub: only what its cache has at the declared revisions can be scored. "
+        f"On a connected machine this fetches the data: {suite_command(suite, of_hub)}; then give DIR with --data-root"
+    )
 
 
 def _quoted(name: str) -> str:

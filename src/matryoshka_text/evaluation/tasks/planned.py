@@ -32,7 +32,6 @@ __all__ = [
     "MASKED_TEXT",
     "PlannedTask",
     "PlannedText",
-    "offline_note",
     "planned_tasks",
     "with_tasks",
 ]
@@ -244,20 +243,6 @@ def _own(entry: TaskEntry, suite: Suite, roots: list[Path]) -> PlannedTask | str
         folder=found.folder,
         data=data,
         task_class=task_class,
-    )
-
-
-def offline_note(suite: Suite, tasks: Sequence[PlannedTask | PlannedText]) -> str | None:
-    """What to do about tasks that are to be read from the hub when it is not to be asked; None if none is."""
-    from huggingface_hub import constants
-
-    of_hub = [task.name for task in tasks if isinstance(task, PlannedTask) and task.folder is None]
-    if not of_hub or not constants.HF_HUB_OFFLINE:
-        return None
-    reads = "1 task reads" if len(of_hub) == 1 else f"{len(of_hub)} tasks read"
-    return (
-        f"HF_HUB_OFFLINE is set, and {reads} the hub: only what its cache has at the declared revisions can be scored. "
-        f"On a connected machine this fetches the data: {suite_command(suite, of_hub)}; then give DIR with --data-root"
     )
 
 
