@@ -40,7 +40,7 @@ layers: $(STAMP)
 # The generated pages.
 tables: $(STAMP)
 	$(BIN)/python -m matryoshka_text.recipe.table
-	$(BIN)/python -m matryoshka_text.evaluation.pages.page
+	$(BIN)/python -m tools.pages.page
 
 # The documentation site, in site/; any warning stops it.
 docs: docs-install

@@ -52,32 +52,25 @@ def suite(asked: argparse.Namespace) -> Any:
 
 def planned(asked: argparse.Namespace, model: str | None) -> Any:
     """The plan; without a model the tasks alone."""
-    from matryoshka_text.evaluation.plan import plan
+    from matryoshka_text.evaluation.plan import plan_evaluation
 
-    return plan(model, suite(asked), dims=asked.dims, data_root=asked.data_root or None, raw_prefix=True)
-
-
-def plain_class(task_class: Any) -> Any:
-    """The class as mteb has it: without the array of labels that classification tasks are given."""
-    return task_class.__bases__[0] if "_evaluate_subset" in task_class.__dict__ else task_class
+    return plan_evaluation(model, suite(asked), dims=asked.dims, data_root=asked.data_root or None, raw_prefix=True)
 
 
 def with_mteb(asked: argparse.Namespace) -> dict[str, float]:
     """Main scores x 100 of mteb at one dim, by task."""
-    from dataclasses import replace
-
     import mteb
     from sentence_transformers import SentenceTransformer
 
     from matryoshka_text.encoder import resolve_model
-    from matryoshka_text.evaluation.tasks.loaded import own_data_cache
+    from matryoshka_text.evaluation.mteb_compat import own_data_cache
 
     dim = asked.dims[0]
     cut = {} if dim == asked.width else {"truncate_dim": dim}
     model = SentenceTransformer(str(resolve_model(asked.model).path), device=asked.device, **cut)
     scores = {}
     for one in planned(asked, None).tasks:
-        task = replace(one, task_class=plain_class(one.task_class)).make()
+        task = one.make()
         with own_data_cache(one.fingerprint):
             result = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
         scores[one.name] = 100 * float(result.task_results[0].get_score())

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, normalize
 
 from matryoshka_text import MatryoshkaEncoder, evaluate
-from matryoshka_text.evaluation import subject as subjects
+from matryoshka_text.evaluation import models as subjects
 from matryoshka_text.rotation.neighbours import nearest_rows
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"

@@ -6,11 +6,11 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
+from matryoshka_text import fetch as fetching
 from matryoshka_text.cli.data import data
 from matryoshka_text.errors import DataError, RecipeError
-from matryoshka_text.evaluation.tasks import fetch as fetching
-from matryoshka_text.evaluation.tasks.fetch import Fetched
-from matryoshka_text.evaluation.tasks.wanted import Wanted
+from matryoshka_text.evaluation.tasks.hub import Wanted
+from matryoshka_text.fetch import Fetched
 
 
 def test_offline_every_data_set_is_named_with_the_way_out(tmp_path: Path) -> None:

@@ -202,4 +202,4 @@ def test_a_task_that_fails_is_in_the_last_lines(
     status, _, err = in_process(*arguments, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
     assert status == 2
     last = err.strip().splitlines()[-1]
-    assert last.startswith(f"  STSBenchmark · {tiny_model.parent.name}: ") and "no number" in last
+    assert last.startswith(f"  STSBenchmark · {tiny_model.parent.name}: ") and "is NaN" in last

@@ -8,7 +8,7 @@ import pytest
 
 from matryoshka_text.errors import ModelError
 from matryoshka_text.evaluation import evaluate
-from matryoshka_text.evaluation.plan import plan
+from matryoshka_text.evaluation.plan import plan_evaluation
 from matryoshka_text.rows import latest_rows, read_rows
 from matryoshka_text.suite import Suite, TaskEntry
 
@@ -45,7 +45,7 @@ def test_scores_are_those_of_the_shallower_model(
 def test_every_model_and_twin_is_cut_alike(
     run_with_twins: Callable[..., Path], family: Callable[[str], Path], tiny_model: Path, small_data: Path
 ) -> None:
-    planned = plan(
+    planned = plan_evaluation(
         run_with_twins(family("bert")), STS, data_root=small_data, against=[tiny_model], twins=True, layers=1
     )
     assert {one.layers for one in planned.subjects} == {1}
@@ -54,14 +54,14 @@ def test_every_model_and_twin_is_cut_alike(
 
 
 def test_all_layers_are_the_model_itself(tiny_model: Path, small_data: Path) -> None:
-    asked = plan(tiny_model, STS, data_root=small_data, layers=2)
-    assert asked.subjects == plan(tiny_model, STS, data_root=small_data).subjects
+    asked = plan_evaluation(tiny_model, STS, data_root=small_data, layers=2)
+    assert asked.subjects == plan_evaluation(tiny_model, STS, data_root=small_data).subjects
 
 
 @pytest.mark.parametrize("layers", [0, 3])
 def test_layers_that_are_not_there(tiny_model: Path, small_data: Path, layers: int) -> None:
     with pytest.raises(ModelError, match=rf"--layers: found {layers}, but .* has 2; allowed: 1 to 2"):
-        plan(tiny_model, STS, data_root=small_data, layers=layers)
+        plan_evaluation(tiny_model, STS, data_root=small_data, layers=layers)
 
 
 def test_masked_text_is_read_at_the_first_layers_too(

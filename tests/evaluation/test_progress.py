@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from matryoshka_text.evaluation.progress import progress_bar
+from matryoshka_text.evaluation.run import progress_bar
 
 
 def test_a_terminal_sees_title_and_counts() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from matryoshka_text.errors import ModelError
 from matryoshka_text.evaluation import evaluate
-from matryoshka_text.evaluation.plan import plan
+from matryoshka_text.evaluation.plan import plan_evaluation
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.suite import Suite, TaskEntry
 
@@ -20,7 +20,7 @@ def test_the_twins_of_a_run(
 ) -> None:
     run = run_with_twins(tiny_model, ("ff-16", "plain", "ff-8"))
     (run / "twins/notes").mkdir()
-    planned = plan(run, STS, data_root=small_data, against=[other_model], twins=True)
+    planned = plan_evaluation(run, STS, data_root=small_data, against=[other_model], twins=True)
     assert [(one.name, one.label, one.only) for one in planned.subjects[2:]] == [
         ("local/first-1a2b-plain", "plain", None),
         ("local/first-1a2b-ff-8", "FF-8", 8),
@@ -29,13 +29,13 @@ def test_the_twins_of_a_run(
     assert [one.label for one in planned.columns] == ["first-1a2b", other_model.parent.name, "plain", "FF"]
     assert [planned.dims_of(one) for one in planned.subjects[2:]] == [(8, 16, 32), (8,), (16,)]
     assert planned.subjects[3].weights == weights_hash(run / "twins/ff-8/model")
-    assert plan(run / "model", STS, data_root=small_data, twins=True).subjects[1:] == planned.subjects[2:]
+    assert plan_evaluation(run / "model", STS, data_root=small_data, twins=True).subjects[1:] == planned.subjects[2:]
 
 
 def test_a_twin_of_a_dim_that_is_not_asked_for_is_left_out(
     run_with_twins: Callable[..., Path], tiny_model: Path, small_data: Path
 ) -> None:
-    planned = plan(run_with_twins(tiny_model), STS, data_root=small_data, dims=(4, 16), twins=True)
+    planned = plan_evaluation(run_with_twins(tiny_model), STS, data_root=small_data, dims=(4, 16), twins=True)
     assert [one.label for one in planned.subjects] == ["first-1a2b", "plain", "FF-16"]
 
 
@@ -128,9 +128,9 @@ def test_what_is_no_twin(
 ) -> None:
     run = spoil(run_with_twins(tiny_model))
     with pytest.raises(ModelError, match=said):
-        plan(run, STS, data_root=small_data, twins=True)
+        plan_evaluation(run, STS, data_root=small_data, twins=True)
 
 
 def test_twins_of_no_model(small_data: Path) -> None:
     with pytest.raises(ModelError, match="--twins: no model given"):
-        plan(None, STS, data_root=small_data, twins=True)
+        plan_evaluation(None, STS, data_root=small_data, twins=True)

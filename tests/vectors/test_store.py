@@ -1,11 +1,14 @@
 """The store: what is kept comes back, and damage costs time, never a wrong vector."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from matryoshka_text.errors import EvaluationError
+from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.vectors.store import VectorStore, text_key
 
 
@@ -86,4 +89,36 @@ def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
     store = VectorStore(tmp_path, 8)
     with pytest.raises(EvaluationError, match=r"vectors of shape \(1, 16\) for 1 texts, .* says width 8"):
         store.add(keys("a"), vectors(0, 1, width=16))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
+def test_a_shard_that_cannot_be_read_just_now_is_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    VectorStore(tmp_path, 8).add(keys("a"), vectors(0, 1))
+    (shard,) = tmp_path.glob("*.safetensors")
+    original = Path.open
+
+    def failing(self: Path, *rest: Any, **settings: Any) -> Any:
+        if self == shard:
+            raise OSError(number, os.strerror(number), str(self))
+        return original(self, *rest, **settings)
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(RunError, match=r"cannot be read \(.*\); nothing was removed\. Mend the disk"):
+        VectorStore(tmp_path, 8)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(VectorStore(tmp_path, 8).prefixes(keys("a"), 8), vectors(0, 1))
+
+
+def test_a_shard_that_another_program_removed_counts_as_missing(tmp_path: Path) -> None:
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    assert len(VectorStore(tmp_path, 8)) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"1234", b"\xff" * 40, b"not a shard at all, but long enough to be read"])
+def test_what_is_no_shard_is_removed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    assert len(VectorStore(tmp_path, 8)) == 0
     assert list(tmp_path.iterdir()) == []

@@ -40,8 +40,8 @@ def fetch(
 
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from matryoshka_text.evaluation.tasks.fetch import fetch as fetch_all
-    from matryoshka_text.evaluation.tasks.wanted import datasets_of
+    from matryoshka_text.evaluation.tasks.hub import datasets_of
+    from matryoshka_text.fetch import fetch as fetch_all
 
     wanted = datasets_of(*_opened(suites))
     if not wanted:
@@ -62,7 +62,7 @@ def fetch(
 
 def _opened(names: list[str]) -> "list[Suite]":
     """The suites of those names; `RecipeError` for all that are unknown."""
-    from matryoshka_text.evaluation.tasks.named import open_suite
+    from matryoshka_text.evaluation.tasks.names import open_suite
 
     found, problems = [], []
     for name in dict.fromkeys(names):

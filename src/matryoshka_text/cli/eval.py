@@ -67,20 +67,14 @@ def evaluate(
     """Score MODEL on a suite at every dim, each text encoded once, next to other models cut the same way."""
     if model is None and not dry_run:
         raise ModelError("no model given: mtext eval MODEL, where MODEL is a run, a saved model's folder or a hub id")
-    from rich.console import Console
+    from matryoshka_text.evaluation.plan import plan_evaluation
+    from matryoshka_text.evaluation.tasks.names import open_suite, suite_of
+    from matryoshka_text.evaluation.tasks.planned import with_tasks
+    from matryoshka_text.vectors.views import BASELINES, PRECISIONS
 
-    from matryoshka_text.evaluation.harness import run_plan
-    from matryoshka_text.evaluation.plan import plan
-    from matryoshka_text.evaluation.report.write import print_tables
-    from matryoshka_text.evaluation.tasks.named import open_suite, suite_of
-    from matryoshka_text.evaluation.tasks.plan import with_tasks
-    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
-    from matryoshka_text.evaluation.vectors.view import BASELINES, PRECISIONS
-
-    alone = task and suite is None
-    planned = plan(
+    planned = plan_evaluation(
         model,
-        suite_of(task or ()) if alone else with_tasks(open_suite(suite or "quick"), task or ()),
+        suite_of(task) if task and suite is None else with_tasks(open_suite(suite or "quick"), task or ()),
         dims=numbers(dims, "--dims"),
         data_root=data_root,
         against=against or (),
@@ -94,16 +88,31 @@ def evaluate(
     )
     _require_used(planned, sample, published if submission is None else None, baselines or "")
     arithmetic = _arithmetic(dtype)
-    if submission is not None and arithmetic != "float32":
-        raise RecipeError(f"--submission: found --dtype {dtype}; allowed: float32, as others run it; leave --dtype out")
     if submission is not None:
-        from matryoshka_text.evaluation.submission.write import require_submittable, write_submission
-
-        require_submittable(planned, submission, published=published)
+        _require_submittable(planned, submission, published, dtype=arithmetic)
     if dry_run:
         _show(planned)
-        return
-    evaluation = run_plan(planned, out=out, dtype=arithmetic, measure_search=True, progress=True)
+    else:
+        _run(planned, out, dtype=arithmetic, submission=submission, published=published)
+
+
+def _require_submittable(planned: "Plan", submission: Path, published: str | None, *, dtype: "Dtype") -> None:
+    from matryoshka_text.publishing.write import require_submittable
+
+    if dtype != "float32":
+        raise RecipeError(f"--submission: found --dtype {dtype}; allowed: float32, as others run it; leave --dtype out")
+    require_submittable(planned, submission, published=published)
+
+
+def _run(planned: "Plan", out: Path | None, *, dtype: "Dtype", submission: Path | None, published: str | None) -> None:
+    """The plan carried out, its tables on stdout, its files in `out`, and the submission laid out."""
+    from rich.console import Console
+
+    from matryoshka_text.evaluation.harness import run_plan
+    from matryoshka_text.evaluation.report.write import print_tables
+    from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
+
+    evaluation = run_plan(planned, out=out, dtype=dtype, measure_search=True, progress=True)
     print_tables(evaluation.tables(), Console())
     if evaluation.rows:
         files = "report.html, results.md, table.txt, curve.png, curve.svg, rows.jsonl"
@@ -111,6 +120,8 @@ def evaluate(
         typer.echo(f"written to {evaluation.out}: {files}{of_mteb}")
     evaluation.require_success()
     if submission is not None:
+        from matryoshka_text.publishing.write import write_submission
+
         typer.echo(
             write_submission(submission, out=evaluation.out, plan=planned, rows=evaluation.rows, published=published)
         )
@@ -157,13 +168,15 @@ def _words(given: str | None, option: str, allowed: Sequence[Word]) -> tuple[Wor
 
 def _show(planned: "Plan") -> None:
     """What would be run, on stdout."""
-    from matryoshka_text.evaluation.tasks.command import offline_note
+    from matryoshka_text.evaluation.plan import PlannedTask
+    from matryoshka_text.evaluation.tasks.hub import offline_note
 
     count = len(planned.tasks)
     typer.echo(f"suite {planned.suite.name}: {count} task{'' if count == 1 else 's'}")
     for task in planned.tasks:
         typer.echo(f"  {_task_line(task)}")
-    if note := offline_note(planned.suite, planned.tasks):
+    of_hub = [task.name for task in planned.tasks if isinstance(task, PlannedTask) and task.folder is None]
+    if note := offline_note(planned.suite, of_hub):
         typer.echo(note)
     for subject in planned.subjects:
         typer.echo(f"model {subject.name}: {subject.path} (from {subject.origin}, sha256 {subject.weights[:12]})")
@@ -176,7 +189,7 @@ def _show(planned: "Plan") -> None:
 
 
 def _further(planned: "Plan") -> Iterator[str]:
-    """What is scored beside the first coordinates in float32, and on which sample it is fitted."""
+    """What is scored next to the first coordinates in float32, and on which sample it is fitted."""
     from matryoshka_text.evaluation.tasks.sample import read_sample
 
     suite = planned.suite

@@ -13,13 +13,13 @@ from sentence_transformers.util import get_device_name
 
 from matryoshka_text.encoder.dtype import Dtype, choose_dtype
 from matryoshka_text.errors import EvaluationError, RunError
-from matryoshka_text.evaluation.execution import Execution, Failure
-from matryoshka_text.evaluation.plan import Plan, plan
+from matryoshka_text.evaluation.plan import Plan, plan_evaluation
 from matryoshka_text.evaluation.report.cost import costs
 from matryoshka_text.evaluation.report.tables import Table, tables
 from matryoshka_text.evaluation.report.write import write_report
+from matryoshka_text.evaluation.run import Failure, Run
 from matryoshka_text.evaluation.scoring.compare import Comparisons
-from matryoshka_text.evaluation.stage import Settings, Stage
+from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
 from matryoshka_text.files import write_whole
 from matryoshka_text.rotation import Rotation
@@ -63,14 +63,18 @@ class Evaluation:
         return Comparisons(self.out, self.plan, self.rows)
 
     def require_success(self) -> None:
-        """`EvaluationError` that names every task that could not be scored."""
-        if self.failures:
-            count = len(self.plan.tasks) * len(self.plan.subjects)
-            others = f"; the others are in {self.out}" if self.rows else ""
-            raise EvaluationError(
-                f"{len(self.failures)} of {count} scorings failed{others}. Failed:\n  "
-                + "\n  ".join(map(str, self.failures))
-            )
+        """`EvaluationError` that names every task that could not be scored; a bug is raised itself, and names them."""
+        if not self.failures:
+            return
+        count = len(self.plan.tasks) * len(self.plan.subjects)
+        others = f"; the others are in {self.out}" if self.rows else ""
+        said = f"{len(self.failures)} of {count} scorings failed{others}. Failed:\n  "
+        said += "\n  ".join(map(str, self.failures))
+        bug = next((one.bug for one in self.failures if one.bug is not None), None)
+        if bug is None:
+            raise EvaluationError(said)
+        bug.add_note(f"{said}\nThis is a fault of the program, not of your data: please report it with these lines.")
+        raise bug
 
 
 def evaluate(
@@ -93,6 +97,7 @@ def evaluate(
     batch_size: int | None = None,
     dtype: Dtype = "float32",
     progress: bool = False,
+    partial: bool = False,
 ) -> Evaluation:
     """The model's scores on the suite at every dim and at full width, next to the models `against` truncated alike.
 
@@ -103,7 +108,7 @@ def evaluate(
     from `sample` (a text file; None: bundled training texts). The baseline `rotation` is fitted on each retrieval,
     reranking or clustering task's own documents, never on queries or labels, and its column says so; other tasks have
     none. `rotation` (a file of `mtext rotate`, or the object) is a given one, whose prefixes of the model's own vectors
-    are scored beside the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
+    are scored next to the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
 
     `dtype` is the arithmetic of the encoding, as in `MatryoshkaEncoder.encode`: bf16, or auto, is faster and moves
     scores by some hundredths of a point; such results are kept apart.
@@ -112,10 +117,13 @@ def evaluate(
     (None: eval-<model>): results/ in mteb's layout, rows.jsonl, report.html (one file for a
     browser), results.md, table.txt, curve.png and curve.svg; with `measure_search` the report says what an exact search
     takes here, in a few seconds more. What `out` has already, for the same weights, data and settings, is not done
-    again. A task that fails does not stop the others:
-    see `failures`. `MtextError` for everything that can be known before encoding.
+    again.
+
+    `MtextError` for everything that can be known before encoding. A task that fails does not stop the others: after
+    all of them `EvaluationError` names it (an exception that is a bug is raised as it is), and what was scored stays
+    in `out`. `partial`: give what was scored instead, with `failures`.
     """
-    planned = plan(
+    planned = plan_evaluation(
         model,
         suite,
         dims=dims,
@@ -129,7 +137,7 @@ def evaluate(
         raw_prefix=raw_prefix,
         rotation=rotation,
     )
-    return run_plan(
+    found = run_plan(
         planned,
         out=out,
         device=device,
@@ -138,6 +146,9 @@ def evaluate(
         measure_search=measure_search,
         progress=progress,
     )
+    if not partial:
+        found.require_success()
+    return found
 
 
 def run_plan(
@@ -150,7 +161,7 @@ def run_plan(
     measure_search: bool = False,
     progress: bool = False,
 ) -> Evaluation:
-    """The plan carried out; see `evaluate`."""
+    """The plan carried out as `evaluate` does it; what failed is among its `failures`."""
     if not planned.subjects:
         raise EvaluationError("no model given: name a folder or a hub id")
     folder = Path(out).expanduser() if out is not None else Path(f"eval-{planned.subjects[0].label}")
@@ -170,15 +181,15 @@ def run_plan(
         seed=suite.seed,
         dtype=choose_dtype(dtype, torch.device(device or get_device_name())),
     )
-    execution = Execution(planned, settings, known, Console(stderr=True, quiet=not progress))
-    execution.check()
-    execution.run()
-    rows = execution.rows
-    evaluation = Evaluation(planned, folder, tuple(rows), tuple(execution.failures), tuple(execution.stages))
+    run = Run(planned, settings, known, Console(stderr=True, quiet=not progress))
+    run.load()
+    run.score()
+    rows = run.rows
+    evaluation = Evaluation(planned, folder, tuple(rows), failures=tuple(run.failures), stages=tuple(run.stages))
     if rows:
         dims, of_mteb = planned.dims_of(planned.subjects[0]), any(row.type != MASKED_TEXT for row in rows)
         measured = costs(dims, suite.precisions, measure=measure_search) if of_mteb else None
-        failed = [str(one) for one in execution.failures]
+        failed = [str(one) for one in run.failures]
         write_report(folder, evaluation.tables(), planned, rows, failures=failed, costs=measured)
     return evaluation
 

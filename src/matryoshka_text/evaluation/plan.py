@@ -7,18 +7,16 @@ from typing import Any
 
 from matryoshka_text.dims import check_dims, log_dims
 from matryoshka_text.errors import ModelError, RecipeError
-from matryoshka_text.evaluation.subject import Subject, open_subjects
-from matryoshka_text.evaluation.tasks.named import open_suite
-from matryoshka_text.evaluation.tasks.plan import planned_tasks
-from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
-from matryoshka_text.evaluation.twins import open_twins
-from matryoshka_text.evaluation.vectors.turn import Fit, Given, given_rotation
-from matryoshka_text.evaluation.vectors.view import View
+from matryoshka_text.evaluation.models import Subject, open_subjects, open_twins
+from matryoshka_text.evaluation.rotations import Fit, Given, given_rotation
+from matryoshka_text.evaluation.tasks.names import open_suite
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText, planned_tasks
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 from matryoshka_text.suite import Suite
+from matryoshka_text.vectors.views import View
 
-__all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan"]
+__all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _label(subject: Subject, method: Method) -> str:
     return f"{subject.label} {method}" + (ON_CORPUS if method == "rotation" else "")
 
 
-def plan(
+def plan_evaluation(
     model: str | Path | None,
     suite: str | Path | Suite = "quick",
     *,
@@ -136,12 +134,14 @@ def plan(
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
     or layers that cannot be used, twins that are not there. Without a model only suite and data are checked.
 
-    What is given beside the suite takes the place of what the suite says. Baselines are made of the models `against`,
+    What is given next to the suite takes the place of what the suite says. Baselines are made of the models `against`,
     or, where there is none, of the model itself. `rotation` (a file of `mtext rotate`, or the object) is applied to
-    the model's own vectors: `ModelError` where it is of another width.
+    the model's own vectors: `ModelError` if it is of another width.
     """
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
-    suite = _with_settings(suite, layers, precisions, baselines, sample, raw_prefix)
+    suite = _with_settings(
+        suite, layers=layers, precisions=precisions, baselines=baselines, sample=sample, raw_prefix=raw_prefix
+    )
     planned = planned_tasks(suite, data_root)
     opened = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
     chosen = _dims(dims, suite, opened[0]) if opened else tuple(dims or suite.dims or ())
@@ -156,13 +156,13 @@ def plan(
     reduced = (whole[1:] or whole[:1]) if suite.baselines else []
     _require_meant_for_each_other(suite, planned, opened)
     given = None if rotation is None else _given(rotation, planned, opened)
-    return Plan(suite, planned, (*subjects, *beside), chosen, tuple(reduced), given)
+    return Plan(suite, planned, (*subjects, *beside), chosen, reduced=tuple(reduced), rotation=given)
 
 
 def _given(
     rotation: str | Path | Rotation, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]
 ) -> Given:
-    """The rotation; `ModelError` for no model or another width, `RecipeError` where nothing would be turned."""
+    """The rotation; `ModelError` for no model or another width, `RecipeError` if nothing would be turned."""
     found = given_rotation(rotation)
     if not subjects:
         raise ModelError("--rotation: no model given; name the model whose vectors it turns")
@@ -179,8 +179,8 @@ def _require_meant_for_each_other(
     of_mteb = [task for task in tasks if isinstance(task, PlannedTask)]
     if not of_mteb:
         return
+    from matryoshka_text.evaluation.mteb_encoder import require_prompts
     from matryoshka_text.evaluation.tasks.languages import declared_languages, language_problem
-    from matryoshka_text.evaluation.vectors.adapter import require_prompts
 
     require_prompts(suite.prompts, [task.name for task in of_mteb])
     problems = []
@@ -197,13 +197,14 @@ def _require_meant_for_each_other(
 
 def _with_settings(
     suite: Suite,
+    *,
     layers: int | Sequence[int] | None,
     precisions: Sequence[Precision] | None,
     baselines: Sequence[Method] | None,
     sample: str | Path | None,
     raw_prefix: bool,
 ) -> Suite:
-    """The suite with what is given beside it."""
+    """The suite with what is given next to it."""
     changes: dict[str, Any] = {}
     if layers is not None:
         changes["layers"] = (layers,) if isinstance(layers, int) else tuple(dict.fromkeys(layers))

@@ -68,7 +68,7 @@ class TextReader:
         """The first `dim` coordinates of each text's vector, as the model gave them.
 
         `role` is "query", "document" or "" and picks encode_query, encode_document or encode, as mteb does.
-        `RunError` where the disk cannot hold the vectors, `EvaluationError` where a vector is no numbers.
+        `RunError` if the disk cannot hold the vectors, `EvaluationError` if a vector is no numbers.
         """
         # What is encoded is settled here, so that the key says what was encoded.
         prompt = self._prompt(role) if prompt is None else prompt

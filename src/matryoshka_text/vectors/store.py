@@ -1,17 +1,17 @@
 """Full-width vectors on disk, one folder per model, encoding and task, so that no text is encoded twice."""
 
 import hashlib
-import json
 import logging
-import struct
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from matryoshka_text.errors import EvaluationError
+from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.files import write_whole
 
 __all__ = ["VectorStore", "text_key"]
@@ -28,8 +28,9 @@ def text_key(role: str, prompt: str | None, text: str) -> bytes:
 class VectorStore:
     """Vectors by key, in `folder` as shards that are written whole or not at all and read where they lie.
 
-    A shard holds `keys` (uint8 [n, 32]), `vectors` (float32 [n, width]) and the sha256 of both. One that cannot be
-    read, whose bytes have changed, or that is of another width, is removed, and its texts count as missing. Several
+    A shard holds `keys` (uint8 [n, 32]), `vectors` (float32 [n, width]) and the sha256 of both. One that is cut short,
+    whose bytes have changed, or that is of another width, is removed, and its texts count as missing; one that the
+    system does not let us read is left alone, and `RunError` says so. Several
     programs may add to one folder at once: at worst two encode the same text. In memory are the keys alone; vectors are
     mapped, so the system may drop them at any time.
     """
@@ -84,8 +85,15 @@ class VectorStore:
             keys, vectors = _mapped(shard)
             if vectors.shape != (len(keys), self.width) or keys.shape[1:] != (32,):
                 raise ValueError(f"holds {keys.shape} keys and {vectors.shape} vectors, expected width {self.width}")
-        except (KeyError, ValueError, OSError, struct.error) as error:
-            log.warning("%s: unreadable (%s); removed, its texts are encoded again", shard, error)
+        except FileNotFoundError:
+            return  # another program has just removed it
+        except OSError as error:
+            raise RunError(
+                f"{shard}: cannot be read ({error.strerror or error}); nothing was removed. Mend the disk or the "
+                "file's permissions and run the same command again, or remove the file: its texts are encoded again"
+            ) from error
+        except (KeyError, ValueError, SafetensorError) as error:
+            log.warning("%s: holds no vectors (%s); removed, its texts are encoded again", shard, error)
             shard.unlink(missing_ok=True)
             return
         start = self._starts[-1]
@@ -103,20 +111,17 @@ def _digest(keys: np.ndarray, vectors: np.ndarray) -> str:
 
 
 def _mapped(shard: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Keys (read) and vectors (mapped) of a safetensors file: 8 bytes of length, a JSON header, the tensors' bytes."""
-    size = shard.stat().st_size
+    """Keys (read) and vectors (mapped: the library would read them) of a shard. ValueError for what is not one."""
     with shard.open("rb") as handle:
-        (length,) = struct.unpack("<Q", handle.read(8))
-        if length > size - 8:
-            raise ValueError("is cut short")
-        header = json.loads(handle.read(length))
-    arrays = []
-    for name, kind, dtype in (("keys", "U8", np.uint8), ("vectors", "F32", np.float32)):
-        one, (begin, end) = header[name], header[name]["data_offsets"]
-        rows, columns = one["shape"]
-        if one["dtype"] != kind or end - begin != rows * columns * np.dtype(dtype).itemsize or 8 + length + end > size:
-            raise ValueError(f"{name} are {one['dtype']} {one['shape']} in {end - begin} bytes of a file of {size}")
-        arrays.append(np.memmap(shard, dtype, "r", 8 + length + begin, (rows, columns)))
-    if _digest(*arrays) != header.get("__metadata__", {}).get("sha256"):
+        handle.read(8)  # what the library calls a damaged file may be one that the system does not let us read
+    with safe_open(shard, framework="numpy") as file:
+        keys, found = file.get_tensor("keys"), file.get_slice("vectors")
+        shape, dtype, told = tuple(found.get_shape()), found.get_dtype(), (file.metadata() or {}).get("sha256")
+    if keys.dtype != np.uint8 or dtype != "F32" or len(shape) != 2:
+        raise ValueError(f"holds {keys.dtype} keys and {dtype} {shape} vectors")
+    # The library puts wider numbers first: vectors, then keys, then the end of the file.
+    offset = shard.stat().st_size - keys.nbytes - 4 * math.prod(shape)
+    vectors = np.memmap(shard, np.float32, "r", offset, shape)
+    if _digest(keys, vectors) != told:
         raise ValueError("its bytes are not those that were written")
-    return np.array(arrays[0]), arrays[1]
+    return keys, vectors

@@ -1,11 +1,11 @@
 """Intervals as a comparison of items gives them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 
 import pytest
 
 from matryoshka_text.rows import Row
+from tests import builders
 
 Interval = tuple[float, float]
 Place = tuple[str, str]
@@ -45,13 +45,4 @@ def known() -> Callable[..., Known]:
 @pytest.fixture
 def row() -> Callable[..., Row]:
     """row(weights, task, score): a row at 8 dims."""
-
-    def make(weights: str, task: str, score: float) -> Row:
-        values = {
-            "model": "org/name", "weights": weights, "origin": "folder", "task": task, "type": "STS", "split": "test",
-            "metric": "cosine_spearman", "dim": 8, "width": 8, "bytes_per_vector": 32, "score": score, "data": "x",
-            "normalize": True, "versions": {}, "date": datetime(2026, 1, 1, tzinfo=UTC),
-        }  # fmt: skip
-        return Row(**values)  # type: ignore[arg-type]
-
-    return make
+    return lambda weights, task, score: builders.row(weights, task, 8, score)

@@ -12,9 +12,8 @@ QUERIES = torch.nn.functional.normalize(torch.randn(7, 70, generator=torch.Gener
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces and blocks that divide nothing, so that what is merged comes of several."""
-    monkeypatch.setattr(cost, "_PIECE", 64)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that divide nothing, so that what is merged comes of several."""
     monkeypatch.setattr(cost, "_BLOCK", 24)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matryoshka_text.evaluation.report.means import KINDS, kind_mean, task_mean, type_means
 from matryoshka_text.evaluation.report.table import Cell, Table
+from matryoshka_text.evaluation.report.tables import KINDS, kind_mean, task_mean, type_means
 from matryoshka_text.evaluation.scoring.compare import Resamples
 from matryoshka_text.evaluation.scoring.items import Items, Part, items_path, write_items
 

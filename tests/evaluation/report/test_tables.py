@@ -1,7 +1,6 @@
 """Shares, differences, draws, intervals and the means over tasks and types."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.report.tables import bands_of, tables, type_means
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.scoring.items import Items, Part, items_path, write_items
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
+from tests import builders
 
 OURS = Subject("local/ours", "ours", Path("/m"), "folder", "a" * 64, 32, (8, 32))
 THEIRS = Subject("org/theirs", "theirs", Path("/n"), "hub", "b" * 64, 16, None)
@@ -37,24 +37,8 @@ SUITE = Suite(name="x", tasks=(TaskEntry(task="one"),))
 
 
 def row(subject: Subject, task: str, dim: int, score: float, **changes: Any) -> Row:
-    values: dict[str, Any] = {
-        "model": subject.name,
-        "weights": subject.weights,
-        "origin": subject.origin,
-        "task": task,
-        "type": "STS",
-        "split": "test",
-        "metric": "cosine_spearman",
-        "dim": dim,
-        "width": subject.width,
-        "bytes_per_vector": 4 * dim,
-        "score": score,
-        "normalize": True,
-        "versions": {"mteb": "2"},
-        "data": "x@1",
-        "date": datetime(2026, 1, 2, tzinfo=UTC),
-    }
-    return Row(**(values | changes))
+    told = {"model": subject.name, "origin": subject.origin, "width": subject.width, **changes}
+    return builders.row(subject.weights, task, dim, score, **told)
 
 
 ROWS = [

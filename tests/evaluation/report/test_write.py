@@ -2,73 +2,19 @@
 
 import html
 import io
-import math
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from matryoshka_text.evaluation.plan import Plan, PlannedTask
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.report.grids import detail
 from matryoshka_text.evaluation.report.tables import tables
 from matryoshka_text.evaluation.report.write import markdown, print_tables, write_report
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.evaluation.tasks.sample import read_sample
-from matryoshka_text.rows import Row
-from matryoshka_text.suite import Suite, TaskEntry
-
-TYPES = ("STS", "Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "Summarization")
-OURS = Subject("local/ours", "<b>ours</b> & co", Path("/m"), "folder", "a" * 64, 64, (8, 32, 64))
-THEIRS = Subject("org/theirs", "theirs[/red]|$x$", Path("/n"), "hub", "b" * 64, 32, None)
-FF = Subject("local/ff-8", "FF-8", Path("/f"), "folder", "c" * 64, 64, None, 8)
-
-
-def made(
-    count: int = 2,
-    *,
-    dims: tuple[int, ...] = (8, 24, 32),
-    subjects: tuple[Subject, ...] = (OURS, THEIRS, FF),
-    kinds: tuple[str, ...] = TYPES,
-    **suite: Any,
-) -> tuple[Plan, list[Row]]:
-    """A plan of that many tasks, and a row for everything it would score."""
-    tasks = tuple(
-        PlannedTask(f"TaskNumber{place}", kinds[place % len(kinds)], "accuracy", "test", None, "x@1", None)
-        for place in range(count)
-    )
-    entries = tuple(TaskEntry(task=task.name) for task in tasks)
-    reduced = subjects[1:2] if suite.get("baselines") else ()
-    planned = Plan(Suite(name="x", tasks=entries, **suite), tasks, subjects, (*dims, OURS.width), reduced)
-    rows = [
-        Row(
-            model=one.name,
-            weights=one.weights,
-            origin=one.origin,
-            task=task.name,
-            type=task.type,
-            split="test",
-            metric="accuracy",
-            dim=view.dim,
-            width=one.width,
-            method=view.method,
-            seed=view.seed,
-            precision=view.precision,
-            bytes_per_vector=4 * view.dim,
-            score=50 + place + 5 * math.log2(view.dim) - subjects.index(one) - (view.seed or 0),
-            interval=None if view.seed is not None else (40.0, 99.0),
-            normalize=True,
-            versions={"mteb": "2"},
-            data="x@1",
-            date=datetime(2026, 1, 2, tzinfo=UTC),
-        )
-        for place, task in enumerate(tasks)
-        for one in subjects
-        for view in planned.views_of(one)
-    ]
-    return planned, rows
+from tests.builders import OURS, THEIRS, made
 
 
 def printed(found: list[Any], width: int) -> str:

@@ -11,7 +11,7 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 
 from matryoshka_text.evaluation import Evaluation, evaluate
-from matryoshka_text.evaluation.tasks.loaded import own_data_cache
+from matryoshka_text.evaluation.mteb_compat import own_data_cache
 from matryoshka_text.evaluation.tasks.planned import PlannedTask
 from matryoshka_text.suite import Suite, TaskEntry
 from matryoshka_text.vectors.store import VectorStore, text_key

@@ -27,11 +27,13 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from sklearn.metrics import average_precision_score
 
+from matryoshka_text.evaluation.mteb_compat import own_data_cache
 from matryoshka_text.evaluation.scoring.bootstrap import interval
-from matryoshka_text.evaluation.scoring.collect import items_of, with_items
+from matryoshka_text.evaluation.scoring.collect import items_of, observed
 from matryoshka_text.evaluation.scoring.items import read_items, write_items
-from matryoshka_text.evaluation.tasks.labels import with_array_labels
-from matryoshka_text.evaluation.tasks.loaded import LoadedTask, beir_class, local_class, own_data_cache
+from matryoshka_text.evaluation.tasks.loaded import LoadedTask, local_class
+from matryoshka_text.evaluation.tasks.own_tasks import own_class
+from matryoshka_text.suite import TaskEntry
 
 WORDS = "cat dog bank card money street guitar red blue woman man playing running sleeping house".split()
 
@@ -172,9 +174,6 @@ TASKS: dict[str, Callable[[], Any]] = {
         task_specific_scores=type(mteb.get_task("MindSmallReranking")).task_specific_scores,
     ),
     "classification": lambda: small_task(AbsTaskClassification, "Classification", "accuracy", labelled(), **FEW),
-    "classification, faster": lambda: with_array_labels(
-        small_task(AbsTaskClassification, "Classification", "accuracy", labelled(), **FEW)
-    ),
     "cross-validation": lambda: small_task(
         AbsTaskClassification, "Classification", "accuracy", split(**labelled()["train"].shuffle(1)[:25]), **FEW,
         is_cross_validation=True, n_splits=4, train_split="test",
@@ -225,7 +224,7 @@ def without_times(result: Any) -> Any:
 @pytest.mark.parametrize("name", TASKS)
 def test_the_items_give_mtebs_score_and_change_nothing(name: str, tmp_path: Path) -> None:
     original = TASKS[name]()
-    collecting = with_items(original)
+    collecting = observed(original)
     assert issubclass(collecting, original)
     assert (collecting.__name__, collecting.__module__) == (original.__name__, original.__module__)
     task, result = scored(collecting)
@@ -242,7 +241,7 @@ def test_the_items_give_mtebs_score_and_change_nothing(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_other_main_scores_have_no_items(name: str) -> None:
-    task, result = scored(with_items(WITHOUT[name]()))
+    task, result = scored(observed(WITHOUT[name]()))
     assert items_of(task, result, "test") is None
 
 
@@ -255,13 +254,13 @@ def test_one_item_each() -> None:
     counts = {"sts": 40, "retrieval": 11, "classification": 27, "pairs": 30, "clustering": 5, "clustering of sets": 3}
     counts |= {"cross-validation": 25, "several labels": 27, "summarization": 11}
     for name, count in counts.items():
-        task, result = scored(with_items(TASKS[name]()))
+        task, result = scored(observed(TASKS[name]()))
         items = items_of(task, result, "test")
         assert items is not None and items.parts[0].values.shape[1] == count, name
 
 
 def test_the_numbers_are_mtebs_own() -> None:
-    task, result = scored(with_items(TASKS["pairs"]()))
+    task, result = scored(observed(TASKS["pairs"]()))
     items = items_of(task, result, "test")
     assert items is not None
     (part,) = items.parts
@@ -274,7 +273,7 @@ def test_the_numbers_are_mtebs_own() -> None:
 
 @pytest.mark.parametrize("name", ["sts", "retrieval", "classification", "pairs", "clustering", "summarization"])
 def test_the_same_items_for_every_model_and_dim(name: str) -> None:
-    collecting = with_items(TASKS[name]())
+    collecting = observed(TASKS[name]())
     found = []
     for encoder in (WordVectors(0), WordVectors(0, dim=2), WordVectors(7)):
         task, result = scored(collecting, encoder)
@@ -288,7 +287,7 @@ def test_the_same_items_for_every_model_and_dim(name: str) -> None:
 def test_other_items_do_not_pair() -> None:
     found = []
     for seed in (0, 1):
-        task, result = scored(with_items(small_task(AbsTaskSTS, "STS", "cosine_spearman", sts(seed))))
+        task, result = scored(observed(small_task(AbsTaskSTS, "STS", "cosine_spearman", sts(seed))))
         items = items_of(task, result, "test")
         assert items is not None
         found.append(items)
@@ -304,7 +303,7 @@ def clustering(name: str = "One", subset: str = "default", labels: int = 3, sets
     given = data if subset == "default" else {subset: data}
     made = small_task(base, "Clustering", "v_measure", given, **named, **body)
     made.metadata = made.metadata.model_copy(update={"name": name})
-    task, result = scored(with_items(made))
+    task, result = scored(observed(made))
     found = items_of(task, result, "test")
     assert found is not None
     return found
@@ -322,7 +321,7 @@ def test_clustering_tasks_are_told_apart_though_all_have_as_many_experiments(set
 
 
 def test_nothing_is_written_where_predictions_are_asked_for_only_to_be_read(tmp_path: Path) -> None:
-    task, result = scored(with_items(TASKS["summarization"]()), folder=tmp_path / "predictions")
+    task, result = scored(observed(TASKS["summarization"]()), folder=tmp_path / "predictions")
     assert items_of(task, result, "test") is not None
     assert not (tmp_path / "predictions").exists()
 
@@ -342,8 +341,8 @@ def test_real_tasks(name: str, data_root: Path, tmp_path: Path) -> None:
     if place.startswith("mteb/"):
         original = local_class(type(mteb.get_task(name)), folder, "f" * 64)
     else:
-        original = beir_class(name, folder, "f" * 64, "test")
-    task_class = with_items(original)
+        original = own_class(TaskEntry(retrieval=name), {}, folder, "f" * 64)
+    task_class = observed(original)
     with own_data_cache("f" * 64):
         loaded = LoadedTask(lambda: task_class().filter_eval_splits(["test"]))
     task = loaded.fresh()

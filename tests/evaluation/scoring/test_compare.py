@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.evaluation.scoring.bootstrap import difference, resampled
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.scoring.items import Items, Part, items_path, write_items
-from matryoshka_text.evaluation.subject import Subject
 from matryoshka_text.rows import Row
 from matryoshka_text.suite import Suite, TaskEntry
+from tests import builders
 
 OURS = Subject("local/ours", "ours", Path("/m"), "folder", "a" * 64, 32, None)
 THEIRS = Subject("org/theirs", "theirs", Path("/n"), "hub", "b" * 64, 32, None)
@@ -34,14 +35,10 @@ def items(scale: float, seed: int = 0, n: int = 60) -> Items:
 
 
 def row(subject: Subject, dim: int, found: Items | None, **changes: Any) -> Row:
-    return Row(
-        **{
-            "model": subject.name, "weights": subject.weights, "origin": subject.origin, "task": "one", "type": "STS",
-            "split": "test", "metric": "cosine_spearman", "dim": dim, "width": 32, "bytes_per_vector": 4 * dim,
-            "score": 50.0 if found is None else 100 * found.score(), "normalize": True, "versions": {},
-            "data": "x@1", "date": datetime(2026, 1, 2, tzinfo=UTC), **changes,
-        }
-    )  # fmt: skip
+    score = 50.0 if found is None else 100 * found.score()
+    told = {"model": subject.name, "origin": subject.origin, "task": "one", "width": 32, "data": "x@1", **changes}
+    told = {"date": datetime(2026, 1, 2, tzinfo=UTC), **told}
+    return builders.row(subject.weights, told.pop("task"), dim, score, **told)
 
 
 def kept(out: Path, subject: Subject, dim: int, found: Items, **changes: Any) -> Row:

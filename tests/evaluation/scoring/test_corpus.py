@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from matryoshka_text.errors import EvaluationError
-from matryoshka_text.evaluation.scoring.corpus import rotation_of
+from matryoshka_text.evaluation.rotations import Fit, rotation_of
 from matryoshka_text.evaluation.tasks.sample import Sample
-from matryoshka_text.evaluation.vectors.turn import Fit
 from matryoshka_text.rotation import FitSettings, Rotation
 
 FIT = Fit((2, 4), FitSettings(steps=10, check_every=5))

@@ -12,7 +12,7 @@ import pytest
 
 from matryoshka_text.errors import DataError, EvaluationError
 from matryoshka_text.evaluation import evaluate
-from matryoshka_text.evaluation.plan import plan
+from matryoshka_text.evaluation.plan import plan_evaluation
 from matryoshka_text.rows import read_rows
 from matryoshka_text.suite import Suite, TaskEntry
 
@@ -73,7 +73,7 @@ def test_other_masking_is_other_data(small_text: Path) -> None:
         TaskEntry(masked_text="words.txt.gz", name=f"t{place}", **changes)
         for place, changes in enumerate(({}, {"seed": 1}, {"share": 0.2}, {"max_length": 64}))
     ]
-    planned = plan(None, Suite(name="x", tasks=tuple(entries)), data_root=small_text)
+    planned = plan_evaluation(None, Suite(name="x", tasks=tuple(entries)), data_root=small_text)
     assert len({task.data for task in planned.tasks}) == 4
 
 
@@ -89,7 +89,7 @@ def test_other_tokenizers_are_said(
 def test_a_model_without_a_head_does_not_stop_the_others(
     small_text: Path, family: Callable[[str], Path], tiny_model: Path, tmp_path: Path
 ) -> None:
-    found = run(tiny_model, small_text, tmp_path / "out", dims=(8,), against=[family("bert")])
+    found = run(tiny_model, small_text, tmp_path / "out", dims=(8,), against=[family("bert")], partial=True)
     assert {row.model for row in found.rows} == {found.plan.subjects[1].name}
     with pytest.raises(EvaluationError) as caught:
         found.require_success()
@@ -128,7 +128,7 @@ def test_all_missing_data_are_listed_before_any_model_runs(small_text: Path, tin
     assert lines[1:3] == [f"  none: no such file: {small_text}/none.txt", f"  b: no such file: {small_text}/a/b.txt.gz"]
     assert "that holds words.txt.gz and none.txt and a/b.txt.gz with --data-root" in lines[3]
     with pytest.raises(DataError, match="words: a masked_text needs a data root"):
-        plan(None, SUITE)
+        plan_evaluation(None, SUITE)
     (small_text / "empty.txt").write_text("\n\n")
     empty = Suite(name="x", tasks=(TEXT, TaskEntry(masked_text="empty.txt")))
     with pytest.raises(DataError, match=r"nothing was encoded, .*\n  .*/empty\.txt: found no rows"):
@@ -137,7 +137,7 @@ def test_all_missing_data_are_listed_before_any_model_runs(small_text: Path, tin
 
 def test_a_text_beside_the_suite(small_text: Path) -> None:
     suite = Suite(name="x", tasks=(TaskEntry(masked_text="./words.txt.gz"),), folder=small_text)
-    assert plan(None, suite).tasks[0].file == small_text / "words.txt.gz"
+    assert plan_evaluation(None, suite).tasks[0].file == small_text / "words.txt.gz"
 
 
 def test_without_a_task_of_mteb_it_is_not_needed(
@@ -162,7 +162,7 @@ def test_a_loss_that_is_no_number(
     small_text: Path, tiny_model: Path, tmp_path: Path, fake_masked_lm: Callable[..., Any]
 ) -> None:
     fake_masked_lm(loss=math.nan)
-    found = run(tiny_model, small_text, tmp_path / "out")
+    found = run(tiny_model, small_text, tmp_path / "out", partial=True)
     assert not found.rows
     assert found.failures[0].reason == "words: the loss at 8 dims is nan; the model's weights are damaged"
 

@@ -8,9 +8,9 @@ import mteb
 import pytest
 from mteb import ResultCache, TaskResult
 
+from matryoshka_text.evaluation.models import Subject, open_subjects
 from matryoshka_text.evaluation.scoring.results import experiment_of, model_meta, result_path, save_result
-from matryoshka_text.evaluation.subject import Subject, open_subjects
-from matryoshka_text.evaluation.vectors.view import View
+from matryoshka_text.vectors.views import View
 
 
 @pytest.fixture

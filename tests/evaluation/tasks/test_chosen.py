@@ -3,7 +3,7 @@
 import mteb
 import pytest
 
-from matryoshka_text.evaluation.tasks.chosen import TaskChoice, chosen_tasks
+from matryoshka_text.evaluation.tasks.names import TaskChoice, chosen_tasks
 from matryoshka_text.suite import TaskEntry
 
 

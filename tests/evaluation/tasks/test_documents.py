@@ -8,7 +8,7 @@ from datasets import Dataset
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.types import PromptType
 
-from matryoshka_text.evaluation.tasks.documents import document_role, documents_of
+from matryoshka_text.evaluation.tasks.loaded import document_role, documents_of
 
 
 def clustering(data: dict[str, Any], subsets: tuple[str, ...] = ("default",), column: str = "sentences") -> Any:

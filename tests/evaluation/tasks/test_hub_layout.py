@@ -13,11 +13,10 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.scoring.quiet import quiet
-from matryoshka_text.evaluation.tasks.check import require_readable
-from matryoshka_text.evaluation.tasks.loaded import LoadedTask, own_data_cache
-from matryoshka_text.evaluation.tasks.plan import planned_tasks
-from matryoshka_text.evaluation.tasks.planned import PlannedTask
+from matryoshka_text.evaluation.mteb_compat import own_data_cache, quiet
+from matryoshka_text.evaluation.tasks.checks import require_readable
+from matryoshka_text.evaluation.tasks.loaded import LoadedTask
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, planned_tasks
 from matryoshka_text.suite import Suite, TaskEntry
 
 WORDS = "cat dog bank card money street guitar red blue woman man playing running sleeping house picture water".split()

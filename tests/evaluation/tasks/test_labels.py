@@ -11,7 +11,7 @@ from mteb.abstasks import AbsTaskClassification
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 
-from matryoshka_text.evaluation.tasks.labels import LabelledSplit, with_array_labels
+from matryoshka_text.evaluation.scoring.collect import LabelledSplit, observed
 
 
 class Hashed(AbsEncoder):
@@ -38,7 +38,7 @@ def scores(task_class: type[AbsTaskClassification], folder: Path, **attributes: 
 def test_scores_are_identical_with_and_without(small_data: Path) -> None:
     original = type(mteb.get_task("Banking77Classification"))
     folder = small_data / "mteb/mteb__banking77"
-    plain, fast = scores(original, folder), scores(with_array_labels(original), folder)
+    plain, fast = scores(original, folder), scores(observed(original), folder)
     assert fast == plain
     assert 0 < plain["accuracy"] < 1
     assert len(plain["scores_per_experiment"]) == 10
@@ -48,7 +48,7 @@ def test_scores_are_identical_under_cross_validation(small_data: Path) -> None:
     original = type(mteb.get_task("Banking77Classification"))
     folder = small_data / "mteb/mteb__banking77"
     settings = {"is_cross_validation": True, "n_splits": 3, "samples_per_label": 4}
-    assert scores(with_array_labels(original), folder, **settings) == scores(original, folder, **settings)
+    assert scores(observed(original), folder, **settings) == scores(original, folder, **settings)
 
 
 @pytest.mark.parametrize("labels", [("cat", "dog", "bird"), (0, 1)], ids=["words", "two numbers"])
@@ -61,7 +61,7 @@ def test_labels_that_are_words_or_only_two(tmp_path: Path, labels: tuple[Any, ..
     original = type(mteb.get_task("Banking77Classification"))
     plain = scores(original, folder)
     assert (plain["ap"] > 0) == (len(labels) == 2)
-    assert scores(with_array_labels(original), folder) == plain
+    assert scores(observed(original), folder) == plain
 
 
 def test_a_labelled_split_is_the_split_with_whole_columns() -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import mteb
 import pytest
 
-from matryoshka_text.evaluation.tasks.loaded import LoadedTask, beir_class, local_class, own_data_cache
+from matryoshka_text.evaluation.mteb_compat import own_data_cache
+from matryoshka_text.evaluation.tasks.loaded import LoadedTask, local_class
+from matryoshka_text.evaluation.tasks.own_tasks import own_class
 from matryoshka_text.fingerprint import data_fingerprint
+from matryoshka_text.suite import TaskEntry
 
 
 def load(name: str, folder: Path) -> LoadedTask:
@@ -51,7 +54,7 @@ def test_fresh_tasks_share_the_data_and_nothing_else(small_data: Path) -> None:
 
 def test_a_beir_folder_is_a_retrieval_task_and_scoring_leaves_its_data(small_data: Path) -> None:
     folder = small_data / "extra/pets"
-    loaded = LoadedTask(beir_class("pets", folder, "f" * 64, "test"))
+    loaded = LoadedTask(own_class(TaskEntry(retrieval="pets"), {}, folder, "f" * 64))
     task = loaded.fresh()
     assert isinstance(task, mteb.AbsTask)
     assert (task.metadata.type, task.metadata.main_score, task.metadata.name) == ("Retrieval", "ndcg_at_10", "pets")
@@ -98,7 +101,7 @@ def test_data_in_mtebs_first_format_are_converted_once(small_data: Path) -> None
     folder = small_data / "extra/pets"
     converted: list[Any] = []
 
-    class Old(beir_class("pets", folder, "f" * 64, "test")):  # type: ignore[misc]
+    class Old(own_class(TaskEntry(retrieval="pets"), {}, folder, "f" * 64)):  # type: ignore[misc]
         def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
             self.queries = {"test": {"q0": "cat"}}
             self.corpus = {"test": {"d0": {"title": "", "text": "red"}}}

@@ -10,11 +10,9 @@ import mteb
 import pytest
 
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.scoring.quiet import quiet
-from matryoshka_text.evaluation.tasks.loaded import LoadedTask, own_data_cache
-from matryoshka_text.evaluation.tasks.plan import planned_tasks
-from matryoshka_text.evaluation.tasks.planned import PlannedTask
-from matryoshka_text.evaluation.tasks.revision import Load, require_declared_revision, watched_loads
+from matryoshka_text.evaluation.mteb_compat import Load, own_data_cache, quiet, watched_loads
+from matryoshka_text.evaluation.tasks.loaded import LoadedTask, require_declared_revision
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, planned_tasks
 from matryoshka_text.suite import Suite, TaskEntry
 
 OTHER = "a" * 40

@@ -8,10 +8,9 @@ from pathlib import Path
 import mteb
 import pytest
 
-from matryoshka_text.evaluation.scoring.quiet import quiet
-from matryoshka_text.evaluation.tasks.loaded import LoadedTask, own_data_cache
-from matryoshka_text.evaluation.tasks.plan import planned_tasks
-from matryoshka_text.evaluation.tasks.planned import PlannedTask
+from matryoshka_text.evaluation.mteb_compat import own_data_cache, quiet
+from matryoshka_text.evaluation.tasks.loaded import LoadedTask
+from matryoshka_text.evaluation.tasks.planned import PlannedTask, planned_tasks
 from matryoshka_text.evaluation.tasks.unloadable import unloadable
 from matryoshka_text.suite import Suite, TaskEntry
 

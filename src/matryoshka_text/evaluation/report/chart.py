@@ -87,12 +87,13 @@ def chart(table: Table, width: float = 300, height: float = 200) -> Chart:
     across = _Log(dims, _LEFT + 8, width - _RIGHT - 8)
     up = _Linear(low, high, height - _BOTTOM, _TOP)
     banded = bands_of(table)
-    lines = tuple(_line(table, number, across, up, number in banded) for number in reversed(range(len(table.labels))))
+    numbers = reversed(range(len(table.labels)))
+    lines = tuple(_line(table, number, across, up, banded=number in banded) for number in numbers)
     count = round((high - low) / step)
     digits = max(0, -math.floor(math.log10(step)))
     heights = tuple(Tick(up(low + place * step), f"{low + place * step:.{digits}f}") for place in range(count + 1))
     places = _thinned([Tick(across(dim), str(dim)) for dim in dims], across(table.widths[0]))
-    return Chart(table.title, table.note, width, height, lines, places, heights, _said(table))
+    return Chart(table.title, table.note, width, height, lines=lines, across=places, up=heights, said=_said(table))
 
 
 class _Log:
@@ -138,7 +139,7 @@ def _thinned(ticks: Sequence[Tick], first: float) -> tuple[Tick, ...]:
     return tuple(tick if tick.at in taken else Tick(tick.at, "") for tick in ticks)
 
 
-def _line(table: Table, number: int, across: _Log, up: _Linear, banded: bool) -> Line:
+def _line(table: Table, number: int, across: _Log, up: _Linear, *, banded: bool) -> Line:
     cells = sorted(table.cells[number].items())
     points = tuple(
         Point(

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8, Int16, Int64, Shaped, UInt64
+from jaxtyping import Float, Int8, Int64, Shaped, UInt64
 from torch import Tensor
 
-from matryoshka_text.evaluation.vectors.view import bytes_per_vector
 from matryoshka_text.rows import Precision
+from matryoshka_text.vectors.views import bytes_per_vector
 
 __all__ = ["Cost", "Costs", "costs", "packed", "search_binary", "search_float32", "search_int8"]
 
 VECTORS, BATCH, NEAREST = 100_000, 32, 10
-_PIECE, _BLOCK = 32_768, 2048
+_BLOCK = 2048
 _MOST_BYTES = 2**29
 _SECONDS, _MOST_RUNS = 0.15, 5
 
@@ -26,7 +26,7 @@ Found = tuple[Shaped[Tensor, "q k"], Int64[Tensor, "q k"]]
 
 @dataclass(frozen=True)
 class Cost:
-    """One dim in one precision; `milliseconds` of search a query, None where it was not measured."""
+    """One dim in one precision; `milliseconds` of search a query, None if it was not measured."""
 
     dim: int
     precision: Precision
@@ -45,13 +45,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs by dim and precision, and how the times were measured; `how` is "" where they were not."""
+    """Costs by dim and precision, and how the times were measured; `how` is "" if they were not."""
 
     lines: tuple[Cost, ...]
     how: str = ""
 
     def of(self, dim: int, precision: Precision) -> Cost | None:
-        """The line of that dim and precision; None where there is none."""
+        """The line of that dim and precision; None if there is none."""
         return next((one for one in self.lines if (one.dim, one.precision) == (dim, precision)), None)
 
     @property
@@ -96,7 +96,7 @@ def costs(
     how = (
         f"Exact top-{min(NEAREST, count)} search over {count:,} random unit vectors in batches of {BATCH} queries, "
         f"the fastest of a few runs on the machine that wrote this report ({_processor()}): products by torch with "
-        f"{threads} thread{'' if threads == 1 else 's'}, int8 codes turned to float32 piece by piece, binary by numpy "
+        f"{threads} thread{'' if threads == 1 else 's'}, int8 codes turned to float32 block by block, binary by numpy "
         "(xor and count of bits) with 1 thread. An approximate index, or a library with products of int8, is faster."
     )
     return Costs(lines, how)
@@ -130,57 +130,34 @@ def _search(
 
 def search_float32(queries: Float[Tensor, "q d"], corpus: Float[Tensor, "n d"], nearest: int) -> Found:
     """The largest products of each query with the rows of the corpus, and their places."""
-    return _merged((queries @ piece.T for piece in _pieces(corpus, _PIECE)), nearest)
+    return _largest(queries @ corpus.T, nearest)
 
 
 def search_int8(queries: Float[Tensor, "q d"], codes: Int8[Tensor, "n d"], nearest: int) -> Found:
-    """The same with codes of one byte, turned to float32 a piece at a time."""
-
-    def products(piece: Int8[Tensor, "m d"]) -> Float[Tensor, "q m"]:
-        return torch.cat([queries @ block.to(queries.dtype).T for block in _pieces(piece, _BLOCK)], dim=1)
-
-    return _merged((products(piece) for piece in _pieces(codes, _PIECE)), nearest)
+    """The same with codes of one byte, turned to float32 a block at a time."""
+    blocks = (codes[start : start + _BLOCK] for start in range(0, len(codes), _BLOCK))
+    return _largest(torch.cat([queries @ block.to(queries.dtype).T for block in blocks], dim=1), nearest)
 
 
 def search_binary(queries: UInt64[np.ndarray, "w q"], bits: UInt64[np.ndarray, "w n"], nearest: int) -> Found:
     """The most equal bits: minus the Hamming distances of `packed` vectors, and their places."""
-    starts = range(0, bits.shape[1], _PIECE)
-    return _merged((-torch.from_numpy(_hamming(queries, bits[:, at : at + _PIECE])) for at in starts), nearest)
-
-
-def _hamming(queries: UInt64[np.ndarray, "w q"], bits: UInt64[np.ndarray, "w n"]) -> Int16[np.ndarray, "q n"]:
-    """The number of unequal bits, in blocks that stay in the cache."""
     unequal = np.zeros((queries.shape[1], bits.shape[1]), np.int16)
-    for start in range(0, bits.shape[1], _BLOCK):
-        block = unequal[:, start : start + _BLOCK]
-        xor, count = np.empty(block.shape, np.uint64), np.empty(block.shape, np.uint8)
+    for start in range(0, bits.shape[1], _BLOCK):  # blocks stay in the cache
         for query, word in zip(queries, bits[:, start : start + _BLOCK], strict=True):
-            np.bitwise_xor(query[:, None], word[None, :], out=xor)
-            np.add(block, np.bitwise_count(xor, out=count), out=block)
-    return unequal
+            unequal[:, start : start + _BLOCK] += np.bitwise_count(query[:, None] ^ word[None, :])
+    return _largest(-torch.from_numpy(unequal), nearest)
 
 
 def packed(vectors: Float[Tensor, "n d"]) -> UInt64[np.ndarray, "w n"]:
-    """One bit a coordinate, set where it is positive, in words of 64; the last word is filled up with zeros."""
+    """One bit a coordinate, set if it is positive, in words of 64; the last word is filled up with zeros."""
     octets = np.packbits(vectors.numpy() > 0, axis=1)
     words = np.pad(octets, ((0, 0), (0, -octets.shape[1] % 8))).view(np.uint64)
     return np.ascontiguousarray(words.T)
 
 
-def _pieces(rows: Shaped[Tensor, "n d"], size: int) -> Iterator[Shaped[Tensor, "m d"]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _merged(products: Iterator[Shaped[Tensor, "q m"]], nearest: int) -> Found:
-    """The largest of all pieces, which come in the order of the corpus."""
-    best: list[Found] = []
-    start = 0
-    for piece in products:
-        scores, places = piece.topk(min(nearest, piece.shape[1]))
-        best.append((scores, places + start))
-        start += piece.shape[1]
-    scores, chosen = torch.cat([scores for scores, _ in best], dim=1).topk(min(nearest, start))
-    return scores, torch.cat([places for _, places in best], dim=1).gather(1, chosen)
+def _largest(scores: Shaped[Tensor, "q n"], nearest: int) -> Found:
+    values, places = scores.topk(min(nearest, scores.shape[1]))
+    return values, places
 
 
 def _unit(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

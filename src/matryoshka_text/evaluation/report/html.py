@@ -12,8 +12,7 @@ from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.evaluation.report.chart import SHAPES, chart
 from matryoshka_text.evaluation.report.cost import Costs
 from matryoshka_text.evaluation.report.cost import costs as costs_of
-from matryoshka_text.evaluation.report.grids import Overview, detail
-from matryoshka_text.evaluation.report.notes import star_words
+from matryoshka_text.evaluation.report.grids import Overview, detail, star_words
 from matryoshka_text.evaluation.report.provenance import data_lines, dates, normalization, settings_of, versions_of
 from matryoshka_text.evaluation.report.tables import KEPT, Table
 from matryoshka_text.files import write_whole
@@ -85,7 +84,7 @@ def render_html(
         settings=settings_of(plan, rows),
         normalization=normalization(rows),
         interpolated=any(map(found.whole.interpolated, found.whole.scores[0])),
-        # The stars themselves are explained beside the colours.
+        # The stars themselves are explained next to the colours.
         stars=star_words([*tables, *found.means], found.others)[1:],
         intervals=any(table.intervals for table in tables),
         compared=[other for other in found.others if _gap_dims(found.tasks, [other])],
@@ -104,7 +103,7 @@ def _groups(found: Overview) -> list[tuple[Table | None, list[Table]]]:
 
 
 def _gap_dims(shown: Sequence[Table], others: Sequence[int]) -> list[int]:
-    """The dims at which one of those columns has a score beside the model's, in one of the tables."""
+    """The dims at which one of those columns has a score next to the model's, in one of the tables."""
     pairs = [(table, other) for table in shown for other in others]
     return sorted({dim for table, other in pairs for dim in table.scores[0].keys() & table.scores[other].keys()})
 
@@ -122,9 +121,9 @@ def _shade(table: Table, dim: int, other: int) -> _Shade | None:
     said += f"; 95% interval of the difference {interval}" if interval else ""
     words = f"{gap.points:+.2f}" + ("*" if gap.real else "")
     if gap.interval is not None and not gap.real:
-        return _Shade(words, "unsure", 0, said, interval)
+        return _Shade(words, "unsure", 0, said=said, interval=interval)
     kind = ("up" if gap.points >= 0 else "down") + (" real" if gap.real else "")
-    return _Shade(words, kind, min(1, abs(gap.points) / _STRONG), said, interval)
+    return _Shade(words, kind, min(1, abs(gap.points) / _STRONG), said=said, interval=interval)
 
 
 def _level(table: Table, dim: int) -> str:

@@ -1,4 +1,4 @@
-"""What stands beside the numbers: models, versions, dates, normalisation, sample, draws, prompts, seed and data."""
+"""What stands next to the numbers: models, versions, dates, normalisation, sample, draws, prompts, seed and data."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class DataLine:
 
 
 def normalization(rows: Sequence[Row]) -> str:
-    """What was done to prefixes; "" where nothing but masked text was scored, which has none."""
+    """What was done to prefixes; "" if nothing but masked text was scored, which has none."""
     normalize = {row.normalize for row in rows if row.type != MASKED_TEXT}
     how = "brought back to length 1" if True in normalize else "left as they are"
     return f"prefixes {how} before scoring" if normalize else ""
@@ -37,7 +37,15 @@ def data_lines(plan: Plan, rows: Sequence[Row]) -> list[DataLine]:
     official = {task.name: isinstance(task, PlannedTask) and task.official for task in plan.tasks}
     return list(
         dict.fromkeys(
-            DataLine(row.task, row.type, row.split, row.metric, row.data, official.get(row.task, False)) for row in rows
+            DataLine(
+                row.task,
+                row.type,
+                row.split,
+                metric=row.metric,
+                data=row.data,
+                official=official.get(row.task, False),
+            )
+            for row in rows
         )
     )
 
@@ -56,7 +64,7 @@ def dates(rows: Sequence[Row]) -> str:
 def settings_of(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """What else decided the numbers, a line each: sample, draws, prompts, seed and rounds of the bootstrap.
 
-    `DataError` where the sample was used and is not there any more.
+    `DataError` if the sample was used and is not there any more.
     """
     prompts = ", ".join(f"{name} {json.dumps(text, ensure_ascii=False)}" for name, text in plan.suite.prompts.items())
     found = [*_sample(plan, rows), *_rotations(plan, rows), *_draws(rows)]

@@ -1,42 +1,28 @@
 """A table of scores: columns by dims, with what is known of differences; no rows, no words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
-from typing import Protocol
 
+from matryoshka_text.evaluation.scoring.compare import Comparisons, Place, Weights
 from matryoshka_text.evaluation.tasks.planned import CORPUS_TYPES
-from matryoshka_text.evaluation.vectors.view import bytes_per_vector
 from matryoshka_text.rows import Precision
+from matryoshka_text.vectors.views import bytes_per_vector
 
-__all__ = ["KEPT", "Cell", "Compare", "Gap", "Interval", "Place", "Table", "bands_of", "intervals_of"]
+__all__ = ["KEPT", "Cell", "Gap", "Interval", "Table", "bands_of", "intervals_of"]
 
 KEPT = (99, 95, 90)
 _MOST_BANDS = 3
 
 Interval = tuple[float, float]
-Place = tuple[str, str]  # task and split
-Weights = Sequence[float] | None
-
-
-class Compare(Protocol):
-    """95% intervals over the items of one or several tasks, by dim and column; None where they are not known."""
-
-    def mean(self, tasks: Iterable[Place], dim: int, column: int, /, weights: Weights = None) -> Interval | None:
-        """Of the first column's mean score minus that of the column; `weights`: of the tasks, None: all alike."""
-        ...
-
-    def score(self, tasks: Iterable[Place], dim: int, column: int, /, weights: Weights = None) -> Interval | None:
-        """Of the column's mean score."""
-        ...
 
 
 @dataclass(frozen=True)
 class Cell:
     """The scores of one column at one dim: one, or one for each draw of a method that draws.
 
-    `interval`: the 95% bootstrap interval of the score, in points; None where it is not known.
+    `interval`: the 95% bootstrap interval of the score, in points; None if it is not known.
     """
 
     draws: tuple[float, ...]
@@ -97,7 +83,7 @@ class Table:
     places: tuple[Place, ...] = ()
     weights: tuple[float, ...] | None = None
     corpus: frozenset[int] = frozenset()
-    compare: Compare | None = field(default=None, compare=False, repr=False)
+    compare: Comparisons | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def scores(self) -> tuple[dict[int, float], ...]:
@@ -110,7 +96,7 @@ class Table:
         return sorted({dim for own in self.cells for dim in own})
 
     def share(self, dim: int) -> float | None:
-        """The model's score at `dim`, in % of its full width's; None where one is missing or that is not positive."""
+        """The model's score at `dim`, in % of its full width's; None if one is missing or that is not positive."""
         full, score = self.scores[0].get(self.widths[0]), self.scores[0].get(dim)
         return None if score is None or full is None or full <= 0 else 100 * score / full
 
@@ -147,7 +133,7 @@ class Table:
 
     @property
     def size_head(self) -> str:
-        """What stands above `bytes_of` the model: its precision too, where columns of others stand beside it."""
+        """What stands above `bytes_of` the model: its precision too, where columns of others stand next to it."""
         return "bytes a vector" if set(self.precisions) <= {"float32"} else "bytes in float32"
 
     def bytes_of(self, dim: int, column: int = 0) -> int:
@@ -162,7 +148,7 @@ def bands_of(table: Table) -> set[int]:
 
 
 def intervals_of(
-    cells: Sequence[Mapping[int, Cell]], compare: Compare | None, places: Sequence[Place], weights: Weights = None
+    cells: Sequence[Mapping[int, Cell]], compare: Comparisons | None, places: Sequence[Place], weights: Weights = None
 ) -> dict[tuple[int, int], Interval]:
     """By dim and column, the 95% interval of the first column's mean over the places minus that column's."""
     if compare is None:

@@ -14,13 +14,14 @@ from matryoshka_text.evaluation.scoring.bootstrap import ROUNDS, bounds, gap, re
 from matryoshka_text.evaluation.scoring.items import Items, items_path, read_items
 from matryoshka_text.rows import Row, latest_rows
 
-__all__ = ["Comparisons", "Resamples"]
+__all__ = ["Comparisons", "Place", "Resamples", "Weights"]
 
 log = logging.getLogger(__name__)
 
 # Points by which items and row may disagree: they are of one scoring, so that this is rounding alone.
 _SAME = 1e-4
 
+Place = tuple[str, str]  # task and split
 Weights = Sequence[float] | None
 
 
@@ -44,7 +45,7 @@ class Resamples:
     def mean_difference(
         self, pairs: Iterable[tuple[Sequence[Row], Sequence[Row]]], weights: Weights = None
     ) -> tuple[float, float] | None:
-        """The same for the mean over tasks, given our rows and theirs on each; None where one of them has none.
+        """The same for the mean over tasks, given our rows and theirs on each; None if one of them has none.
 
         The tasks stay as they are: nothing is said about other tasks. Their items are drawn, each task's for itself but
         where two have the very same ones, and a method's draws, alike on every task. `weights`: of each task in the
@@ -53,14 +54,14 @@ class Resamples:
         return _bounds([self.gaps(*pair) for pair in pairs], weights)
 
     def mean_score(self, rows: Iterable[Row], weights: Weights = None) -> tuple[float, float] | None:
-        """95% bounds of the mean of the rows' scores, a row for each task; None where one of them has no items."""
+        """95% bounds of the mean of the rows' scores, a row for each task; None if one of them has no items."""
         drawn = [self._of(row) for row in rows]
         return _bounds([None if one is None else one.scores for one in drawn], weights)
 
     def gaps(self, ours: Sequence[Row], theirs: Sequence[Row]) -> Float64[np.ndarray, " rounds"] | None:
         """The difference in each round of the bootstrap, in points; several rows on a side are a method's draws.
 
-        None where a side has no rows, where a row has no items, and where rows were not scored on the same items.
+        None if a side has no rows, where a row has no items, and where rows were not scored on the same items.
         """
         # In one order on every task: the draws are drawn again by their number.
         sides = [sorted(side, key=lambda row: (row.weights, row.seed or 0)) for side in (ours, theirs)]
@@ -89,7 +90,7 @@ class Resamples:
 def _bounds(
     found: Sequence[Float64[np.ndarray, " rounds"] | None], weights: Weights = None
 ) -> tuple[float, float] | None:
-    """Of the mean over tasks; None where one of them is not known."""
+    """Of the mean over tasks; None if one of them is not known."""
     known = [one for one in found if one is not None]
     if not known or len(known) < len(found):
         return None
@@ -122,7 +123,7 @@ class Comparisons:
     def __call__(self, task: str, split: str, dim: int, column: int) -> tuple[float, float] | None:
         """95% bounds of the first column's score minus that of column number `column`, in points.
 
-        Of a method that draws, the mean over its seeds is compared, and they are drawn again beside the items. None
+        Of a method that draws, the mean over its seeds is compared, and they are drawn again next to the items. None
         where a row or its items are missing, or where the rows were not scored on the same items.
         """
         return self.mean([(task, split)], dim, column)
@@ -130,14 +131,14 @@ class Comparisons:
     def mean(
         self, tasks: Iterable[tuple[str, str]], dim: int, column: int, weights: Weights = None
     ) -> tuple[float, float] | None:
-        """The same for the mean over several tasks, given with their splits; None where one of them is not known."""
+        """The same for the mean over several tasks, given with their splits; None if one of them is not known."""
         pairs = [(self._of(*place, dim, 0), self._of(*place, dim, column)) for place in tasks]
         return self._resamples.mean_difference(pairs, weights)
 
     def score(
         self, tasks: Iterable[tuple[str, str]], dim: int, column: int, weights: Weights = None
     ) -> tuple[float, float] | None:
-        """95% bounds of the column's mean score over those tasks; None where one is not known, or has several draws."""
+        """95% bounds of the column's mean score over those tasks; None if one is not known, or has several draws."""
         rows = [self._of(*place, dim, column) for place in tasks]
         alone = {len(one) for one in rows} == {1}
         return self._resamples.mean_score((one[0] for one in rows), weights) if alone else None

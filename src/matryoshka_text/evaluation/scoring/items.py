@@ -29,7 +29,7 @@ _FORMAT = "matryoshka-text items 1"
 class Part:
     """The items of one subset (language) of a task, and how a score comes out of them.
 
-    mean: of `values[0]`; rounded to `digits` where mteb rounds it.
+    mean: of `values[0]`; rounded to `digits` if mteb rounds it.
     spearman: rank correlation of the similarities `values[0]` with `gold`.
     precision: sklearn's average precision of each row of `values` for the labels `gold` (1: similar), the highest.
     `identity` is a digest of what the items are (gold scores, labels, query ids): only equal ones can be paired.
@@ -88,7 +88,7 @@ def write_items(path: Path, items: Items) -> None:
 
 
 def read_items(path: Path) -> Items | None:
-    """The items of a file; None where there is no file, `DataError` for one that holds no items."""
+    """The items of a file; None if there is no file, `DataError` for one that holds no items."""
     if not path.exists():
         return None
     try:
@@ -116,4 +116,4 @@ def _part(values: np.ndarray, gold: np.ndarray | None, kind: Kind, identity: str
         raise ValueError(f"found kind {kind!r} with {values.dtype} {values.shape}")
     if gold is not None and (gold.dtype != np.float64 or gold.shape != values.shape[1:]):
         raise ValueError(f"found {gold.dtype} {gold.shape} beside values {values.shape}")
-    return Part(kind, values, str(identity), gold, digits)
+    return Part(kind, values, str(identity), gold=gold, digits=digits)

@@ -4,15 +4,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from matryoshka_text.encoder.layers import first_layers
 from matryoshka_text.errors import EvaluationError
-from matryoshka_text.evaluation.stage import Settings, Stage, versions
-from matryoshka_text.evaluation.subject import Subject, without_reports
+from matryoshka_text.evaluation.models import Subject, without_reports
+from matryoshka_text.evaluation.settings import Settings, Stage, new_row
 from matryoshka_text.evaluation.tasks.planned import PlannedText
-from matryoshka_text.reading import read_texts
 from matryoshka_text.rows import Row
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ BATCH = 32
 
 
 def open_masked_lm(subject: Subject, device: str | None) -> "MatryoshkaMaskedLM":
-    """The model with its trained head; `ModelError` where it has none."""
+    """The model with its trained head; `ModelError` if it has none."""
     from matryoshka_text.heads import vocabulary
     from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 
@@ -43,19 +41,19 @@ def score_masked(
     planned: PlannedText,
     subject: Subject,
     model: "MatryoshkaMaskedLM",
+    *,
+    texts: Sequence[str],
     dims: Sequence[int],
     settings: Settings,
     on_progress: Callable[[int, int], None],
 ) -> tuple[list[Row], Stage]:
     """A row for each dim up to the decoder's width (the columns of the vocabulary matrix that are read), and costs."""
     started = time.perf_counter()
-    texts = read_texts(planned.file)
-    loading = time.perf_counter() - started
     width = model.head.width
     asked = within_decoder(dims, width, subject)
     if not asked:
         note = f"no dim of {', '.join(map(str, dims))} is within its decoder's {width}"
-        return [], Stage(subject.label, planned.name, loading, 0.0, 0.0, 0, 0, note)
+        return [], Stage(subject.label, planned.name, note=note)
     with first_layers(model.encoder, subject.layers):
         scores = model.scores(
             texts,
@@ -66,10 +64,10 @@ def score_masked(
             batch_size=settings.batch_size or BATCH,
             on_progress=on_progress,
         )
-    rows = [_row(planned, subject, width, scores, place, settings.digest()) for place in range(len(asked))]
+    rows = [_row(planned, subject, scores, place, width=width, settings=settings) for place in range(len(asked))]
     note = f"dims up to {width}, the width of its decoder" if width < subject.width else ""
-    total = time.perf_counter() - started
-    return rows, Stage(subject.label, planned.name, loading, total - loading, 0.0, len(texts), 0, note)
+    took = time.perf_counter() - started
+    return rows, Stage(subject.label, planned.name, encode=took, encoded=len(texts), note=note)
 
 
 def within_decoder(dims: Sequence[int], width: int, subject: Subject) -> list[int]:
@@ -77,28 +75,22 @@ def within_decoder(dims: Sequence[int], width: int, subject: Subject) -> list[in
     return sorted({dim for dim in dims if dim <= width} | ({width} if subject.only is None else set()))
 
 
-def _row(planned: PlannedText, subject: Subject, width: int, scores: "MaskedScores", place: int, settings: str) -> Row:
+def _row(
+    planned: PlannedText, subject: Subject, scores: "MaskedScores", place: int, *, width: int, settings: Settings
+) -> Row:
     dim, loss = scores.dims[place], scores.loss[place]
     if not math.isfinite(loss):
         raise EvaluationError(f"{planned.name}: the loss at {dim} dims is {loss}; the model's weights are damaged")
     further = {"perplexity": scores.perplexity[place], "loss": loss, "masked_tokens": float(scores.tokens)}
-    return Row(
-        model=subject.name,
-        weights=subject.weights,
-        origin=subject.origin,
-        task=planned.name,
-        type=planned.type,
+    return new_row(
+        planned,
+        subject,
         split=planned.split,
-        metric=planned.metric,
         dim=dim,
-        layers=subject.layers,
         width=width,
         bytes_per_vector=4 * dim,
         score=float(scores.accuracy[place]),
         further={name: float(value) for name, value in further.items() if math.isfinite(value)},
         normalize=False,
-        settings=settings,
-        versions=versions(),
-        data=planned.data,
-        date=datetime.now(UTC),
+        settings=settings.digest(),
     )

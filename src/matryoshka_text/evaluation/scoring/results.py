@@ -5,7 +5,6 @@ results/<org>__<name>/<revision>/experiments/embed_dim_<d>/<Task>.json (raw pref
 .../embed_dim_<d>__normalize_True/<Task>.json. The revision is the model's weights hash: two models never share a file.
 """
 
-import inspect
 import logging
 import shutil
 import tempfile
@@ -17,9 +16,10 @@ from mteb import ResultCache, TaskResult
 from mteb.models import ModelMeta
 from mteb.models.model_meta import ScoringFunction
 
-from matryoshka_text.evaluation.subject import Subject
-from matryoshka_text.evaluation.vectors.view import View
+from matryoshka_text.evaluation.models import Subject
+from matryoshka_text.evaluation.mteb_compat import save_to_cache
 from matryoshka_text.files import locked, write_whole
+from matryoshka_text.vectors.views import View
 
 __all__ = ["experiment_of", "holds", "model_meta", "result_path", "save_result"]
 
@@ -29,12 +29,24 @@ log = logging.getLogger(__name__)
 def experiment_of(
     subject: Subject, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
 ) -> dict[str, Any] | None:
-    """What mteb calls `experiment_kwargs`, of the view; None for the model as it is.
+    """What sets a result apart from that of the model as it is (None): mteb's `experiment_kwargs`.
 
-    Normalising is none of it where it changes nothing: at full width, of a model that gives unit length.
+    A raw first-m prefix is mteb's own experiment, {"embed_dim": m}; `normalize` says that the vectors were brought to
+    length 1 again, which mteb does not do, and which changes nothing at full width of a model that gives unit length.
+    `marks`: digests of prompts and sample, if there are such.
     """
     same = subject.unit and view.whole(subject.width)
-    return view.experiment(subject.width, normalize=normalize and not same, layers=subject.layers, marks=marks)
+    found = {
+        "embed_dim": None if view.dim == subject.width else view.dim,
+        "normalize": True if normalize and not same else None,
+        "reduction": None if view.method == "first" else view.method,
+        "seed": view.seed,
+        "rotation": None if view.rotation is None else view.rotation[:12],
+        "precision": None if view.precision == "float32" else view.precision,
+        "layers": subject.layers,
+        **(marks or {}),
+    }
+    return {name: value for name, value in found.items() if value is not None} or None
 
 
 def result_path(
@@ -87,10 +99,7 @@ def save_result(out: Path, result: TaskResult, meta: ModelMeta, *, encode_kwargs
         path.parent.mkdir(parents=True)
         if (settings := final.parent / "run_settings.jsonl").exists():
             shutil.copy(settings, path.parent / settings.name)
-        # Newer releases than 2.11 record the settings of encoding, in run_settings.jsonl.
-        takes_settings = "encode_kwargs" in inspect.signature(staged.save_to_cache).parameters
-        settings_too = {"encode_kwargs": encode_kwargs} if takes_settings else {}
-        staged.save_to_cache(_with_other_splits(result, final), meta, **settings_too)
+        save_to_cache(staged, _with_other_splits(result, final), meta, encode_kwargs)
         # The result last: where it is, the files that describe it are.
         for file in sorted(path.parent.iterdir(), key=lambda one: one == path):
             write_whole(final.parent / file.name, file.read_bytes())

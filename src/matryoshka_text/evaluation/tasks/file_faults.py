@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from matryoshka_text.errors import DataError
-from matryoshka_text.evaluation.tasks.place import DATA_ENDINGS
+from matryoshka_text.evaluation.tasks.places import DATA_ENDINGS
 from matryoshka_text.reading import Faults, open_table
 
 __all__ = ["file_faults"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.errors import EvaluationError
+from matryoshka_text.evaluation.mteb_compat import iso_scripts, language_label, registered_entry
 
 __all__ = [
     "card_header",
@@ -14,7 +15,6 @@ __all__ = [
     "language_problem",
     "language_scripts",
     "require_vocabulary",
-    "unknown_share",
 ]
 
 # A model for Arabic is declared "ar", and tasks name the member of the macrolanguage (ISO 639-3), such as Egyptian.
@@ -52,17 +52,15 @@ MOST_UNKNOWN = 0.5
 
 
 def declared_languages(folder: Path, name: str) -> frozenset[str] | None:
-    """ISO 639-3 codes of the languages that the model is said to read; None where nobody says, or it says "many".
+    """ISO 639-3 codes of the languages that the model is said to read; None if nobody says, or it says "many".
 
     Said by the header of the README.md in its folder, and by mteb's own entry of that name.
     """
-    from mteb.models.model_implementations import MODEL_REGISTRY
-
     declared = card_header(folder).get("language")
     said = language_scripts(declared)
     if said is None and declared is not None:
         return None
-    entry = MODEL_REGISTRY.get(name)
+    entry = registered_entry(name)
     known = (entry.languages if entry is not None else None) or []
     return frozenset(_language(code) for code in [*(said or []), *known]) or None
 
@@ -70,7 +68,7 @@ def declared_languages(folder: Path, name: str) -> frozenset[str] | None:
 def language_problem(
     metadata: Any, declared: Collection[str] | None, *, model: str, subsets: Iterable[str] | None = None
 ) -> str | None:
-    """Why the model cannot read the task, from mteb's metadata of it, and the way out; None where nothing speaks
+    """Why the model cannot read the task, from mteb's metadata of it, and the way out; None if nothing speaks
     against it: a language in common, languages unknown, or a task about programming languages.
 
     `subsets`: those of the task's subsets that are scored; None: all.
@@ -91,16 +89,10 @@ def language_problem(
     )
 
 
-def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:
-    """Which share of the texts' tokens is the unknown token, 0 to 1; 0 without such a token, as in byte-level ones."""
-    unknown, total = _unknown(tokenizer, texts)
-    return sum(unknown) / max(1, sum(total))
-
-
 def require_vocabulary(
     tokenizer: Any, texts: Sequence[str], *, task: str, model: str, seed: int = 0, size: int = 256
 ) -> None:
-    """`EvaluationError` where more than half of the tokens of a seeded sample of the texts are the unknown token."""
+    """`EvaluationError` if more than half of the tokens of a seeded sample of the texts are the unknown token."""
     sample = list(texts) if len(texts) <= size else random.Random(seed).sample(list(texts), size)
     unknown, total = _unknown(tokenizer, sample)
     share = sum(unknown) / max(1, sum(total))
@@ -127,7 +119,7 @@ def _unknown(tokenizer: Any, texts: Sequence[str]) -> tuple[list[int], list[int]
 
 
 def card_header(folder: Path) -> dict[str, Any]:
-    """The header of the model card; {} where there is none that can be read."""
+    """The header of the model card; {} if there is none that can be read."""
     from huggingface_hub import metadata_load
 
     card = folder / "README.md"
@@ -139,15 +131,13 @@ def card_header(folder: Path) -> dict[str, Any]:
 
 
 def language_scripts(declared: Any) -> list[str] | None:
-    """The codes of mteb, such as eng-Latn, of what a card declares as `language:`; None where any of it is no language,
+    """The codes of mteb, such as eng-Latn, of what a card declares as `language:`; None if any of it is no language,
     such as "multilingual".
     """
-    from mteb.languages.iso_mappings import _hf_langs_to_iso_lang_scripts
-
     listed = [declared] if isinstance(declared, str) else list(declared or ())
     # YAML reads an unquoted `no`, Norwegian, as False. en-US and pt_BR are languages of a region.
     codes = [re.split("[-_]", "no" if code is False else str(code))[0] for code in listed if code != "code"]
-    found = [_hf_langs_to_iso_lang_scripts(code) for code in codes]
+    found = [iso_scripts(code) for code in codes]
     if not codes or any(one is None for one in found):
         return None
     return sorted({code for one in found for code in one or ()})
@@ -158,6 +148,4 @@ def _language(code: str) -> str:
 
 
 def _named(languages: Iterable[str]) -> str:
-    from mteb.languages.iso_mappings import language_label
-
     return ", ".join(sorted(f"{language_label(code)} ({code})" for code in languages))

@@ -42,7 +42,7 @@ class Sample:
         return {one for text in texts for one in own.get(plain(text), ())}
 
     def without(self, texts: Collection[str]) -> "Sample":
-        """The sample less those texts; itself where it has none of them."""
+        """The sample less those texts; itself if it has none of them."""
         left = tuple(text for text in self.texts if text not in texts)
         return self if len(left) == len(self.texts) else Sample(left, self.origin)
 
@@ -53,7 +53,7 @@ class Sample:
 def read_sample(suite: Suite, most: int = MOST) -> Sample:
     """At most `most` texts drawn by the suite's seed from its `sample`, or from the training texts that are bundled.
 
-    `DataError` where there is no such file or fewer than two texts in it.
+    `DataError` if there is no such file or fewer than two texts in it.
     """
     if suite.sample is None:
         data = bundled("recipes") / "data"

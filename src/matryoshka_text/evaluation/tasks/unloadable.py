@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from matryoshka_text.evaluation.tasks.command import fetch_command
 from matryoshka_text.evaluation.tasks.file_faults import file_faults
+from matryoshka_text.evaluation.tasks.hub import fetch_command
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 
 __all__ = ["unloadable"]
@@ -68,6 +68,6 @@ def _raised(error: BaseException) -> str:
 
 
 def _is_of_mteb(task: PlannedTask) -> bool:
-    from matryoshka_text.evaluation.tasks.chosen import is_task
+    from matryoshka_text.evaluation.tasks.names import is_task
 
     return is_task(task.name)

@@ -1,0 +1,175 @@
+"""The models of an evaluation: where they are, what they are called, how wide they are."""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model, width_of
+from matryoshka_text.encoder.resolve import ends_in_normalize, require_bert_family, require_weights
+from matryoshka_text.errors import ModelError
+from matryoshka_text.fingerprint import weights_hash
+
+__all__ = ["Subject", "open_subject", "open_subjects", "open_twins", "without_reports"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model found on this machine; its weights are opened only when something has to be encoded.
+
+    `only`: the one dim that it was trained for and is scored at (a fixed-feature twin, FF); None: every dim.
+    `layers`: how many of its transformer layers are run; None: all. `unit`: its vectors have length 1.
+    """
+
+    name: str
+    label: str
+    path: Path
+    origin: Literal["folder", "cache", "hub", "package"]
+    weights: str
+    width: int
+    dims: tuple[int, ...] | None
+    only: int | None = None
+    layers: int | None = None
+    unit: bool = False
+
+    def with_layers(self, layers: int) -> "Subject":
+        """The model with its first `layers` layers alone, called so; `ModelError` if it has no such number."""
+        depth = _depth(self.path)
+        if depth is not None and not 1 <= layers <= depth:
+            raise ModelError(f"--layers: found {layers}, but {self.label} has {depth}; allowed: 1 to {depth}")
+        if layers == depth:
+            return self
+        return replace(self, layers=layers, label=f"{self.label}-layers-{layers}")
+
+    def encoder(self, device: str | None) -> MatryoshkaEncoder:
+        """The opened model, giving full width whatever its configuration cuts by default, and lengths as they are."""
+        with without_reports():
+            encoder = MatryoshkaEncoder(str(self.path), device=device)
+        encoder.truncate_dim = None
+        if not self.unit:
+            # Ours always end in Normalize; mteb and its users get what the model itself gives.
+            del encoder[-1]
+        return encoder.eval()
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """None of transformers' bars and tables about loading: what a model lacks is an error or our own warning."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
+    """The models in the order given, each once, with different labels. `ModelError` for one that cannot be had."""
+    found: dict[str, Subject] = {}
+    for name in names:
+        subject = open_subject(name)
+        if found.setdefault(subject.weights, subject) is not subject:
+            log.warning("%s: has the very weights of %s; scored once", name, found[subject.weights].path)
+    labels = Counter(subject.label for subject in found.values())
+    return tuple(
+        replace(one, label=f"{one.label}@{one.weights[:6]}") if labels[one.label] > 1 else one for one in found.values()
+    )
+
+
+def open_subject(name: str) -> Subject:
+    """The model of that name; for a run's folder the run's model."""
+    resolved = resolve_model(name)
+    require_bert_family(resolved.path, name)
+    require_weights(resolved.path, name)
+    width = width_of(resolved.path) or MatryoshkaEncoder(str(resolved.path), device="cpu").width
+    org_name = _folder_name(resolved.path) if resolved.origin == "folder" else resolved.name
+    if "/" not in org_name:
+        # mteb needs a slash; a few of the oldest hub ids have none.
+        org_name = f"{'local' if resolved.origin == 'folder' else 'hub'}/{org_name}"
+    return Subject(
+        name=org_name,
+        label=org_name.rpartition("/")[2],
+        path=resolved.path,
+        origin=resolved.origin,
+        weights=weights_hash(resolved.path),
+        width=width,
+        dims=_trained_dims(resolved.path, width),
+        unit=ends_in_normalize(resolved.path),
+    )
+
+
+def _folder_name(path: Path) -> str:
+    """What a saved model is called: its folder, for <run>/model the run, for <run>/twins/<twin>/model both."""
+    named = path.parent if path.name in ("model", "checkpoint") and path.parent.name else path
+    is_twin = named != path and named.parent.name == "twins"
+    words = f"{named.parent.parent.name}-{named.name}" if is_twin else named.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.") or "model"
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _depth(path: Path) -> int | None:
+    """The number of transformer layers; None if the configuration does not say, and encoding will."""
+    depth = _config(path).get("num_hidden_layers") or _config(path).get("n_layers")
+    return depth if isinstance(depth, int) else None
+
+
+def _trained_dims(path: Path, width: int) -> tuple[int, ...] | None:
+    dims = _config(path).get("matryoshka_dimensions")
+    usable = isinstance(dims, list) and bool(dims) and all(isinstance(dim, int) and 0 < dim <= width for dim in dims)
+    # Models of others list them in any order.
+    return tuple(sorted(set(dims))) if usable and isinstance(dims, list) else None
+
+
+_WAY_OUT = (
+    "put `twins: [ff, plain]` into the recipe, or train them with mtext train RECIPE --resume --twin ff --twin plain, "
+    "or leave out --twins"
+)
+
+
+def open_twins(subject: Subject) -> tuple[Subject, ...]:
+    """<run>/twins of the model <run>/model: the plain twin, and the one trained at each dim alone (FF), dims upwards.
+
+    `ModelError` if there is no twin, or where one has no model yet.
+    """
+    folder = subject.path.parent / "twins"
+    if subject.path.name != "model" or not folder.is_dir():
+        found = f"there is no folder {folder}" if subject.path.name == "model" else "its folder is no <run>/model"
+        raise ModelError(f"--twins: {subject.path}: has no twins, {found}; {_WAY_OUT}")
+    alone = {dim: place for place in folder.iterdir() if (dim := _dim_of(place.name))}
+    places = [place for place in (folder / "plain",) if place.is_dir()] + [alone[dim] for dim in sorted(alone)]
+    if not places:
+        raise ModelError(f"--twins: {folder}: holds neither plain nor ff-<dim>; {_WAY_OUT}")
+    unfinished = [place.name for place in places if not (place / "model" / "config.json").is_file()]
+    if unfinished:
+        raise ModelError(
+            f"--twins: {folder}: {', '.join(unfinished)} has no model/, so its training did not end; "
+            f"train on with --resume, or remove {'it' if len(unfinished) == 1 else 'them'}"
+        )
+    return tuple(_twin(place, subject.layers) for place in places)
+
+
+def _dim_of(name: str) -> int | None:
+    dim = name.removeprefix("ff-")
+    return int(dim) if name.startswith("ff-") and dim.isdecimal() else None
+
+
+def _twin(place: Path, layers: int | None) -> Subject:
+    found, dim = open_subject(str(place / "model")), _dim_of(place.name)
+    whole = replace(found, label=f"FF-{dim}" if dim else "plain", only=dim)
+    return whole if layers is None else replace(whole.with_layers(layers), label=whole.label)

@@ -1,1 +1,0 @@
-"""Texts encoded once, and the views of their vectors."""

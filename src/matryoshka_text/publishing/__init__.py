@@ -1,0 +1,3 @@
+"""Results laid out for mteb's leaderboard."""
+
+__all__ = []
