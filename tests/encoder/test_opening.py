@@ -90,3 +90,11 @@ def test_a_damaged_setting_is_a_fault_of_the_model(
     (model / file).write_text(json.dumps(content))
     with pytest.raises(ModelError, match=rf"damaged: cannot be opened: .*{message}"):
         MatryoshkaEncoder(model, device="cpu")
+
+
+def test_other_files_next_to_a_model_are_left_alone(tiny_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "whole")
+    (model / "data_config.json").write_text('[{"name": "reddit", "lines": 1}]')
+    (model / "notes.json").write_text("no JSON")
+    (model / "1_Pooling/notes.json").write_text("[")
+    assert MatryoshkaEncoder(model, device="cpu").width == MatryoshkaEncoder(tiny_model, device="cpu").width

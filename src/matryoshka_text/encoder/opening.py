@@ -22,7 +22,19 @@ log = logging.getLogger(__name__)
 _FAULTS = (OSError, SafetensorError, StrictDataclassError, ValueError, KeyError, ImportError, ZeroDivisionError)
 # In a RuntimeError: weights that do not fit the configuration.
 _MISFITS = ("state_dict", "ignore_mismatched_sizes", "size mismatch")
-_JSON = ("*.json", "*/config.json")
+# What transformers and sentence-transformers read. Whatever else lies there (all-MiniLM-L6-v2 lists its training data in
+# data_config.json) is nobody's configuration.
+_JSON = (
+    "config.json",
+    "*/config.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "*.index.json",
+)
 
 # Old checkpoints' names for a norm's two vectors.
 _OLD_NAMES = {"gamma": "weight", "beta": "bias"}
