@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    := runs/quickstart
 BASE   := sentence-transformers/all-MiniLM-L6-v2
 
-.PHONY: install quickstart test check lint types layers tables docs docs-install clean
+.PHONY: install quickstart test shapes check lint types layers tables docs docs-install clean
 
 install: $(STAMP)
 
@@ -26,6 +26,12 @@ quickstart: $(STAMP)
 # Two processes of one thread each; a file's tests stay together, so that what they share is made once.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Types and shapes of every call in the rooms of tensors, checked as the tests run (jaxtyping, beartype).
+SHAPED = matryoshka_text.nested,matryoshka_text.rotation,matryoshka_text.vectors,matryoshka_text.data
+shapes: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --jaxtyping-packages=$(SHAPED),beartype.beartype \
+		tests/nested tests/rotation tests/vectors tests/heads tests/data
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Rows, models and plans for the tests of what is made of rows."""
 
 import math
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,18 @@ def made(
         for view in planned.views_of(one)
     ]
     return planned, rows
+
+
+def twin_of(model: Path, folder: Path, seed: int) -> None:
+    """A copy of the model, its weights moved at random."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    tensors = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(seed)
+    moved = {
+        name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,6 +1,9 @@
 """Fixtures shared by the whole suite."""
 
+import ipaddress
+import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,40 @@ mean differ move right boy old too does tell sentence set three want air well al
 read hand port large spell add even land here must big high such follow act why ask men change went light kind
 off need house picture try us again animal point mother world near build self earth father cat dog card bank
 account money transfer payment question answer sleeping running woman playing guitar street red blue""".split()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `make shapes`, which checks types and shapes of every call, tests of calls that break them are skipped."""
+    if config.getoption("jaxtyping_packages", None):
+        skip = pytest.mark.skip(reason="gives wrong types on purpose, which the check of shapes catches first")
+        for item in items:
+            if item.get_closest_marker("wrong_types"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that reaches for another machine fails at once, and says for which."""
+
+    def guarded(name: str) -> Callable[..., Any]:
+        connect = getattr(socket.socket, name)
+
+        def checked(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(str(address[0])):
+                raise RuntimeError(f"a test tried to reach {address[0]}:{address[1]}; allowed: this machine only")
+            return connect(self, address)
+
+        return checked
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guarded(name))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @pytest.fixture(scope="session")
@@ -153,4 +190,16 @@ def rotated_model(tiny_model: Path, rotation: Any, tmp_path_factory: pytest.Temp
 
     folder = tmp_path_factory.mktemp("rotated") / "model"
     MatryoshkaEncoder(tiny_model, device="cpu").rotated(rotation).save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's twin: same name, other weights, and it says which dims it was trained for."""
+    folder = tmp_path_factory.mktemp("other") / tiny_model.parent.name / tiny_model.name
+    from tests.builders import twin_of
+
+    twin_of(tiny_model, folder, seed=1)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "matryoshka_dimensions": [8, 16, 32]}))
     return folder

@@ -76,7 +76,7 @@ def test_the_folder_is_named_after_recipe_and_hash(
         ({"dims": [32, 4]}, ["dims[1]", "4", "increasing"]),
         ({"dims": [4, 64]}, ["dims[1]", "64", "width 32"]),
         ({"weights": [1.0]}, ["weights"]),
-        ({"batch": {"size": 41}}, ["batch.size is 41", "40"]),
+        ({"batch": {"size": 41}}, ["batch.size: found 41", "40"]),
         ({"data": [{"name": "rows", "file": "gone.jsonl", "kind": "pairs"}]}, ["gone.jsonl", "rows.jsonl"]),
         ({"base": {"model": "nobody/nothing"}}, ["nobody/nothing", "Tried", "hub cache", "Way out"]),
         ({"stopping": {"steps": 1, "epochs": 1}}, ["stopping", "exactly one"]),

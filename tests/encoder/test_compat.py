@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sentence_transformers
 import torch
-from matryoshka_text.data.batches import Tokenizer
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses, modules
 
+from matryoshka_text.data.passes import Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.compat import unpadded
 

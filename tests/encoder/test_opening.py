@@ -98,3 +98,11 @@ def test_other_files_next_to_a_model_are_left_alone(tiny_model: Path, tmp_path: 
     (model / "notes.json").write_text("no JSON")
     (model / "1_Pooling/notes.json").write_text("[")
     assert MatryoshkaEncoder(model, device="cpu").width == MatryoshkaEncoder(tiny_model, device="cpu").width
+
+
+def test_a_setting_of_a_newer_release_is_a_fault_of_the_model(tiny_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "newer")
+    config = model / "1_Pooling/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"of_tomorrow": 1}))
+    with pytest.raises(ModelError, match=r"newer: cannot be opened: TypeError: .*of_tomorrow"):
+        MatryoshkaEncoder(model, device="cpu")

@@ -111,5 +111,5 @@ def test_a_fault_ends_all_processes(command: Command, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "good"}\n{"text": 7}\n')
     done = _run(command(2, str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out")))
     assert done.returncode != 0
-    assert "rows.jsonl:2: column 'text': found 7; allowed: a text" in done.stderr.decode()
+    assert "rows.jsonl:2: text (column 'text'): found 7" in done.stderr.decode()
     assert not (tmp_path / "out").exists()

@@ -12,6 +12,8 @@ from typing import Any
 import datasets
 import pytest
 
+from tests.builders import twin_of
+
 WORDS = "cat dog bank card money street guitar red blue woman man playing running sleeping house picture water".split()
 
 
@@ -65,16 +67,6 @@ def no_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MTEXT_DATA_ROOT", raising=False)
     monkeypatch.delenv("MTEXT_VECTOR_STORE", raising=False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-
-
-@pytest.fixture(scope="session")
-def other_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model's twin: same name, other weights, and it says which dims it was trained for."""
-    folder = tmp_path_factory.mktemp("other") / tiny_model.parent.name / tiny_model.name
-    twin_of(tiny_model, folder, seed=1)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "matryoshka_dimensions": [8, 16, 32]}))
-    return folder
 
 
 @pytest.fixture
@@ -147,21 +139,6 @@ def small_text(tmp_path: Path) -> Path:
     root.mkdir()
     (root / "words.txt.gz").write_bytes(gzip.compress(("\n".join(lines) + "\n\n").encode(), mtime=0))
     return root
-
-
-def twin_of(model: Path, folder: Path, seed: int) -> None:
-    """A copy of the model, its weights moved at random."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    shutil.copytree(model, folder)
-    tensors = load_file(folder / "model.safetensors")
-    generator = torch.Generator().manual_seed(seed)
-    moved = {
-        name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
-    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.fixture

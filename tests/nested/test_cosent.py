@@ -167,6 +167,7 @@ def test_no_gradient_reaches_the_scores_and_none_a_second_time():
         torch.autograd.grad(total, first, create_graph=True)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -321,6 +321,7 @@ def test_auto_is_chunked_on_a_processor(saved_entries):
     assert torch.equal(nested_cross_entropy(query, candidate, target, (1, 2)).total, by_name.total)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [

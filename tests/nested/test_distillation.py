@@ -205,6 +205,7 @@ def test_differentiating_twice_is_refused():
         torch.autograd.grad(total, vectors[0], create_graph=True)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -97,6 +97,7 @@ def test_no_gradient_reaches_the_target():
     assert torch.autograd.grad(total, target, allow_unused=True) == (None,)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [

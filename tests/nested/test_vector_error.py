@@ -55,6 +55,7 @@ def test_no_rows_give_zero():
     assert loss.total == 0 and (loss.per_dim == 0).all()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(("n", "e", "message"), [(5, 4, "dims"), (4, 6, "teacher")])
 def test_what_does_not_fit_is_told(n, e, message):
     student, _ = case()

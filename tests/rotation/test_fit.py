@@ -169,6 +169,7 @@ def test_bad_input_is_refused(sources: list[Tensor], dims: list[int], message: s
         fit_rotation(sources, dims, SMALL)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -49,6 +49,7 @@ def test_without_a_rotation_before_is_after_and_all_rows_may_be_asked() -> None:
     assert (kept.rows, kept.asked) == (50, 50)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("sources", "told"),
     [

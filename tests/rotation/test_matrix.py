@@ -84,6 +84,7 @@ def test_then_does_both(vectors: np.ndarray) -> None:
     assert both.dims == (4,)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("matrix", "told"),
     [

@@ -218,5 +218,5 @@ def _on(device: torch.device, features: dict[str, Any]) -> dict[str, Any]:
     return moved(pinned(features) if device.type == "cuda" else features, device)
 
 
-def _places(start: int, passes: Sequence[Int[np.ndarray, " rows"]]) -> Int[Tensor, " rows"]:
+def _places(start: int, passes: Sequence[Int[np.ndarray, " _"]]) -> Int[Tensor, " rows"]:
     return torch.from_numpy(start + np.concatenate(passes))

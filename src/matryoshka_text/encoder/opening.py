@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 _FAULTS = (OSError, SafetensorError, StrictDataclassError, ValueError, KeyError, ImportError, ZeroDivisionError)
 # In a RuntimeError: weights that do not fit the configuration.
 _MISFITS = ("state_dict", "ignore_mismatched_sizes", "size mismatch")
-# What transformers and sentence-transformers read. Whatever else lies there (all-MiniLM-L6-v2 lists its training data in
-# data_config.json) is nobody's configuration.
+# What transformers and sentence-transformers read. Whatever else lies there (all-MiniLM-L6-v2 lists its training data
+# in data_config.json) is nobody's configuration.
 _JSON = (
     "config.json",
     "*/config.json",
@@ -51,10 +52,21 @@ def model_faults(name: str) -> Iterator[None]:
         yield
     except Exception as error:
         misfit = isinstance(error, RuntimeError) and any(words in str(error) for words in _MISFITS)
-        if isinstance(error, _FAULTS) or misfit:
+        if isinstance(error, _FAULTS) or misfit or _is_of_a_newer_release(error):
             raise ModelError(f"{name}: cannot be opened: {type(error).__name__}: {error}") from error
         error.add_note(f"while the model {name} was opened")
         raise
+
+
+def _is_of_a_newer_release(error: Exception) -> bool:
+    """Whether sentence-transformers gave one of its modules a setting, read from its file, that it does not know."""
+    words = str(error)
+    if not isinstance(error, TypeError) or "unexpected keyword argument" not in words:
+        return False
+    if words.startswith("SentenceTransformer."):  # an argument that our caller gave
+        return False
+    *_, caller = traceback.walk_tb(error.__traceback__)
+    return str(caller[0].f_globals.get("__name__", "")).startswith("sentence_transformers.")
 
 
 def require_readable(path: Path, name: str) -> None:

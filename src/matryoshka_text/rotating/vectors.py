@@ -21,7 +21,7 @@ def vectors_by_source(
     dtype: str = "float32",
     prompt: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Float32[ndarray, "rows width"]]:
+) -> dict[str, Float32[ndarray, "_ width"]]:
     """Full-width vectors by source, read from the `store` folder where they are there already.
 
     The store is for this model only: the caller names it after the model's weights. `on_progress` is told (done, all)

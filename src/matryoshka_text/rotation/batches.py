@@ -11,7 +11,7 @@ __all__ = ["neighbourhood_batches"]
 
 
 def neighbourhood_batches(
-    neighbours_by_source: Sequence[Int64[Tensor, "rows neighbours"]], *, anchors: int, seed: int
+    neighbours_by_source: Sequence[Int64[Tensor, "_ neighbours"]], *, anchors: int, seed: int
 ) -> Iterator[tuple[int, Int64[Tensor, " n"]]]:
     """Without end: (source, its rows): at most `anchors` of them with all their `neighbours`, each row once.
 

@@ -83,11 +83,11 @@ class Check:
 
 
 def fit_rotation(
-    vectors_by_source: Sequence[Float[Tensor, "rows width"]],
+    vectors_by_source: Sequence[Float[Tensor, "_ width"]],
     dims: Sequence[int],
     settings: FitSettings | None = None,
     *,
-    held_back_by_source: Sequence[Float[Tensor, "rows width"]] | None = None,
+    held_back_by_source: Sequence[Float[Tensor, "_ width"]] | None = None,
     on_step: Callable[[Step], object] = lambda step: None,
     on_check: Callable[[Check], object] = lambda check: None,
 ) -> Float64[Tensor, "width width"]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -73,7 +73,7 @@ class Rotation:
         *,
         unit: bool | None = None,
         out: np.ndarray | None = None,
-    ) -> Float32[np.ndarray, "rows dim"]:
+    ) -> Float[np.ndarray, "rows dim"]:
         """The first `dim` coordinates of the rotated vectors (None: all), float32.
 
         `unit` brings rows back to length 1; None: if `dim` is given, as `MatryoshkaEncoder.encode` does. At full

@@ -12,7 +12,7 @@ __all__ = ["STARTS", "Start", "principal_axes", "starting_matrix", "within_sourc
 Start = Literal["within_source", "pooled", "identity"]
 STARTS: tuple[Start, ...] = get_args(Start)
 
-Sources = Sequence[Float[Tensor, "rows width"]]
+Sources = Sequence[Float[Tensor, "_ width"]]
 
 
 def starting_matrix(vectors_by_source: Sources, start: Start) -> Float64[Tensor, "width width"]:
