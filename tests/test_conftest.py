@@ -16,3 +16,4 @@ def test_this_machine_may_be_reached() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         client.connect(server.getsockname())
+        assert client.getpeername() == server.getsockname()

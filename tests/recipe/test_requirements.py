@@ -72,7 +72,7 @@ def test_raw_values_of_any_type_are_passed_over() -> None:
         for key in keys:
             found = {"dims": [4, 32], "data": [{"kind": "pairs"}], "objectives": [{"kind": "info_nce"}], key: wrong}
             if key != "data":
-                list(requirements(found, facts))
+                assert all(isinstance(fault, tuple) for fault in requirements(found, facts))
 
 
 def test_the_batch_of_a_stream() -> None:

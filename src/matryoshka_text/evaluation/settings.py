@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from sentence_transformers.util import get_device_name
 from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.rows import Row
+from matryoshka_text.versions import version_of
 
 __all__ = ["Settings", "Stage", "new_row", "prompts_digest", "versions"]
 
@@ -95,15 +95,8 @@ class Stage:
 
 @cache
 def versions() -> dict[str, str]:
-    """The installed versions that a score depends on; mteb is left out where it is not installed."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            if package != "mteb":
-                raise
-    return found
+    """The installed versions that a score depends on; one that is not installed is left out."""
+    return {package: number for package in _PACKAGES if (number := version_of(package)) is not None}
 
 
 def new_row(task: PlannedTask | PlannedText, subject: Subject, **scored: Any) -> Row:

@@ -1,5 +1,6 @@
 """What every objective is: a section of the recipe that knows which data it reads, and its loss. Imports no torch."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -37,6 +38,6 @@ class Objective(Section):
 class VectorObjective(Objective):
     """An objective on sentence vectors."""
 
+    @abstractmethod
     def loss(self, batch: "GlobalBatch", nesting: "Nesting") -> "NestedLoss":
         """This process's share of the global loss: total with gradient, per dim (of `nesting`) without."""
-        raise NotImplementedError
