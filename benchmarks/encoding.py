@@ -8,7 +8,7 @@ The texts are of mixed lengths: paragraphs, sentences of pairs, passages, reques
 abstracts, dialogue turns and reviews; as many from each file, drawn by a seed and shuffled. Before anything is timed,
 our float32 vectors must be those of sentence-transformers within 1e-6, and our bf16 vectors within cosine 0.999 at
 every dim. Then all variants run in turns: sentence-transformers at several batch sizes (32 is its default), ours in
-float32 and in bf16 with the default pass; beside them sentence-transformers with its weights in bf16. At last, the
+float32 and in bf16 with the default pass; next to them sentence-transformers with its weights in bf16. At last, the
 largest resident size of processes of their own that encode N and 4 N texts from a file, part by part.
 """
 
@@ -87,7 +87,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def check(ours: MatryoshkaEncoder, theirs: SentenceTransformer, texts: list[str], dims: list[int]) -> None:
-    """Print how near the vectors are; SystemExit where they are not near enough."""
+    """Print how near the vectors are; SystemExit if they are not near enough."""
     expected = theirs.encode(texts, show_progress_bar=False)
     full = ours.encode(texts, show_progress_bar=False)
     half = ours.encode(texts, dtype="bf16", show_progress_bar=False)

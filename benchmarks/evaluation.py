@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py --data-root DIR     one task of each of six types, all-MiniLM-L6-v2 as packaged
     python benchmarks/evaluation.py --data-root DIR --tasks STSBenchmark,squad_a --dims 24,96,384
-    python benchmarks/evaluation.py                     the bundled suite `quick` alone
+    python benchmarks/evaluation.py                     the bundled suite `quick` only
 
 Every run is a process of its own that starts with nothing: no vectors, no results, data sets read once before (both
 sides then find them in the cache of `datasets`). mteb's run is `mteb.evaluate` on a plain SentenceTransformer with
@@ -51,7 +51,7 @@ def suite(asked: argparse.Namespace) -> Any:
 
 
 def planned(asked: argparse.Namespace, model: str | None) -> Any:
-    """The plan; without a model the tasks alone."""
+    """The plan; without a model only the tasks."""
     from matryoshka_text.evaluation.plan import plan_evaluation
 
     return plan_evaluation(model, suite(asked), dims=asked.dims, data_root=asked.data_root or None, raw_prefix=True)

@@ -198,7 +198,7 @@ def _memory(device: str) -> tuple[Callable[[], float], Callable[[], None]]:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Nothing; SystemExit where the loss or the gradient of a variant is not that of ours in one pass."""
+    """SystemExit if the loss or the gradient of a variant differs from ours in one pass."""
     rows, pairs = range(options.check_batch), pairs_of(options, options.check_batch)[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -271,7 +271,7 @@ def growth(taken: dict[tuple[str, int], Taken], variant: str, batch: int) -> flo
 
 
 def report(options: argparse.Namespace, taken: dict[tuple[str, int], Taken]) -> None:
-    """Nothing; prints the table, and what a pair more takes."""
+    """Print the table, and what one more pair takes."""
     rows = []
     for (variant, batch), one in taken.items():
         each, kept = growth(taken, variant, batch), taken.get((KEPT, batch))
@@ -338,7 +338,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Nothing; prints the machine, the check and the table."""
+    """Print the machine, the check and the table."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     if options.step_of:

@@ -76,7 +76,7 @@ def resident_peak() -> float:
 
 
 def reset_resident_peak() -> None:
-    """Nothing; brings the peak down to the present size, where the system can (Linux, see proc_pid_clear_refs)."""
+    """Bring the recorded peak down to the present size, if the system can (Linux, see proc_pid_clear_refs)."""
     if CLEAR.exists():
         CLEAR.write_text("5")
 

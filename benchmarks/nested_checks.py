@@ -26,7 +26,7 @@ def free_memory(device: str) -> int:
 
 
 def drop_what_does_not_fit(case: Case, names: list[str], missing: dict[str, str]) -> None:
-    """Nothing; a variant that would take more than is free goes from `names` to `missing`, with the reason."""
+    """Move variants that would take more memory than is free from `names` to `missing`, with the reason."""
     free = free_memory(case.query.device.type)
     for name in list(names):
         needed = bytes_needed(name, case)
@@ -46,7 +46,7 @@ def errors_of(name: str, case: Case, exact: Exact) -> list[float]:
 
 
 def exact_losses(case: Case) -> dict[tuple[int, ...], Exact]:
-    """The float64 loop's value and gradients, for all dims and for the last alone."""
+    """The float64 loop's value and gradients, for all dims and for the last only."""
     exact = case.first(*case.sizes[:2], torch.float64)
     found: dict[tuple[int, ...], Exact] = {}
     for dims in (case.dims, case.dims[-1:]):
@@ -56,7 +56,7 @@ def exact_losses(case: Case) -> dict[tuple[int, ...], Exact]:
 
 
 def check(case: Case, names: list[str], missing: dict[str, str]) -> None:
-    """Nothing; what is wrong or does not run goes from `names` to `missing`. SystemExit where that is one of ours."""
+    """Move what is wrong or does not run from `names` to `missing`. SystemExit if it is one of ours."""
     b, n, _ = case.sizes
     if 8 * (len(case.dims) + 3) * b * n > 0.8 * free_memory(case.query.device.type):
         print(f"  compared on the first {CHECKED} rows: the float64 loop over all does not fit")
@@ -76,7 +76,7 @@ def check(case: Case, names: list[str], missing: dict[str, str]) -> None:
 
 
 def why_not(name: str, case: Case, exact: Exact, allowed: float) -> str | None:
-    """Why a variant cannot be measured; None where it runs and is right."""
+    """Why a variant cannot be measured; None if it runs and is right."""
     try:
         errors = errors_of(name, case, exact)
     except Unavailable as error:

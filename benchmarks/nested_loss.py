@@ -63,12 +63,12 @@ class Measured:
         return statistics.median(self.seconds[name])
 
     def best(self, names: Sequence[str]) -> str | None:
-        """The fastest of the variants that ran; None where none of them did."""
+        """The fastest of the variants that ran; None if none of them did."""
         return min((name for name in names if name in self.seconds), key=self.time, default=None)
 
 
 def give_back() -> None:
-    """Nothing; memory that was freed goes back to the system, so that what comes next is seen to take it again."""
+    """Give freed memory back to the system, so that what comes next is seen to take it again."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -128,7 +128,7 @@ def measure(case_name: str, options: argparse.Namespace) -> tuple[Case, Measured
 
 
 def report(case: Case, measured: Measured) -> None:
-    """Nothing; prints one row a variant as a Markdown table."""
+    """Print one row per variant as a Markdown table."""
 
     def ratio(name: str, base: str) -> str:
         if base not in measured.seconds:
@@ -175,7 +175,7 @@ def has_a_bar(case: Case) -> bool:
 
 
 def bars(case: Case, measured: Measured) -> list[tuple[str, float, float | None]]:
-    """Each bar in words, the most that the ratio may be, and the ratio (None where a side is missing)."""
+    """Each bar in words, the most that the ratio may be, and the ratio (None if a side is missing)."""
     time, memory = measured.time, measured.memory
     ours = taken_by_auto(case)
 
@@ -202,7 +202,7 @@ def bars(case: Case, measured: Measured) -> list[tuple[str, float, float | None]
 
 
 def print_bars(case: Case, measured: Measured) -> None:
-    """Nothing; prints the bars beside what was measured."""
+    """Print the bars next to what was measured."""
     if not has_a_bar(case):
         print("\nno bar was set for this size, type and device")
         return
@@ -234,7 +234,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line; a preset of --case fills in what belongs to it, and what is given beside it wins."""
+    """The command line; a preset of --case fills in what belongs to it, and what is given with it wins."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=("infonce", "mlm", "all", *PRESETS), default="all")
     parser.add_argument("--batch", type=int, default=2048, help="pairs of the InfoNCE case")
@@ -264,7 +264,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Nothing; prints the environment and, for each case, the check, the table and the bars."""
+    """Print the environment and, for each case, the check, the table and the bars."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     if options.memory_of:

@@ -219,10 +219,10 @@ def step(loss: Loss, case: Case) -> Tensor:
 
 
 def bytes_needed(name: str, case: Case) -> int:
-    """About what a variant holds at its peak beside inputs and gradients, in bytes.
+    """About what a variant holds at its peak in addition to inputs and gradients, in bytes.
 
     A loop keeps a matrix of logits for each dim until its backward pass, sentence-transformers two (measured), and the
-    backward pass of one dim adds three; the plain loss has those three alone. The others keep no [b, n] matrix: 0.
+    backward pass of one dim adds three; the plain loss has only those three. The others keep no [b, n] matrix: 0.
     """
     b, n, _ = case.sizes
     kept = {"plain": 0, "loop": len(case.dims), "compiled": len(case.dims), "sentence-transformers": 2 * len(case.dims)}

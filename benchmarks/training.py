@@ -1,4 +1,4 @@
-"""Pairs a second of `matryoshka_text.train` beside SentenceTransformerTrainer: one model, the same batches, in one run.
+"""Pairs a second of `matryoshka_text.train` and SentenceTransformerTrainer: one model, the same batches, in one run.
 
     python benchmarks/training.py                       float32 and bf16 on a CPU
     python benchmarks/training.py --precision bf16 --device cuda --batch 512 --steps 100 --compile
@@ -132,7 +132,7 @@ class Clock(TrainerCallback):
         self.waited, self.ends = waited, list[float]()
 
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Nothing; the time is kept."""
+        """Keep the time."""
         if torch.cuda.is_available() and state.global_step in self.waited:
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
@@ -221,7 +221,7 @@ def in_process(options: argparse.Namespace, arguments: list[str], *more: object)
 
 
 def check(options: argparse.Namespace, arguments: list[str]) -> None:
-    """Nothing; SystemExit where the losses of ours, however it is cut into passes, and theirs differ."""
+    """SystemExit if our losses, however they are cut into passes, differ from theirs."""
     names = [THEIRS, *(name for name, choice in VARIANTS.items() if not choice.get("bucket"))]
     theirs, *ours = (in_process(options, arguments, name, "float32", options.check_steps, "check") for name in names)
     print(f"theirs: loss {theirs.losses[0]:.4f} at step 1, {theirs.losses[-1]:.4f} at step {len(theirs.losses)}")
@@ -266,7 +266,7 @@ def measure(options: argparse.Namespace, arguments: list[str]) -> dict[tuple[str
 
 
 def report(options: argparse.Namespace, rates: dict[tuple[str, str], list[float]]) -> None:
-    """Nothing; prints the table and the ratios that have a bar."""
+    """Print the table and the ratios that have a bar."""
     padded = padding(options)
     middle = {key: statistics.median(values) for key, values in rates.items()}
     rows = [
@@ -328,7 +328,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Nothing; prints the machine, the check and the table."""
+    """Print the machine, the check and the table."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     if options.segment_of:

@@ -1,15 +1,15 @@
 """The whole training step (forward, loss, backward, clipping, AdamW) at K dims against one dim, by the run's own parts.
 
     python benchmarks/whole_step.py                 masked language model, 512 masked rows, float32 and bf16, on a CPU
-    python benchmarks/whole_step.py --precision bf16 --loop         the naive loop over the dims beside it
+    python benchmarks/whole_step.py --precision bf16 --loop         next to the naive loop over the dims
     python benchmarks/whole_step.py --case infonce --batch 256 --chunk 64    pairs with gradient caching, on a CPU
     python benchmarks/whole_step.py --case h100-infonce --loop      16,384 pairs with gradient caching, bf16, on a GPU
 
 Models, batches, objective, clipping and optimizer are those of a recipe, built as a run builds them; only the inputs of
 the steps (tokens, masks) are formed before the clock starts, as a run forms them in another thread. Steps of the
 variants take turns. "loop" is the same program with the function that objectives call for their loss replaced by its
-backend "reference", the autograd loop over the dims. What the loss alone costs is measured on the tensors of a step,
-forward and backward, also in turns.
+backend "reference", the autograd loop over the dims. What the loss costs by itself is measured on the tensors of a
+step, forward and backward, also in turns.
 
 Before the clock starts: from the same weights and on the same batch, the loss at full width is the same in all
 variants, and the losses at the K dims add up to the total.
@@ -199,7 +199,7 @@ def leaf(value: Any) -> Any:
 
 
 def check(variants: dict[str, Variant], options: argparse.Namespace) -> None:
-    """Nothing; SystemExit where the first step's losses do not fit together."""
+    """SystemExit if the losses of the first step do not agree."""
     objective, full = OBJECTIVES[options.case], options.dims[-1]
     records = {name: variant.step() for name, variant in variants.items()}
     expected = records["one"].per_dim[objective][full]
@@ -227,7 +227,7 @@ def rows_of(variant: Variant) -> str:
 
 
 def report(options: argparse.Namespace, taken: dict[str, list[float]], alone: dict[str, list[float]]) -> None:
-    """Nothing; prints one row a variant as a Markdown table, and the bar."""
+    """Print one row per variant as a Markdown table, and the bar."""
     names = {
         "one": f"one dim, {options.dims[-1]}",
         "ours": f"{len(options.dims)} dims",
@@ -249,7 +249,7 @@ def report(options: argparse.Namespace, taken: dict[str, list[float]], alone: di
             )
         )
     print(f"\n{len(taken['one'])} interleaved steps; ratios of the median (of the minimum)\n")
-    print(table(("step", "median s", "min s", "x one dim", "loss alone, median s", "share of the step"), rows))
+    print(table(("step", "median s", "min s", "x one dim", "loss only, median s", "share of the step"), rows))
     where, bar = BARS[options.case]
     ratio = middle["ours"] / middle["one"]
     sizes = (options.sequences, options.length, options.share) if options.case == "mlm" else (options.batch,)
@@ -265,7 +265,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line; a preset of --case fills in what belongs to it, and what is given beside it wins."""
+    """The command line; a preset of --case fills in what belongs to it, and what is given with it wins."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=("mlm", "infonce", *PRESETS), default="mlm")
     parser.add_argument("--base", default="sentence-transformers/all-MiniLM-L6-v2")
@@ -298,7 +298,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Nothing; prints the environment and, for each precision, the check and the table."""
+    """Print the environment and, for each precision, the check and the table."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     print(machine(options.device))

@@ -12,7 +12,7 @@ from matryoshka_text.files import locked, write_whole
 __all__ = ["BASELINES", "ON_CORPUS", "Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
 
 Method = Literal["first", "random", "pca", "svd", "projection", "rotation", "rotated"]
-# Methods that a suite may ask for beside the first coordinates; a given rotation comes with its file.
+# Methods that a suite may ask for in addition to the first coordinates; a given rotation comes with its file.
 BASELINES: tuple[Method, ...] = ("random", "pca", "svd", "projection", "rotation")
 Precision = Literal["float32", "int8", "binary"]
 # Ends the label of what is fitted on a task's own documents, so that nobody takes its scores for the model's.

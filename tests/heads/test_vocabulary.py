@@ -272,7 +272,7 @@ def test_a_saved_head_of_another_cut_is_left_alone(
         caplog.clear()
         head = VocabularyHead.of(opened, cut=cut, dims=dims)  # type: ignore[arg-type]
         assert head.fresh and head.dims == dims
-        assert "has cut 'nested' and dims (4, 8, 16), not those asked for, and is left alone" in caplog.text
+        assert "has cut 'nested' and dims (4, 8, 16), not those asked for; it is not used" in caplog.text
 
 
 def test_the_hidden_cut_of_a_narrower_matrix_names_the_others(encoder_of: EncoderOf) -> None:
@@ -302,7 +302,7 @@ def test_a_decoder_of_its_own_is_an_error(name: str, cut: Any, family: Callable[
     (tmp_path / "untied" / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
     encoder = MatryoshkaEncoder(tmp_path / "untied", device="cpu")
     with pytest.raises(
-        ModelError, match=r"untied: .*ForMaskedLM has a decoder .* of its own beside the vocabulary"
+        ModelError, match=r"untied: .*ForMaskedLM has a decoder .* of its own next to the vocabulary"
     ) as e:
         VocabularyHead.of(encoder, cut=cut, dims=DIMS)
     assert "tie_word_embeddings is False" in str(e.value) and "Set tie_word_embeddings to true" in str(e.value)
@@ -313,7 +313,7 @@ def test_a_head_whose_output_embedding_is_no_decoder(family: Callable[[str], Pat
     config = json.loads((tmp_path / "other" / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "legacy": False}))
     encoder = MatryoshkaEncoder(tmp_path / "other", device="cpu")
-    with pytest.raises(ModelError, match=r"DebertaV2ForMaskedLM has a decoder \[32, 32\] of its own beside the vocab"):
+    with pytest.raises(ModelError, match=r"DebertaV2ForMaskedLM has a decoder \[32, 32\] of its own next to the vocab"):
         VocabularyHead.of(encoder, cut="transform", dims=DIMS)
 
 

@@ -200,10 +200,10 @@ def test_it_is_part_of_the_page_of_results(folder: Path) -> None:
         ({"seeds": 3}, "seeds"),
         (
             {"front": ["one"]},
-            r"front_column: found None; allowed beside `front`: one of \['trained', 'random-m', 'int8'",
+            r"front_column: found None; allowed with `front`: one of \['trained', 'random-m', 'int8'",
         ),
         ({"front": ["one"], "front_column": "untouched"}, "front_column: found 'untouched'"),
-        ({"front_column": "trained"}, "front: found nothing beside front_column"),
+        ({"front_column": "trained"}, "front: found nothing with front_column"),
     ],
 )
 def test_a_damaged_description_is_told(folder: Path, change: dict[str, Any], told: str) -> None:

@@ -99,7 +99,7 @@ def _sides(board: Board, sheet: Sheet, dim: int, column: Compared) -> Iterator[t
 
 def main(words: Sequence[str] | None = None) -> int:
     """Write the file, and say how many differences are known and how many of them real."""
-    parser = argparse.ArgumentParser(description="Write paired intervals beside committed rows.")
+    parser = argparse.ArgumentParser(description="Write paired intervals next to committed rows.")
     parser.add_argument("folder", type=Path, help="eval/results/<name>, with baselines.yaml and rows.jsonl")
     parser.add_argument("outs", type=Path, nargs="+", help="folders of the evaluations that gave the rows (--out)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling")

@@ -34,7 +34,7 @@ class Folder:
         return self.board.columns[1:]
 
     def mean(self, column: Compared, sheet: Sheet, dim: int) -> str:
-        """The score alone."""
+        """Only the score."""
         score = self.board.score(column, sheet, dim)
         return NONE if score is None else f"{score.mean:.2f}"
 

@@ -65,9 +65,9 @@ def _with_front(readme: Path, folder: Folder | None) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Write the pages; with --check write nothing and give 1 where one is stale. 2: their sources are damaged."""
+    """Write the pages; with --check write nothing and give 1 if one is stale. 2: their sources are damaged."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where a page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if a page is stale")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout (default: here)")
     asked = parser.parse_args(words)
     try:

@@ -87,9 +87,9 @@ class Baselines(Record):
     def _whole_front(self) -> Self:
         others = [column.label for column in self.columns[1:]]
         if self.front and not any(column.called(self.front_column or "") for column in self.columns[1:]):
-            raise ValueError(f"front_column: found {self.front_column!r}; allowed beside `front`: one of {others}")
+            raise ValueError(f"front_column: found {self.front_column!r}; allowed with `front`: one of {others}")
         if self.front_column is not None and not self.front:
-            raise ValueError("front: found nothing beside front_column; allowed: the tasks of the README's table")
+            raise ValueError("front: found nothing with front_column; allowed: the tasks of the README's table")
         return self
 
     @model_validator(mode="after")
@@ -97,7 +97,9 @@ class Baselines(Record):
         if not self.front_kinds:
             return self
         if self.front:
-            raise ValueError("front_kinds: found beside `front`; allowed: one of them, as the README has one table")
+            raise ValueError(
+                "front_kinds: found together with `front`; allowed: one of them, for the README's one table"
+            )
         labels = [column.label for column in self.columns]
         known = [name for name in self.front_kinds if any(column.called(name) for column in self.columns)]
         if len(known) < len(self.front_kinds) or len(set(known)) < max(2, len(known)):

@@ -1,4 +1,4 @@
-"""The part of eval/README.md that sets nested models next to those trained at each dim alone."""
+"""The part of eval/README.md that sets nested models next to those trained at one dim only."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ __all__ = ["Study", "render_study"]
 
 
 class Study(Record):
-    """study.yaml: nested models, and those trained at one dim alone."""
+    """study.yaml: nested models, and those trained at one dim only."""
 
     recipe: str
     nested: dict[str, Weights] = Field(min_length=1, description="the nested models' weight hashes by name")
-    ff: dict[int, Weights] = Field(description="the weight hash of the model trained at each dim alone")
+    ff: dict[int, Weights] = Field(description="the weight hash of the model trained at this dim only")
 
 
 def render_study(folder: Path) -> str:
@@ -34,7 +34,7 @@ def render_study(folder: Path) -> str:
 def _task(study: Study, task: str, rows: Sequence[Row]) -> Iterator[str]:
     yield f"### {task} ({rows[0].metric} x 100; perplexity in brackets)"
     yield ""
-    yield "| dim | FF, trained at this dim alone | " + " | ".join(f"{n} | against FF" for n in study.nested) + " |"
+    yield "| dim | FF, trained at this dim only | " + " | ".join(f"{n} | against FF" for n in study.nested) + " |"
     yield "|" + " ---: |" * (2 + 2 * len(study.nested))
     gaps: dict[str, list[float]] = {name: [] for name in study.nested}
     for dim in sorted(study.ff):

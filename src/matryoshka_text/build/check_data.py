@@ -158,7 +158,7 @@ def _check_held_out(classes: Sequence[str], findings: Findings) -> None:
 
 
 def _looked_into(section: Source | HeldOut | None, key: str, read: Callable[[], R], findings: Findings) -> R | None:
-    """What `read` gives; None where the section is wrong, its rows are wrong, or it lies on the hub."""
+    """What `read` gives; None if the section is wrong, its rows are wrong, or it lies on the hub."""
     if section is None:
         return None
     if section.hub is not None and not os.environ.get("HF_HUB_OFFLINE"):

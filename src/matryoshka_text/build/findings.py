@@ -61,7 +61,7 @@ class Findings:
 
 
 def valid(section: type[S], values: Any) -> S | None:
-    """The section with these values; None where they are wrong, which the reading's problems tell."""
+    """The section with these values; None if they are wrong, which the reading's problems tell."""
     try:
         return section.model_validate(values)
     except ValidationError:

@@ -11,7 +11,7 @@ _USUAL = ("[MASK]", "<mask>", "[mask]", "<MASK>")
 
 
 def lacks_mask_token(path: Path) -> bool:
-    """Whether the tokenizer saved in `path` surely has no mask token; False where its files do not say.
+    """Whether the tokenizer saved in `path` surely has no mask token; False if its files do not say.
 
     A token that tokenizer_config.json or special_tokens_map.json names is one. Where neither does, the tokenizer's
     class may still have one by default, so only a vocabulary without any of the usual names settles it.

@@ -54,7 +54,7 @@ def mine_pairs(
     (arXiv:2104.14548). Texts that are equal, case and blanks aside, count as the first of them. A pair of texts comes
     once, the earlier text that chose the other as anchor; pairs stand in the order of their anchors, nearest first,
     and neighbours that are equally near in that of the rows. Neighbours below `source.neighbours.lowest` make no pair.
-    `DataError` where nothing is left. The encoder's mode is left as it was, and its random state is not drawn from.
+    `DataError` if nothing is left. The encoder's mode is left as it was, and its random state is not drawn from.
     """
     assert source.neighbours is not None
     count, lowest = source.neighbours.count, source.neighbours.lowest
@@ -146,7 +146,7 @@ def _fingerprint(encoder: MatryoshkaEncoder, rows: SourceRows, source: Source) -
 
 
 def _read(path: Path, mark: str, rows: int) -> tuple[MinedPair, ...] | None:
-    """The stored pairs; None where they are not of that fingerprint, or not whole."""
+    """The stored pairs; None if they are not of that fingerprint, or not whole."""
     try:
         head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         if head["fingerprint"] != mark or head["pairs"] != len(lines):

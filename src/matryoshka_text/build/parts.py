@@ -79,7 +79,7 @@ def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
 
 
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
-    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None where none is run."""
+    """The frozen teacher of `distill`: a copy of the untrained `encoder`, or another model; None if none is run."""
     spec = recipe.objective("distill")
     if spec is None or spec.vectors:
         return None
@@ -139,7 +139,7 @@ def build_trained(recipe: Recipe, encoder: MatryoshkaEncoder, streams: Mapping[S
 
 
 def start_bias(head: VocabularyHead, packed: PackedTexts) -> None:
-    """Nothing; a decoder bias that no checkpoint brought starts at the log frequency of the words in the training text.
+    """Start a decoder bias that no checkpoint brought at the log frequency of the words in the training text.
 
     From 0 it would need thousands of steps to learn how rare words are, which a small prefix has no other way to say.
     Each word counts one time more than it was seen.

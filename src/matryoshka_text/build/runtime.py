@@ -23,7 +23,7 @@ class Runtime:
     attention: str | None = None
 
     def apply(self, encoder: MatryoshkaEncoder) -> None:
-        """Nothing; the encoder runs so from now on. `RecipeError` for an attention that it or this machine lacks."""
+        """Apply the settings to the encoder. `RecipeError` for an attention that it or this machine lacks."""
         transformer: Any = encoder[0]
         if self.attention is not None:
             try:
@@ -37,17 +37,17 @@ class Runtime:
             if transformer.model.config._attn_implementation != self.attention:
                 raise RecipeError(
                     f"--attention: found {self.attention!r}, but {type(transformer.model).__name__} has "
-                    f"{transformer.model.config._attn_implementation!r} alone; leave --attention out"
+                    f"{transformer.model.config._attn_implementation!r} only; leave --attention out"
                 )
             # Asked again: whether inputs may go in without padding depends on the attention.
             transformer.unpad_inputs = transformer.unpad_inputs
         if self.compile:
-            # The bound method alone: the weights keep their names, and sentence-transformers calls `forward` itself,
-            # which nn.Module.compile would miss. Lengths differ from pass to pass.
+            # Only the bound method is replaced: the weights keep their names, and sentence-transformers calls `forward`
+            # itself, which nn.Module.compile would miss. Lengths differ from pass to pass.
             transformer.model.forward = torch.compile(transformer.model.forward, dynamic=True)
 
     def require_works(self, encoder: MatryoshkaEncoder, *, bf16: bool) -> None:
-        """Nothing; `RecipeError` where the attention asked for cannot train this encoder in this precision.
+        """`RecipeError` if the attention asked for cannot train this encoder in this precision.
 
         Some cannot with dropout, some only in half precision; what they say of it comes with the first pass.
         """

@@ -82,7 +82,7 @@ class ClassHead(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def checked_dim(self, dim: object) -> int:
-        """`dim` as an int; ValueError for a prefix that the head does not read ("mrl" reads the trained ones alone)."""
+        """`dim` as an int; ValueError for a prefix that the head does not read ("mrl" reads only the trained ones)."""
         try:
             number = 0 if isinstance(dim, bool) else operator.index(dim)  # type: ignore[arg-type]
         except TypeError:
@@ -145,7 +145,7 @@ class ClassHead(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> "ClassHead":
-        """The head that `save` wrote; ModelError where the folder holds none, or one that is damaged."""
+        """The head that `save` wrote; ModelError if the folder holds none, or one that is damaged."""
         try:
             config: dict[str, Any] = json.loads((folder / "config.json").read_text())
             head = cls(config.pop("classes"), **config)

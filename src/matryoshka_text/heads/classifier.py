@@ -26,7 +26,7 @@ class MatryoshkaClassifier:
     """
 
     def __init__(self, model: str | Path, device: str | None = None) -> None:
-        """Open a model folder that training with `classify` wrote; ModelError where it has no classification head."""
+        """Open a model folder that training with `classify` wrote; ModelError if it has no classification head."""
         self.encoder = MatryoshkaEncoder(model, device=device)
         assert self.encoder.resolved is not None
         folder = self.encoder.resolved.path / PLACE

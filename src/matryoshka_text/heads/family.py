@@ -39,14 +39,14 @@ def called(encoder: MatryoshkaEncoder) -> str:
 
 
 def backbone_of(encoder: MatryoshkaEncoder) -> Any:
-    """The encoder's transformers model; `ModelError` where it has none."""
+    """The encoder's transformers model; `ModelError` if it has none."""
     if encoder.transformers_model is None:
         raise ModelError(f"{called(encoder)}: holds no transformers model, so no vocabulary; take another base")
     return encoder.transformers_model
 
 
 def usable_tokens(encoder: MatryoshkaEncoder) -> int | None:
-    """The most tokens of a sequence that the encoder's transformers model can read; None where nothing limits them.
+    """The most tokens of a sequence that the encoder's transformers model can read; None if nothing limits them.
 
     It is the number of its positions, less those that no token gets: in families that count positions from the padding
     token's id on (RoBERTa, MPNet), that id and one more. sentence-transformers' max_seq_length is a habit of the
@@ -70,7 +70,7 @@ def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, s
     """The masked-language model in the encoder's own checkpoint, in float32, and the names of weights it lacked.
 
     What it lacks is drawn from `seed`; torch's random state is left as it was. An encoder that was made from modules
-    has no checkpoint and lacks everything. `ModelError` where there is no such model, or its decoder is not tied.
+    has no checkpoint and lacks everything. `ModelError` if there is no such model, or its decoder is not tied.
     """
     from transformers import AutoModelForMaskedLM
 
@@ -146,7 +146,7 @@ class FamilyTransform(nn.Module):
 def full_model(encoder: MatryoshkaEncoder, transform: FamilyTransform, bias: Float[Tensor, " v"]) -> Any:
     """The family's masked-language model again, with copies of the encoder's weights and the head's, its decoder tied.
 
-    `ModelError` where the encoder lacks a weight of it, or `bias` is not 0 and the family's decoder has none.
+    `ModelError` if the encoder lacks a weight of it, or `bias` is not 0 and the family's decoder has none.
     """
     from transformers import AutoModelForMaskedLM
 
@@ -178,14 +178,14 @@ class _GivenStates(nn.Module):
 
 
 def _require_tied(model: Any, name: str) -> None:
-    """`ModelError` where the model's decoder is not its input embedding matrix."""
+    """`ModelError` if the model's decoder is not its input embedding matrix."""
     decoder, matrix = model.get_output_embeddings(), model.get_input_embeddings().weight
     weight = getattr(decoder, "weight", None)
     if weight is matrix:
         return
     found = "no decoder" if weight is None else f"a decoder {list(weight.shape)} of its own"
     raise ModelError(
-        f"{name}: {type(model).__name__} has {found} beside the vocabulary matrix {list(matrix.shape)} "
+        f"{name}: {type(model).__name__} has {found} next to the vocabulary matrix {list(matrix.shape)} "
         f"(tie_word_embeddings is {getattr(model.config, 'tie_word_embeddings', None)}); allowed: a decoder that is "
         "the vocabulary matrix. Set tie_word_embeddings to true in its config.json, which drops the other decoder, "
         "or take another base"

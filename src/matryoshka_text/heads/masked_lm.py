@@ -48,7 +48,7 @@ class MatryoshkaMaskedLM:
     def __init__(self, model: str | Path, cut: Cut | None = None, device: str | None = None) -> None:
         """Open a folder, a cached or hub model: the head saved in its heads/mlm, else the checkpoint's own MLM head.
 
-        `cut` None takes that of the saved head, or "transform" for the checkpoint's own. `ModelError` where the model
+        `cut` None takes that of the saved head, or "transform" for the checkpoint's own. `ModelError` if the model
         has neither, or its saved head has another cut.
         """
         self.encoder = MatryoshkaEncoder(model, device=device)
@@ -80,7 +80,7 @@ class MatryoshkaMaskedLM:
         `share` of the tokens is to be guessed: of those, `replace` become the mask token, a random one, or stay (as in
         BERT); with `whole_words` all tokens of a word, or none. `seed` fixes the draw for every batch size. Dropout is
         off; torch's random state and the modules' modes are left as they were. `on_progress` hears of sequences done,
-        of how many. `DataError` where the texts have no token that can be masked; `ModelError` for dims that the head
+        of how many. `DataError` if the texts have no token that can be masked; `ModelError` for dims that the head
         does not have, a `max_length` above what the model can read, a tokenizer without a mask token, or `whole_words`
         with one that does not know words.
         """
@@ -104,7 +104,7 @@ class MatryoshkaMaskedLM:
     def fill(self, text: str, dim: int | None = None, top: int = 5) -> list[list[tuple[str, float]]]:
         """For each mask token in the text, the `top` likeliest tokens and their probabilities, at prefix length `dim`.
 
-        None is the head's full width. ValueError where the text has no mask token within the model's length.
+        None is the head's full width. ValueError if the text has no mask token within the model's length.
         """
         (checked,) = self._checked_dims([self.head.width if dim is None else dim])
         tokenizer, matrix = self.encoder.tokenizer, vocabulary_matrix(backbone_of(self.encoder))
@@ -138,7 +138,7 @@ class MatryoshkaMaskedLM:
         vocabulary matrix, read through the tie. The backbone and the embedding matrix stay whole, as the input needs
         them; `around(encoder.truncated(layers=…), head)` is a model with fewer layers. The encoder is a copy, LoRA
         merged in, its other heads left out. `ModelError` unless the head's cut is "nested", the one whose prefix does
-        without the tail; ValueError where `dim` is no prefix length of its transform.
+        without the tail; ValueError if `dim` is no prefix length of its transform.
         """
         head = self.head.truncated(dim)
         encoder = self.encoder.truncated()
@@ -220,7 +220,7 @@ class _Tally:
         self._tokens += len(target)
 
     def scores(self) -> MaskedScores:
-        """The means; `DataError` where no token was counted."""
+        """The means; `DataError` if no token was counted."""
         if not self._tokens:
             raise DataError("the texts hold special and unknown tokens only, none of which is masked; give other text")
         loss = (self._loss / self._tokens).tolist()

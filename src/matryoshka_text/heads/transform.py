@@ -1,4 +1,4 @@
-"""A head transform that keeps prefixes: the first m outputs depend on the first m inputs alone."""
+"""A head transform that keeps prefixes: the first m outputs depend on the first m inputs only."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class NestedTransform(nn.Module):
     def __init__(self, inputs: int, dims: Sequence[int], *, seed: int = 0) -> None:
         """`dims[-1]` outputs. W starts as the identity plus noise (std 0.02) in the blocks that are read, from `seed`.
 
-        ValueError where `dims` do not increase strictly, or start with 1: the norm of one number is a constant.
+        ValueError if `dims` do not increase strictly, or start with 1: the norm of one number is a constant.
         """
         super().__init__()
         self.inputs, self.dims = inputs, check_dims(dims, dims[-1] if len(dims) else 0)
@@ -60,9 +60,9 @@ class NestedTransform(nn.Module):
         return torch.cat([(a - m[:, None]) * i[:, None] for a, m, i in pieces], 1) * self.gain + self.offset
 
     def truncated(self, dim: int) -> "NestedTransform":
-        """The transform of the first `dim` inputs alone, a copy; its outputs are the first `dim` of this one's.
+        """A copy of the transform for the first `dim` inputs only; its outputs are the first `dim` of this one's.
 
-        ValueError where `dim` is no prefix length of this transform.
+        ValueError if `dim` is no prefix length of this transform.
         """
         if dim not in self.dims:
             raise ValueError(f"dim is {dim}; allowed are the prefix lengths of this transform, {self.dims}")

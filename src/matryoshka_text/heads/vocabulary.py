@@ -95,7 +95,7 @@ class VocabularyHead(nn.Module):
         """A head for the encoder from its checkpoint; what the checkpoint lacks is drawn from `seed`, and logged.
 
         A head that was saved with the model (heads/mlm) is taken where its cut, and for "nested" its dims, are those
-        asked for. torch's random state is left as it was. `ModelError` where the family has no masked-language model,
+        asked for. torch's random state is left as it was. `ModelError` if the family has no masked-language model,
         its decoder is not tied, "hidden" meets hidden states of another width than the matrix, or a dim exceeds the
         matrix, or the tokenizer has an id without a row in it; ValueError for dims that do not increase, or that begin
         with 1 for "nested".
@@ -134,7 +134,7 @@ class VocabularyHead(nn.Module):
     def truncated(self, dim: int) -> "VocabularyHead":
         """The head of the first `dim` columns of the vocabulary matrix, a copy: its rows are the first `dim` of these.
 
-        `ModelError` unless the cut is "nested"; ValueError where `dim` is no prefix length of its transform.
+        `ModelError` unless the cut is "nested"; ValueError if `dim` is no prefix length of its transform.
         """
         if not isinstance(self.transform, NestedTransform):
             why = {
@@ -167,7 +167,7 @@ class VocabularyHead(nn.Module):
     def load(cls, folder: Path, encoder: MatryoshkaEncoder) -> "VocabularyHead":
         """The head saved in `folder`, on the vocabulary matrix of the encoder it was saved with.
 
-        A "nested" head may read fewer columns than the matrix has. `ModelError` where it is damaged, of a later
+        A "nested" head may read fewer columns than the matrix has. `ModelError` if it is damaged, of a later
         version, or made for another vocabulary or width, or the tokenizer has an id without a row in the matrix.
         """
         cut, dims, saved = _read_config(folder)
@@ -199,7 +199,7 @@ def _checked_dims(dims: Sequence[int], width: int, name: str) -> tuple[int, ...]
 
 
 def _require_rows(encoder: MatryoshkaEncoder, rows: int) -> None:
-    """`ModelError` where a word of the tokenizer has no row in the vocabulary matrix, and so could not be read."""
+    """`ModelError` if a word of the tokenizer has no row in the vocabulary matrix, and so could not be read."""
     highest = max(encoder.tokenizer.get_vocab().values())
     if highest >= rows:
         raise ModelError(
@@ -248,13 +248,13 @@ def _taken_from(
 
 
 def _saved_beside(encoder: MatryoshkaEncoder, cut: str, dims: tuple[int, ...]) -> VocabularyHead | None:
-    """The head in the encoder's own folder; None where there is none of this cut (and, for "nested", these dims)."""
+    """The head in the encoder's own folder; None if there is none of this cut (and, for "nested", these dims)."""
     folder = None if encoder.resolved is None else encoder.resolved.path / "heads" / SAVED_AS
     if folder is None or not folder.is_dir():
         return None
     head = VocabularyHead.load(folder, encoder)
     if head.cut != cut or (cut == "nested" and head.dims != dims):
-        log.warning("%s: has cut %r and dims %s, not those asked for, and is left alone", folder, head.cut, head.dims)
+        log.warning("%s: has cut %r and dims %s, not those asked for; it is not used", folder, head.cut, head.dims)
         return None
     head.dims = dims
     return head

@@ -29,7 +29,7 @@ def check_backend(backend: str, allowed: Sequence[str] = BACKENDS) -> str:
 
 
 def check_shape(name: str, value: Tensor, shape: tuple[int | None, ...], device: torch.device) -> None:
-    """Nothing; ValueError where `value` has another shape (None = any size) or lies on another device."""
+    """ValueError if `value` has another shape (None = any size) or lies on another device."""
     wanted = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
     fits = len(shape) == value.ndim and all(w in (None, s) for w, s in zip(shape, value.shape, strict=True))
     if not fits:
@@ -39,7 +39,7 @@ def check_shape(name: str, value: Tensor, shape: tuple[int | None, ...], device:
 
 
 def check_vectors(name: str, value: Tensor, shape: tuple[int | None, ...], device: torch.device) -> None:
-    """Nothing; ValueError as from `check_shape`, or where `value` does not hold floating-point numbers."""
+    """ValueError as from `check_shape`, or if `value` does not hold floating-point numbers."""
     check_shape(name, value, shape, device)
     if not value.is_floating_point():
         raise ValueError(f"{name} holds {value.dtype}; allowed are floating-point numbers")
@@ -48,7 +48,7 @@ def check_vectors(name: str, value: Tensor, shape: tuple[int | None, ...], devic
 def check_index(
     name: str, value: Tensor, rows: int, device: torch.device, below: int | None = None
 ) -> Shaped[Tensor, " b"]:
-    """`value` as int64 [rows]; ValueError unless it holds integers, within 0..below-1 where `below` is given.
+    """`value` as int64 [rows]; ValueError unless it holds integers, within 0..below-1 if `below` is given.
 
     On a GPU the bounds are asserted on the device, without the host waiting for what it holds.
     """
@@ -68,7 +68,7 @@ def check_index(
 def check_weights(
     weights: Sequence[Number] | Tensor | None, count: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, " k"]:
-    """One weight a dim, 1 where none are given; ValueError for another number of them or for a negative one."""
+    """One weight a dim, 1 if none are given; ValueError for another number of them or for a negative one."""
     if weights is None:
         return torch.ones(count, dtype=dtype, device=device)
     given = weights if isinstance(weights, Tensor) else torch.tensor(list(weights), dtype=dtype)
@@ -101,5 +101,5 @@ def check_denominator(denominator: Number | Tensor | None, rows: int) -> float:
 
 
 def computing_dtype(*tensors: Tensor) -> torch.dtype:
-    """float64 where an input is, float32 otherwise: half precision is read, never accumulated in."""
+    """float64 if an input is, float32 otherwise: half precision is read, never accumulated in."""
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32

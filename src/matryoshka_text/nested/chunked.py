@@ -110,7 +110,7 @@ class _Visit:
             self.factor = self.scaled_inverse_x * self.pulls
 
     def run(self) -> None:
-        """Nothing; fills the losses and the gradients."""
+        """Fill in the losses and the gradients."""
         for start in range(0, len(self.x), self.tile_rows):
             rows = slice(start, min(start + self.tile_rows, len(self.x)))
             tile = self.reading.targets.tile(rows)
@@ -122,7 +122,7 @@ class _Visit:
         self._finish()
 
     def _start(self, rows: slice, tile: Tile) -> None:
-        """Nothing; a raw logit's bias goes in before the products, and nothing they add brings back what is gone."""
+        """Add the bias to the raw logits before the products: added after them, its small digits would be lost."""
         product = self.product[: rows.stop - rows.start]
         if self.bias is not None and self.bias_first:
             product.copy_(self.bias.expand_as(product))
@@ -158,7 +158,7 @@ class _Visit:
         return work if tile.gone is None else work.masked_fill_(tile.gone, taken_out_value(work.dtype))
 
     def _dot(self, k: int, rows: slice, gradient: Float[Tensor, "r n"]) -> None:
-        """Nothing; keeps sum_j and sum_i of (gradient of the logit) * (logit without bias)."""
+        """Keep sum_j and sum_i of (gradient of the logit) * (logit without bias)."""
         size = len(gradient)
         work = self.work[:size]
         if not self.reading.unit:
@@ -203,7 +203,7 @@ class _Visit:
             self._leave_directions(self.dy, self.columns.vectors, self.column_dots * self.inverse_y.square())
 
     def _leave_directions(self, gradient: Tensor, vectors: Tensor, along: Float[Tensor, "k b"]) -> None:
-        """Nothing; takes from the gradient, at each dim, what would only lengthen the prefix."""
+        """Remove from the gradient, at each dim, the part that would only lengthen the prefix."""
         carried = (along * self.pulls).flip(0).cumsum(0).flip(0)
         for part, block in zip(carried, self.blocks, strict=True):
             gradient[:, block].addcmul_(vectors[:, block], part[:, None], value=-1)

@@ -50,7 +50,7 @@ def nested_cross_entropy(
         total   = sum_m weights[m] * per_dim[m]
 
     which is the sum over nested lengths of Matryoshka Representation Learning (arXiv:2205.13147, equation 1, whose c_m
-    are `weights`) and, with raw prefixes, its weight-tied MRL-E (section 3). A unit-length prefix is 0 where its row is
+    are `weights`) and, with raw prefixes, its weight-tied MRL-E (section 3). A unit-length prefix is 0 if its row is
     shorter than 1e-12: its logits and its gradient are 0.
 
     - weights: None is 1 for each dim. scale: 1/temperature; None is 20 for unit-length prefixes and 1 for raw ones.

@@ -25,7 +25,7 @@ SHARE_BYTES = 2**28
 """The most memory that C_k of one chunk of rows and columns takes, for all dims together; a tile at the least.
 
 A square chunk of this size has 4,300 rows and columns at seven dims in half precision: few enough launches, products
-large enough for the tensor cores, and gradients added to global memory rarely beside what C_k itself moves.
+large enough for the tensor cores, and gradients added to global memory rarely, compared with what C_k itself moves.
 """
 RAISE_HALF = 1024.0
 """What C_k is multiplied by in float16, whose smallest normal number is 2^-14.
@@ -113,7 +113,7 @@ def _empty(operands: Operands, plan: Plan, wanted: Wanted, largest: Tensor) -> G
 
 
 def _add_targets(operands: Operands, visited: Visited, relative: Tensor, plan: Plan, found: Gradients) -> None:
-    """Nothing; adds what the logit of each row's target contributes, in float32."""
+    """Add the contribution of each row's target logit, in float32."""
     target, along = operands.target, visited.gaps * visited.pairs
     graded = visited.gaps * relative[:, None]
     if found.dbias is not None:
@@ -140,7 +140,7 @@ def _add_at(total: Float[Tensor, "n ..."], places: Int[Tensor, " b"], parts: Flo
 def _leave_directions(
     gradient: Tensor | None, packed: Packed, dots: Tensor | None, relative: Float[Tensor, " k"], plan: Plan
 ) -> None:
-    """Nothing; takes from the gradient, at each dim, what would only lengthen the prefix."""
+    """Remove from the gradient, at each dim, the part that would only lengthen the prefix."""
     if gradient is None or dots is None or packed.inverse is None:
         return
     along = dots * packed.inverse.square() * (relative * _raised(plan))[:, None]
@@ -185,7 +185,7 @@ def _parts(size: int, part: int) -> Iterator[slice]:
 def _visit_chunk(
     arguments: dict[str, Any], plan: Plan, found: Gradients, shares: Tensor | None, rows: slice, columns: slice
 ) -> None:
-    """Nothing; fills `shares`, and adds the chunk's other sums to what was found."""
+    """Fill `shares`, and add the chunk's other sums to what was found."""
     size_r, size_c, count = rows.stop - rows.start, columns.stop - columns.start, len(plan.layout.dims)
     tiles_r, tiles_c = -(-size_r // plan.tiles.rows), -(-size_c // plan.tiles.columns)
 

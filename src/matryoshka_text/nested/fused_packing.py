@@ -15,7 +15,7 @@ __all__ = ["Layout", "Packed", "layout_of", "pack", "unpack"]
 
 DEPTHS = (16, 32, 64)
 STEP_COST = 8
-"""What a step costs beside its columns, in columns: loads that wait, a product too short to fill the tensor cores.
+"""The fixed cost of a step, in columns: loads that wait, a product too short to fill the tensor cores.
 
 A guess, not measured: it takes steps of 32 for dims 12, 24, 48, …, 768 and steps of 64 for dims 64, 128, …, 768.
 """
@@ -78,7 +78,7 @@ class Packed(NamedTuple):
 
 
 def pack(vectors: Float[Tensor, "b d"], layout: Layout, dtype: torch.dtype, unit: bool) -> Packed:
-    """`vectors` in `layout`, held in `dtype`; 1 / length is 0 where a prefix of `vectors` is shorter than 1e-12."""
+    """`vectors` in `layout`, held in `dtype`; 1 / length is 0 if a prefix of `vectors` is shorter than 1e-12."""
     values = vectors.new_zeros(len(vectors), layout.width, dtype=dtype)
     growth = _growth(vectors, layout, dtype) if unit else None
     for block, packed in layout.blocks():

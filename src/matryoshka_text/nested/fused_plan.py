@@ -74,7 +74,7 @@ def plan_of(
 
 
 class Operands(NamedTuple):
-    """The tensors that all kernels read, or None where there is nothing to read."""
+    """The tensors that all kernels read, or None if there is nothing to read."""
 
     x: Float[Tensor, "b w"]
     y: Float[Tensor, "n w"]

@@ -23,7 +23,7 @@ class ChosenBackend(NamedTuple):
 def choose_backend(device: torch.device | str, dtype: torch.dtype = torch.float32, dims: int = 1) -> ChosenBackend:
     """What `nested_cross_entropy` does under backend="auto" for vectors of `dtype` on `device`, read at `dims` lengths.
 
-    "fused" on an NVIDIA GPU of compute capability 8.0 or above, where triton is installed, for float32, bfloat16 and
+    "fused" on an NVIDIA GPU of compute capability 8.0 or above, if triton is installed, for float32, bfloat16 and
     float16 and at most 32 dims; "chunked" otherwise. `dtype` is what the types of query and candidate promote to.
 
         >>> choose_backend("cpu").reason
@@ -41,7 +41,7 @@ def choose_backend(device: torch.device | str, dtype: torch.dtype = torch.float3
 
 
 def refuse_fused(device: torch.device, dtype: torch.dtype, dims: int) -> None:
-    """Nothing; ValueError where the fused kernels cannot run, with what was found and what is allowed."""
+    """Check that the fused kernels can run. ValueError says what was found and what is allowed."""
     obstacle = _obstacle(device, dtype, dims)
     if obstacle is None:
         return
@@ -53,7 +53,7 @@ def refuse_fused(device: torch.device, dtype: torch.dtype, dims: int) -> None:
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype, dims: int) -> str | None:
-    """Why the fused kernels cannot run, None where they can."""
+    """Why the fused kernels cannot run; None if they can."""
     if dtype not in DTYPES:
         return f"the vectors are {dtype}"
     if dims > MOST_DIMS:

@@ -2,8 +2,8 @@
 
 From the last dim to the first one sum is carried: C_k, the gradients of every prefix that contains the columns of block
 k. The products of each prefix are walked anew from its first column, so that they are bit for bit the forward pass's:
-D_k = D_{k+1} - x_block y_block^T loses every digit of a prefix that is short beside the whole vector, and saves nothing
-where each dim is at least twice the one before.
+D_k = D_{k+1} - x_block y_block^T loses every digit of a prefix that is much shorter than the vector, and saves nothing
+if each dim is at least twice the one before.
 """
 
 import triton

@@ -16,7 +16,7 @@ class NestedLoss(NamedTuple):
     """A loss read at K prefix lengths of the same vectors.
 
     `total` carries the gradient: the sum over dims of weight * loss at that dim. `per_dim` is detached and unweighted,
-    one entry a dim in the order of `dims`. Both are float32, or float64 where an input is.
+    one entry a dim in the order of `dims`. Both are float32, or float64 if an input is.
     """
 
     total: Float[Tensor, ""]

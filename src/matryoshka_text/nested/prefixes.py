@@ -25,7 +25,7 @@ def _inverse_root(squares: Tensor) -> Tensor:
 
 
 def inverse_norms(vectors: Float[Tensor, "b d"], dims: tuple[int, ...]) -> Float[Tensor, "k b"]:
-    """1 / |vectors[:, :m]| for each m of `dims`, and 0 where that prefix is shorter than `ZERO`.
+    """1 / |vectors[:, :m]| for each m of `dims`, and 0 if that prefix is shorter than `ZERO`.
 
     The squared norms of the prefixes are the partial sums of the squared norms of the blocks.
     """
@@ -61,7 +61,7 @@ class Columns:
         return [view.contiguous() if thin else view for view, thin in zip(views, self._thin, strict=False)]
 
     def add_product(self, rows: Float[Tensor, "r p"], k: int, panel: slice, out: Float[Tensor, "r w"]) -> None:
-        """Nothing; adds `rows @ vectors[panel, block k]` to `out`."""
+        """Add `rows @ vectors[panel, block k]` to `out`."""
         part = self.parts[k][:, panel]
         if self._thin[k]:
             out.add_(torch.mm(part, rows.T).T)
@@ -69,7 +69,7 @@ class Columns:
             out.addmm_(rows, part.T)
 
     def whole_gradient(self) -> Float[Tensor, "n d"] | None:
-        """The gradients of the blocks, in one matrix; None where there are none."""
+        """The gradients of the blocks, in one matrix; None if there are none."""
         for view, own, thin in zip(self._views, self.gradients, self._thin, strict=False):
             if thin:
                 view.copy_(own)

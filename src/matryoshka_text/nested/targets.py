@@ -16,7 +16,7 @@ def taken_out_value(dtype: torch.dtype) -> float:
 
 
 class Softmax(NamedTuple):
-    """A tile's softmax, and the largest logit of each row; None where nobody has looked for it yet."""
+    """A tile's softmax, and the largest logit of each row; None if nobody has looked for it yet."""
 
     share: Float[Tensor, "r n"]
     top: Float[Tensor, " r"] | None
@@ -43,7 +43,7 @@ class Tile(Protocol):
 
     @property
     def gone(self) -> Bool[Tensor, "r n"] | None:
-        """True where a column is taken out of a row; None where nothing is."""
+        """True where a column is taken out of a row; None if nothing is."""
 
     def compare(self, logits: Float[Tensor, "r n"], gradient: Float[Tensor, "r n"]) -> Float[Tensor, " r"]:
         """The loss of each row in nats; writes the gradient of the logits, in their own place where that is given."""

@@ -33,7 +33,7 @@ class Distill(VectorObjective):
     )
     temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine of teacher and student; no unit")
     pair_weight: Real = Field(
-        default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
+        default=50.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL only)"
     )
     vector_weight: Real = Field(
         default=0.0,
@@ -49,7 +49,7 @@ class Distill(VectorObjective):
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
         """The fault of two teachers."""
         if found.get("vectors") is True and found.get("teacher") is not None:
-            yield ("vectors",), "found true beside a teacher; allowed: one of the two; remove one"
+            yield ("vectors",), "found true together with a teacher; allowed: one of the two; remove one"
 
     def loss(self, batch: "GlobalBatch", nesting: "Nesting") -> "NestedLoss":
         """This process's share; `per_dim`, unweighted by dim, is KL (nats) + pair_weight x squared error of the pairs

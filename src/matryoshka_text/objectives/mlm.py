@@ -26,7 +26,7 @@ class Mlm(Objective):
         description="where the prefix is cut. hidden: on the token's hidden state, so that the sentence embedding's "
         "own prefix is trained, with no transform; transform: after the head's transform (the paper's reading; the "
         "tail leaks into the prefix through its LayerNorm); nested: after a transform whose output prefix depends on "
-        "the input's same prefix alone (block-lower-triangular, normalised prefix by prefix), from which a physically "
+        "the input's same prefix only (block-lower-triangular, normalised prefix by prefix), from which a physically "
         "smaller model can be cut",
     )
     share: Real = Field(default=0.15, gt=0, lt=1, description="share of a sequence's tokens that are to be guessed")

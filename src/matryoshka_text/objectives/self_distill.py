@@ -20,10 +20,12 @@ class SelfDistill(VectorObjective):
 
     reads = "pairs"
 
-    kind: Literal["self_distill"] = Field(description="picks this objective; stands beside one that moves full width")
+    kind: Literal["self_distill"] = Field(
+        description="picks this objective; it needs another one that moves full width"
+    )
     temperature: Real = Field(default=0.05, ge=1e-4, description="divides the cosine at both lengths; no unit")
     pair_weight: Real = Field(
-        default=0.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL alone)"
+        default=0.0, ge=0, description="factor of the squared error on the similarity of related pairs (0: KL only)"
     )
 
     def loss(self, batch: "GlobalBatch", nesting: "Nesting") -> "NestedLoss":

@@ -126,7 +126,7 @@ def _declared(task: PlannedTask) -> Any:
 
 
 def _result(task: PlannedTask, subject: Subject, dim: int, *, out: Path, rows: Sequence[Row]) -> Result:
-    """The result file of the rows, of their splits alone, under the revision that mteb declares."""
+    """The result file of the rows, with their splits only, under the revision that mteb declares."""
     marks = {} if rows[0].prompts is None else {"prompts": rows[0].prompts}
     path = result_path(out, subject, View(dim), task.name, normalize=rows[0].normalize, marks=marks)
     if not path.is_file():

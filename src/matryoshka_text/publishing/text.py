@@ -35,7 +35,7 @@ def instructions(
     ]
     if dims:
         parts += [
-            "That command takes full width alone. The prefixes, and full width with them:",
+            "That command takes full width only. The prefixes, and full width with them:",
             _script(meta, directory, dims),
         ]
     parts += [

@@ -73,7 +73,7 @@ class Submission:
 def require_submittable(plan: Plan, directory: Path, *, published: str | None = None) -> tuple[str, str]:
     """The hub id and the commit under which others find the model; `published` ("org/name@commit") says so of a folder.
 
-    `EvaluationError` for a model that is not on the hub, or where no score can be submitted, `RunError` where
+    `EvaluationError` for a model that is not on the hub, or if no score can be submitted, `RunError` if
     `directory` holds something else: all that can be known before anything is encoded.
     """
     directory, subject = directory.expanduser(), plan.subjects[0]

@@ -198,7 +198,7 @@ def _rate(settings: FitSettings, number: int) -> float:
 
 
 class _Best:
-    """The candidate of the lowest loss on held-back rows; the last one where no rows are held back."""
+    """The candidate of the lowest loss on held-back rows; the last one if no rows are held back."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ def dims_to_look_at(dims: Sequence[int], width: int) -> tuple[int, ...]:
 
 
 def smallest_dims(kept: Mapping[int, float], shares: Sequence[float] = SHARES) -> dict[float, int | None]:
-    """For each share, the smallest dim from which on every one of `kept` keeps that much; None where none does."""
+    """For each share, the smallest dim from which on every one of `kept` keeps that much; None if none does."""
     found: dict[float, int | None] = {}
     for share in shares:
         smallest = None

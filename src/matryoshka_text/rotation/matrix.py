@@ -32,7 +32,7 @@ class Rotation:
     def __init__(
         self, matrix: Float[np.ndarray, "width width"], dims: Sequence[int], record: Mapping[str, object] | None = None
     ) -> None:
-        """`ValueError` where the matrix is not square or not orthogonal to 1e-5."""
+        """`ValueError` if the matrix is not square or not orthogonal to 1e-5."""
         self.matrix: Float64[np.ndarray, "width width"] = np.array(matrix, dtype=np.float64)
         if self.matrix.ndim != 2 or self.matrix.shape[0] != self.matrix.shape[1] or not len(self.matrix):
             raise ValueError(f"the matrix has shape {list(self.matrix.shape)}; allowed: [width, width]")

@@ -132,7 +132,7 @@ class Loop:
         self._clock = time.perf_counter()
 
     def start_clock(self) -> None:
-        """Nothing; the next record's time counts from now."""
+        """Start the clock of the next record."""
         self._clock = time.perf_counter()
 
     def seconds(self) -> float:

@@ -62,7 +62,7 @@ class Processes:
         return parts.view(self.count, *tensor.shape)
 
     def add_up_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Nothing; every process then has the sum of all gradients."""
+        """Sum the gradients of all processes, in place."""
         if self.count == 1:
             return
         # A head may have had no row in one process, and none at all has a gradient in a pooler that is not read.
