@@ -1,0 +1,96 @@
+"""Prompts: the words before a text, kept by name as sentence-transformers keeps them, and picked by column."""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from matryoshka_text.errors import shown
+from matryoshka_text.recipe.columns import Roles
+from matryoshka_text.section import Fault, Loc, value_of
+
+__all__ = ["ModelPrompts", "Prompts", "faults_of_names"]
+
+# What `encode_query` and `encode_document` put before a text. Any other column gets what `encode` puts there.
+_BY_ROLE = {"anchor": "query", "positive": "document"}
+
+
+def _named(description: str) -> Any:
+    return Field(
+        default=None,
+        description=description,
+        json_schema_extra={"allowed": "the name of a prompt of the base, or '' for none", "default": "by the kind"},
+    )
+
+
+class Prompts(Roles):
+    """Which of the base's prompts the texts of a column get, by name; a column that is left out gets what the saved
+    model puts there.
+    """
+
+    anchor: str | None = _named("pairs, triplets (left out: query)")
+    positive: str | None = _named("pairs, triplets: also of the hard negatives (left out: document)")
+    premise: str | None = _named("nli (left out: what `encode` puts there, base.default_prompt_name)")
+    hypothesis: str | None = _named("nli (left out: as of premise)")
+    text: str | None = _named("mined, and texts of a rotation (left out: as of premise)")
+    sentence1: str | None = _named("scored, sts (left out: as of premise)")
+    sentence2: str | None = _named("scored, sts (left out: as of premise)")
+
+    @classmethod
+    def roles(cls, of_kind: tuple[str, ...]) -> list[str]:
+        """Those of a kind's roles that are texts."""
+        return [role for role in of_kind if role in cls.model_fields]
+
+    def names(self, of_kind: tuple[str, ...], columns: int) -> tuple[str | None, ...]:
+        """The name of the prompt of each of `columns` columns of texts; None: the one that `encode` uses.
+
+        Columns beyond the roles of the kind are hard negatives, which get what the last one gets.
+        """
+        roles = self.roles(of_kind)
+        given = [_BY_ROLE.get(role) if getattr(self, role) is None else getattr(self, role) for role in roles]
+        return tuple(given[min(column, len(given) - 1)] for column in range(columns))
+
+
+@dataclass(frozen=True)
+class ModelPrompts:
+    """The prompts of a model by name, and the name of the one that `encode` uses (None: none)."""
+
+    texts: Mapping[str, str]
+    default: str | None = None
+
+    @classmethod
+    def of(cls, encoder: Any) -> "ModelPrompts":
+        """Those of a `SentenceTransformer`."""
+        return cls(dict(encoder.prompts), encoder.default_prompt_name)
+
+    def text(self, name: str | None) -> str:
+        """The prompt of that name; None: the one that `encode` uses. Empty if there is none."""
+        name = self.default if name is None else name
+        return self.texts.get(name, "") if name else ""
+
+
+def faults_of_names(found: Mapping[str, Any], model: str, own: Set[str]) -> Iterator[Fault]:
+    """A fault for each name of a prompt in the recipe that neither the base, which has `own`, nor base.prompts has."""
+    base = found.get("base")
+    written = value_of(base, "prompts")
+    known = own | set(written if isinstance(written, Mapping) else ())
+    for loc, name in [(("base", "default_prompt_name"), value_of(base, "default_prompt_name")), *_names_in(found)]:
+        if isinstance(name, str) and name and name not in known:
+            none = "" if loc[0] == "base" else ", or an empty text for none"
+            yield (
+                loc,
+                f"found {shown(name)}, which is not the name of a prompt of {model}; allowed: "
+                f"{', '.join(sorted(known))}{none}; write the words into base.prompts, "
+                "`base: {prompts: {NAME: 'words: '}}`, and their name here",
+            )
+
+
+def _names_in(found: Mapping[str, Any]) -> Iterator[tuple[Loc, Any]]:
+    """Every place of the recipe's sources and held-out sets that names a prompt."""
+    for key in ((), ("rotation",), ("evaluation",)):
+        sections = value_of(found.get(key[0]) if key else found, "data")
+        for index, section in enumerate(sections if isinstance(sections, list | tuple) else ()):
+            prompts = value_of(section, "prompts")
+            for role, name in dict(prompts).items() if isinstance(prompts, Mapping | Prompts) else ():
+                yield (*key, "data", index, "prompts", role), name
