@@ -17,11 +17,13 @@ from matryoshka_text import MatryoshkaEncoder, load_recipe, train
 from matryoshka_text.build.check import inspect_recipe
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.recipe import HeldOut, Source
+from matryoshka_text.rotation import Rotation
 from matryoshka_text.training.held_out import retrieval_score
 
 Write = Callable[..., Path]
 Still = Callable[[Path, Path], Path]
 PROMPTS = {"query": "ask: ", "document": "here is a long answer: ", "sts": "same? "}
+BARE = {"anchor": "", "positive": ""}
 DIMS = (4, 8, 16, 32)
 
 
@@ -168,7 +170,7 @@ def test_held_out_sets_are_scored_as_the_saved_model_encodes(
     held = {"name": "held", "file": str(file), "kind": "pairs"}
     path = write_recipe(
         base={"model": str(base), "prompts": PROMPTS},
-        evaluation={"every": 1, "data": [held, {**held, "name": "bare", "prompts": {"anchor": "", "positive": ""}}]},
+        evaluation={"every": 1, "data": [held, {**held, "name": "bare", "prompts": BARE}]},
         stopping={"steps": 1},
     )
     scores = _metrics(train(path, out=tmp_path / "run").folder)[0]["evaluation"]
@@ -206,6 +208,26 @@ def test_a_teacher_reads_its_own_prompts(
     )
     first, second = (_metrics(train(path, out=tmp_path / path.stem).folder) for path in (live, given))
     assert [line["loss"] for line in first] == pytest.approx([line["loss"] for line in second], rel=1e-4)
+
+
+def test_a_rotation_reads_each_text_with_its_prompt(write_recipe: Write, base: Path, tmp_path: Path) -> None:
+    """As of the same texts whose prompts are told by the names of two sources; and not as of bare texts."""
+    words = {"model": str(base), "prompts": PROMPTS}
+    learned = {}
+    for name, prompts in (("told", {}), ("spelled", {"anchor": "query", "positive": "document"}), ("bare", BARE)):
+        source = {**yaml.safe_load(write_recipe().read_text())["data"][0], "prompts": prompts}
+        path = write_recipe(
+            base=words,
+            data=[source],
+            objectives=None,
+            stopping=None,
+            rotation={"steps": 4, "warmup": 1, "check_every": 2, "anchors": 16},
+        )
+        run = train(path, out=tmp_path / name)
+        learned[name] = Rotation.open(run.folder / "rotation.safetensors").matrix
+        assert "told" not in name or _plain(run.model).prompts == PROMPTS
+    np.testing.assert_array_equal(learned["told"], learned["spelled"])
+    assert np.abs(learned["told"] - learned["bare"]).max() > 1e-3
 
 
 def test_texts_are_mined_with_their_prompt(
