@@ -9,7 +9,7 @@ import yaml
 
 from matryoshka_text import load_recipe, train
 from matryoshka_text.errors import RunError
-from matryoshka_text.recipe.prompts import ModelPrompts
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.training.folder import RunFolder
 
 Write = Callable[..., Path]

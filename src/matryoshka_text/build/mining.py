@@ -19,8 +19,8 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import write_whole
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import Source
-from matryoshka_text.recipe.prompts import ModelPrompts
 from matryoshka_text.recipe.sources import prompt_names
 from matryoshka_text.rotation.neighbours import nearest
 

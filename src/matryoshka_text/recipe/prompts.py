@@ -1,7 +1,6 @@
-"""Prompts: the words before a text, kept by name as sentence-transformers keeps them, and picked by column."""
+"""Which of the base's prompts each column of texts gets, by the names that sentence-transformers keeps them under."""
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from matryoshka_text.errors import shown
 from matryoshka_text.recipe.columns import Roles
 from matryoshka_text.section import Fault, Loc, value_of
 
-__all__ = ["ModelPrompts", "Prompts", "faults_of_names"]
+__all__ = ["Prompts", "faults_of_names"]
 
 # What `encode_query` and `encode_document` put before a text. Any other column gets what `encode` puts there.
 _BY_ROLE = {"anchor": "query", "positive": "document"}
@@ -50,24 +49,6 @@ class Prompts(Roles):
         roles = self.roles(of_kind)
         given = [_BY_ROLE.get(role) if getattr(self, role) is None else getattr(self, role) for role in roles]
         return tuple(given[min(column, len(given) - 1)] for column in range(columns))
-
-
-@dataclass(frozen=True)
-class ModelPrompts:
-    """The prompts of a model by name, and the name of the one that `encode` uses (None: none)."""
-
-    texts: Mapping[str, str]
-    default: str | None = None
-
-    @classmethod
-    def of(cls, encoder: Any) -> "ModelPrompts":
-        """Those of a `SentenceTransformer`."""
-        return cls(dict(encoder.prompts), encoder.default_prompt_name)
-
-    def text(self, name: str | None) -> str:
-        """The prompt of that name; None: the one that `encode` uses. Empty if there is none."""
-        name = self.default if name is None else name
-        return self.texts.get(name, "") if name else ""
 
 
 def faults_of_names(found: Mapping[str, Any], model: str, own: Set[str]) -> Iterator[Fault]:

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from matryoshka_text.dims import log_dims
 from matryoshka_text.objectives import KINDS, Objective
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe.between import faults_between
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
-from matryoshka_text.recipe.prompts import ModelPrompts
 from matryoshka_text.recipe.rotation import RotationSection
 from matryoshka_text.recipe.sections import (
     Averaging,

@@ -10,7 +10,7 @@ from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
-from matryoshka_text.recipe.prompts import ModelPrompts
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.versions import __version__
 

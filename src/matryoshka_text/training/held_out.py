@@ -13,7 +13,7 @@ from matryoshka_text.data import HeldOutRows
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.objectives.mlm import Mlm
-from matryoshka_text.recipe.prompts import ModelPrompts
+from matryoshka_text.prompts import ModelPrompts
 
 __all__ = ["HeldOutScores", "held_out_scores", "retrieval_score", "similarity_score"]
 

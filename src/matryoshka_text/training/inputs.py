@@ -38,9 +38,9 @@ from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.objectives import Stream
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.recipe.facts import Facts
-from matryoshka_text.recipe.prompts import ModelPrompts
 from matryoshka_text.recipe.requirements import requirements
 from matryoshka_text.recipe.wording import dotted
 from matryoshka_text.training.batches import StreamPlan, pass_tokens

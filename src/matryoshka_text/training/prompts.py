@@ -7,8 +7,9 @@ from matryoshka_text.data import Examples
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import RecipeError
 from matryoshka_text.objectives import Stream
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import HeldOut, Recipe, Source
-from matryoshka_text.recipe.prompts import ModelPrompts, Prompts
+from matryoshka_text.recipe.prompts import Prompts
 from matryoshka_text.recipe.sources import prompt_names
 
 __all__ = ["prompt_lines", "require_prompts", "training_length"]

@@ -16,8 +16,8 @@ from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import Stream, VectorObjective
 from matryoshka_text.objectives.batch import GlobalBatch, Nesting
 from matryoshka_text.objectives.distill import distilled
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import Batch
-from matryoshka_text.recipe.prompts import ModelPrompts
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.nesting import LayerPlan, Nestings
 from matryoshka_text.training.processes import Processes, seed_of
