@@ -15,12 +15,15 @@ __all__ = ["Prompts", "faults_of_names"]
 _BY_ROLE = {"anchor": "query", "positive": "document"}
 
 
-def _named(description: str) -> Any:
+def _named(kinds: str, default: str) -> Any:
     return Field(
         default=None,
-        description=description,
-        json_schema_extra={"allowed": "the name of a prompt of the base, or '' for none", "default": "by the kind"},
+        description=kinds,
+        json_schema_extra={"allowed": "the name of a prompt of the base, '' for none,", "default": default},
     )
+
+
+_AS_ENCODE = "base.default_prompt_name"
 
 
 class Prompts(Roles):
@@ -28,13 +31,13 @@ class Prompts(Roles):
     model puts there.
     """
 
-    anchor: str | None = _named("pairs, triplets (left out: query)")
-    positive: str | None = _named("pairs, triplets: also of the hard negatives (left out: document)")
-    premise: str | None = _named("nli (left out: what `encode` puts there, base.default_prompt_name)")
-    hypothesis: str | None = _named("nli (left out: as of premise)")
-    text: str | None = _named("mined, and texts of a rotation (left out: as of premise)")
-    sentence1: str | None = _named("scored, sts (left out: as of premise)")
-    sentence2: str | None = _named("scored, sts (left out: as of premise)")
+    anchor: str | None = _named("pairs, triplets", "query")
+    positive: str | None = _named("pairs, triplets: also before the hard negatives", "document")
+    premise: str | None = _named("nli", _AS_ENCODE)
+    hypothesis: str | None = _named("nli", _AS_ENCODE)
+    text: str | None = _named("mined, and texts of a rotation", _AS_ENCODE)
+    sentence1: str | None = _named("scored, sts", _AS_ENCODE)
+    sentence2: str | None = _named("scored, sts", _AS_ENCODE)
 
     @classmethod
     def roles(cls, of_kind: tuple[str, ...]) -> list[str]:
