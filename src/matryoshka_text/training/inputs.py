@@ -105,9 +105,9 @@ def read_inputs(
         tokens=pass_tokens(accelerator.device),
     )
     encoder.dims = recipe.lengths
+    require_prompts(recipe, encoder, teacher)
     require_rotation(recipe, encoder, {name: len(rows) for name, rows in texts.items()})
     streams = _streams(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store)
-    require_prompts(recipe, encoder, teacher, streams)
     masking = _masking(recipe, streams, encoder)
     for held in held_out:
         if held.kind == "labelled":
