@@ -25,6 +25,7 @@ from matryoshka_text.encoder.layers import first_layers, whole_number
 __all__ = ["PrefixEncoder"]
 
 _True = Literal[True]
+_False = Literal[False]
 _States = dict[str, object]
 _Vectors = np.ndarray | Tensor | list[Tensor] | _States | list[_States]
 _Output = Literal["sentence_embedding", "token_embeddings"] | None
@@ -52,7 +53,14 @@ class PrefixEncoder(OwnPasses):
     @overload
     def encode(self, inputs: Texts = ..., *, convert_to_tensor: _True, **more: Unpack[_Words]) -> Tensor: ...
     @overload
-    def encode(self, inputs: Texts = ..., **more: Unpack[_Words]) -> np.ndarray: ...
+    def encode(
+        self,
+        inputs: Texts = ...,
+        *,
+        convert_to_numpy: _True = ...,
+        convert_to_tensor: _False = ...,
+        **more: Unpack[_Words],
+    ) -> np.ndarray: ...
     @overload
     def encode(self, inputs: Texts = ..., **more: Unpack[_AnyWords]) -> _Vectors: ...
 
@@ -119,7 +127,9 @@ class PrefixEncoder(OwnPasses):
     @overload
     def encode_query(self, inputs: Texts = ..., *, convert_to_tensor: _True, **more: Unpack[_Words]) -> Tensor: ...
     @overload
-    def encode_query(self, inputs: Texts = ..., **more: Unpack[_Words]) -> np.ndarray: ...
+    def encode_query(
+        self, inputs: Texts = ..., *, convert_to_tensor: _False = ..., **more: Unpack[_Words]
+    ) -> np.ndarray: ...
 
     def encode_query(
         self,
@@ -137,7 +147,9 @@ class PrefixEncoder(OwnPasses):
     @overload
     def encode_document(self, inputs: Texts = ..., *, convert_to_tensor: _True, **more: Unpack[_Words]) -> Tensor: ...
     @overload
-    def encode_document(self, inputs: Texts = ..., **more: Unpack[_Words]) -> np.ndarray: ...
+    def encode_document(
+        self, inputs: Texts = ..., *, convert_to_tensor: _False = ..., **more: Unpack[_Words]
+    ) -> np.ndarray: ...
 
     def encode_document(
         self,
