@@ -31,7 +31,7 @@ _Vectors = np.ndarray | Tensor | list[Tensor] | _States | list[_States]
 _Output = Literal["sentence_embedding", "token_embeddings"] | None
 
 
-class _AnyWords(_Words, total=False):
+class _AllWords(_Words, total=False):
     """All keywords of `encode`, those that change the type of its result among them."""
 
     output_value: _Output
@@ -62,7 +62,7 @@ class PrefixEncoder(OwnPasses):
         **more: Unpack[_Words],
     ) -> np.ndarray: ...
     @overload
-    def encode(self, inputs: Texts = ..., **more: Unpack[_AnyWords]) -> _Vectors: ...
+    def encode(self, inputs: Texts = ..., **more: Unpack[_AllWords]) -> _Vectors: ...
 
     def encode(
         self,
