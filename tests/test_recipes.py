@@ -61,7 +61,7 @@ def _cell(column: str, row: int, source: dict[str, Any]) -> object:
 
 
 def _made_small(recipe: dict[str, Any], model: Path, folder: Path) -> dict[str, Any]:
-    recipe["base"] = {"model": str(model)}
+    recipe["base"] = {"model": str(model), "prompts": recipe["base"].get("prompts", {})}
     recipe["dims"] = [4, 8, 16, 32]
     if isinstance(recipe.get("weights"), list):
         recipe["weights"] = [1.0, 1.0, 1.0, 1.0]

@@ -8,7 +8,7 @@ import pytest
 
 from matryoshka_text.data import SourceRows, different, read_rotation_texts, require_enough_texts, rotation_texts
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Recipe, RotationSection
+from matryoshka_text.recipe import Recipe, RotationSection, Source
 
 
 def recipe(folder: Path, *sources: dict[str, Any], **section: Any) -> Recipe:
@@ -21,12 +21,15 @@ def test_equal_texts_count_once_case_and_blanks_aside() -> None:
 
 
 def test_texts_are_cut_then_counted_once_then_drawn() -> None:
+    pairs = Source.model_validate({"name": "x", "file": "x.jsonl", "kind": "pairs"})
     rows = SourceRows("x", texts=[("abcdef", "abcxyz"), ("Abc", "other")], numbers=[1, 2])
-    assert rotation_texts(rows, RotationSection(max_characters=3), 0) == ["abc", "oth"]
+    found = rotation_texts(pairs, rows, RotationSection(max_characters=3), 0)
+    assert (found.texts, found.prompts) == (["abc", "oth"], ["query", "document"])
+    single = Source.model_validate({"name": "x", "file": "x.txt", "kind": "text"})
     many = SourceRows("x", texts=[(f"text {i}",) for i in range(50)], numbers=list(range(50)))
-    drawn = [rotation_texts(many, RotationSection(texts=10), seed) for seed in (0, 1)]
+    drawn = [rotation_texts(single, many, RotationSection(texts=10), seed).texts for seed in (0, 1)]
     assert all(len(one) == 10 for one in drawn) and drawn[0] != drawn[1]
-    assert drawn[0] == rotation_texts(many, RotationSection(texts=10), 0)
+    assert drawn[0] == rotation_texts(single, many, RotationSection(texts=10), 0).texts
     assert drawn[0] == sorted(drawn[0], key=lambda text: int(text.split()[1]))
 
 
@@ -35,7 +38,8 @@ def test_every_column_of_every_kind_is_a_text(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     kinds = {"scored": ["a0", "b0", "a1", "b1", "a2", "b2"], "labelled": ["t0", "t1", "t2"], "text": ["t0", "t1", "t2"]}
     sources = [{"name": kind, "kind": kind, "file": "rows.jsonl"} for kind in kinds]
-    assert read_rotation_texts(recipe(tmp_path, *sources), []) == kinds
+    found = read_rotation_texts(recipe(tmp_path, *sources), [])
+    assert {name: one.texts for name, one in found.items()} == kinds
 
 
 def test_all_faults_of_all_sources(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@ import json
 import shutil
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoding import encode_file, job, open_vectors
@@ -126,6 +127,12 @@ def test_auto_means_the_second_time_what_it_meant_the_first(
     assert encode_file(tiny_model, lines, tmp_path / "out", dtype="auto", rows_per_part=50).encoded == 0
 
 
+def test_one_bit_has_two_names(tiny_model: Path, lines: Path, tmp_path: Path) -> None:
+    first = encode_file(tiny_model, lines, tmp_path / "first", precision="binary")
+    assert first.manifest.precision == "ubinary"
+    assert encode_file(tiny_model, lines, tmp_path / "first", precision="ubinary").encoded == 0
+
+
 @pytest.mark.parametrize("precision", ["float16", "int8", "ubinary"])
 def test_smaller_vectors(
     encoder: MatryoshkaEncoder, tiny_model: Path, lines: Path, texts: list[str], tmp_path: Path, precision: Any
@@ -170,6 +177,32 @@ def test_a_run_is_read_by_its_folder_and_prompts_by_their_names(
         encode_file(tmp_path / "run", lines, tmp_path / "x", prompt_name="x")
 
 
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_role_encodes_as_plain_sentence_transformers_does(
+    tiny_model: Path, lines: Path, tmp_path: Path, texts: list[str], role: Literal["query", "document"]
+) -> None:
+    prompts = {"query": "ask: ", "document": "read: "}
+    plain = SentenceTransformer(str(tiny_model), device="cpu", prompts=prompts, default_prompt_name="query")
+    plain.save(str(tmp_path / "model"))
+    done = encode_file(tmp_path / "model", lines, tmp_path / role, role=role)
+    expected = {"query": plain.encode_query, "document": plain.encode_document}[role](texts)
+    np.testing.assert_allclose(done.vectors[:], expected, atol=1e-6)
+    assert (done.manifest.role, done.manifest.prompt) == (role, prompts[role])
+    assert encode_file(tmp_path / "model", lines, tmp_path / role, role=role).encoded == 0
+    with pytest.raises(RunError, match="role: "):
+        encode_file(tmp_path / "model", lines, tmp_path / role, prompt=prompts[role])
+
+
+def test_a_record_without_a_role_is_of_neither(tiny_model: Path, lines: Path, tmp_path: Path) -> None:
+    done = encode_file(tiny_model, lines, tmp_path / "out", prompt="")
+    record = json.loads((tmp_path / "out/encoding.json").read_text())
+    del record["role"]
+    record["prompt"] = ""
+    (tmp_path / "out/encoding.json").write_text(json.dumps(record))
+    assert encode_file(tiny_model, lines, tmp_path / "out", prompt="").encoded == 0
+    assert done.encoded
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -178,6 +211,7 @@ def test_a_run_is_read_by_its_folder_and_prompts_by_their_names(
         ({"layers": 3}, "--layers: found 3, but .* has 2; allowed: 1 to 2"),
         ({"dtype": "fp8"}, "--dtype: .*allowed: float32, bf16, auto"),
         ({"precision": "int4"}, "--precision: found 'int4'; allowed: float32, float16, int8, ubinary"),
+        ({"role": "passage"}, "--role: found 'passage'; allowed: query, document"),
         ({"rows_per_part": 0}, "--rows-per-part: found 0; allowed: a whole number from 1"),
         ({"batch_tokens": -1}, "--batch-tokens: found -1"),
         ({"prompt": "a", "prompt_name": "b"}, "both given"),

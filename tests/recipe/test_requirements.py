@@ -23,6 +23,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "batch": {"batch": {"size": 13}},
     "rotation": {"rotation": {"dims": [8, 40], "texts": 70}},
     "vectors": {"objectives": [{"kind": "distill", "vectors": True}]},
+    "prompt": {"data": [{"name": "rows", "file": "rows.jsonl", "kind": "pairs", "prompts": {"anchor": "ask: "}}]},
+    "default_prompt": {"base": {"model": "MODEL", "prompts": {"q": "ask: "}, "default_prompt_name": "query: "}},
     "several": {"dims": [4, 64], "batch": {"size": 13}},
 }
 
@@ -42,7 +44,8 @@ def write(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
             "stopping": {"steps": 1},
             "precision": "float32",
         }
-        (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**recipe, **changes}))
+        written = yaml.safe_dump({**recipe, **changes}).replace("MODEL", str(tiny_model))
+        (tmp_path / "wrong.yaml").write_text(written)
         return tmp_path / "wrong.yaml"
 
     return make

@@ -207,6 +207,38 @@ def test_a_prompt_is_put_before_every_text(tiny_model: Path, sentences: list[str
     assert [one.before.keys() for one in prompted.kept] == [one.before.keys() for one in spelled.kept]
 
 
+def test_a_prompt_for_each_source_by_its_words_or_its_name(
+    tiny_model: Path, sentences: list[str], settings: FitSettings, tmp_path: Path
+) -> None:
+    """As the texts with their prompts before them, which the tiny model's pooling reads like any other words."""
+    texts = {"asked": sentences[:200], "found": sentences[200:]}
+    model = MatryoshkaEncoder(tiny_model, device="cpu", prompts={"query": "ask: ", "document": "read: "})
+    how: dict[str, Any] = {"settings": settings, "max_characters": 1000}
+    named = rotate(model, texts, prompt_name=["query", "document"], out=tmp_path / "out", **how)
+    written = {"asked": [f"ask: {one}" for one in texts["asked"]], "found": [f"read: {one}" for one in texts["found"]]}
+    spelled = rotate(tiny_model, written, **how)
+    np.testing.assert_allclose(named.rotation.matrix, spelled.rotation.matrix, atol=1e-4)
+    assert json.loads((tmp_path / "out/rotation.json").read_text())["prompt"] == ["ask: ", "read: "]
+    assert not rotate(model, texts, prompt=["ask: ", "read: "], out=tmp_path / "out", **how).new
+    with pytest.raises(RunError, match="prompt: "):
+        rotate(model, texts, prompt="ask: ", out=tmp_path / "out", **how)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"prompt": ["a", "b"]}, "--prompt: found 2 for 1 sources; allowed: one for all, or one for each"),
+        ({"prompt_name": "ask"}, "--prompt-name: found 'ask'; allowed: document, query"),
+        ({"prompt": "a", "prompt_name": "query"}, "are both given"),
+    ],
+)
+def test_a_prompt_that_cannot_be_is_told(
+    tiny_model: Path, sentences: list[str], words: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MtextError, match=said):
+        rotate(tiny_model, sentences, **words)
+
+
 def _nan_model(tiny_model: Path, folder: Path) -> Path:
     encoder = MatryoshkaEncoder(tiny_model, device="cpu")
     with torch.no_grad():

@@ -9,6 +9,7 @@ import yaml
 
 from matryoshka_text import load_recipe, train
 from matryoshka_text.errors import RunError
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.training.folder import RunFolder
 
 Write = Callable[..., Path]
@@ -71,7 +72,7 @@ def test_a_folder_of_an_earlier_version_goes_on(write_recipe: Write, tmp_path: P
 def test_another_recipe_is_refused(write_recipe: Write, tmp_path: Path, changes: dict[str, object]) -> None:
     recipe = load_recipe(write_recipe(dims="log", batch={"size": 16}))
     folder = RunFolder(tmp_path / "run")
-    folder.start(recipe.resolved_for(32, precision="float32", tokens=1024), {})
+    folder.start(recipe.resolved_for(32, prompts=ModelPrompts({}), precision="float32", tokens=1024), {})
     assert folder.require_mine(recipe, resume=True).lengths == (8, 16, 32)
     other = load_recipe(write_recipe(**{"dims": "log", "batch": {"size": 16}, **changes}))
     with pytest.raises(RunError, match="is the run of another recipe"):

@@ -58,7 +58,7 @@ def test_role_and_prompt_reach_the_model(tmp_path: Path) -> None:
     encoder, reader = make(tmp_path)
     reader.read(["a"], role="query", prompt="q: ", dim=4)
     reader.read(["a"], role="document", dim=4)
-    assert encoder.seen == [("query", "q: ", "a"), ("document", None, "a")]
+    assert encoder.seen == [("query", "q: ", "a"), ("document", "", "a")]
 
 
 def test_the_prompt_that_the_model_takes_by_itself_is_in_the_key(tmp_path: Path) -> None:

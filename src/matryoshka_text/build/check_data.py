@@ -85,7 +85,7 @@ def _rotation_counts(
     if section.data is not None:
         rows = [_read(source, f"rotation.data[{i}]", findings) for i, source in enumerate(section.data)]
         found = [(s, one) if one is not None else None for s, one in zip(section.data, rows, strict=True)]
-    counts = {pair[0].name: len(rotation_texts(pair[1], section, findings.seed)) for pair in found if pair is not None}
+    counts = {pair[0].name: len(rotation_texts(*pair, section, findings.seed)) for pair in found if pair is not None}
     return counts if found and None not in found else None
 
 

@@ -13,7 +13,7 @@ from matryoshka_text.encoder.resolve import width_of
 from matryoshka_text.recipe.facts import BaseFacts
 from matryoshka_text.section import value_of
 
-__all__ = ["facts_of_data", "facts_of_files", "facts_of_model"]
+__all__ = ["facts_of_data", "facts_of_files", "facts_of_model", "own_prompts"]
 
 
 def facts_of_files(path: Path) -> BaseFacts:
@@ -28,6 +28,7 @@ def facts_of_files(path: Path) -> BaseFacts:
         tied=not has_own_decoder(config),
         dense=_last_dense(path),
         pooling=(path / "modules.json").is_file(),
+        prompts=frozenset({"query", "document", *own_prompts(path)}),
     )
 
 
@@ -36,7 +37,17 @@ def facts_of_model(encoder: MatryoshkaEncoder, *, depth: int | None, tokens: int
     files = facts_of_files(encoder.resolved.path) if encoder.resolved is not None else BaseFacts()
     words = bool(getattr(encoder.tokenizer, "is_fast", False))
     # An encoder that is open has been given a pooling, its own or the recipe's.
-    return replace(files, width=encoder.width, depth=depth, tokens=tokens, words=words, pooling=None)
+    prompts = frozenset(encoder.prompts)
+    return replace(files, width=encoder.width, depth=depth, tokens=tokens, words=words, pooling=None, prompts=prompts)
+
+
+def own_prompts(path: Path) -> dict[str, str]:
+    """The prompts of the model saved in `path`, by name; none if it names none that can be read."""
+    try:
+        found = json.loads((path / "config_sentence_transformers.json").read_text(encoding="utf-8")).get("prompts")
+        return {name: text for name, text in (found or {}).items() if isinstance(text, str)}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def facts_of_data(objectives: Sequence[Any], rows: Mapping[int, SourceRows]) -> tuple[dict[int, int], dict[int, int]]:

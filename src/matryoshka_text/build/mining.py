@@ -19,7 +19,9 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import write_whole
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import Source
+from matryoshka_text.recipe.sources import prompt_names
 from matryoshka_text.rotation.neighbours import nearest
 
 __all__ = ["MinedPair", "MinedRows", "mine_pairs", "stored_pairs"]
@@ -64,7 +66,8 @@ def mine_pairs(
             f"{rows.label}: found {len(rows.texts)} texts that are all the same; allowed: at least two different ones "
             f"in a mined source ({source.name!r}); use more data"
         )
-    vectors = _embedded(encoder, [rows.texts[row][0] for row in first], f"{source.name}: embedding", batch_size)
+    texts, what = [rows.texts[row][0] for row in first], f"{source.name}: embedding"
+    vectors = _embedded(encoder, texts, what, prompt=_prompt(encoder, source), batch_size=batch_size)
     found = nearest(vectors, min(count, len(first) - 1), block=block)
     bar = tqdm(found, total=len(first), desc=f"{source.name}: neighbours", unit="text", file=sys.stderr)
     pairs, highest = _chosen(bar, first, lowest)
@@ -116,13 +119,19 @@ def stored_pairs(
     return made
 
 
-def _embedded(encoder: MatryoshkaEncoder, texts: Sequence[str], what: str, batch_size: int) -> Float[Tensor, "n d"]:
+def _prompt(encoder: MatryoshkaEncoder, source: Source) -> str:
+    return ModelPrompts.of(encoder).text(*prompt_names(source, 1))
+
+
+def _embedded(
+    encoder: MatryoshkaEncoder, texts: Sequence[str], what: str, *, prompt: str, batch_size: int
+) -> Float[Tensor, "n d"]:
     was_training = encoder.training
     found: list[np.ndarray] = []
     with tqdm(total=len(texts), desc=what, unit="text", file=sys.stderr) as bar:
         for start in range(0, len(texts), _AT_ONCE):
             part = list(texts[start : start + _AT_ONCE])
-            found.append(encoder.encode(part, batch_size=batch_size, show_progress_bar=False))
+            found.append(encoder.encode(part, prompt=prompt, batch_size=batch_size, show_progress_bar=False))
             bar.update(len(part))
     encoder.train(was_training)
     vectors = torch.from_numpy(np.concatenate(found))
@@ -142,7 +151,8 @@ def _paired(rows: SourceRows, pairs: tuple[MinedPair, ...]) -> MinedRows:
 
 def _fingerprint(encoder: MatryoshkaEncoder, rows: SourceRows, source: Source) -> str:
     settings = source.neighbours.model_dump() if source.neighbours is not None else None
-    return model_mark(encoder, rows.texts, settings)
+    prompt = _prompt(encoder, source)
+    return model_mark(encoder, rows.texts, settings, *([prompt] if prompt else []))
 
 
 def _read(path: Path, mark: str, rows: int) -> tuple[MinedPair, ...] | None:

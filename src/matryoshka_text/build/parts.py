@@ -1,12 +1,14 @@
 """What a run trains, encoder, adapter, heads and learned factors, and its teacher, from their recipe sections."""
 
 import copy
+import logging
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
+from matryoshka_text.build.facts import own_prompts
 from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
@@ -28,6 +30,8 @@ __all__ = [
     "build_trained",
     "start_bias",
 ]
+
+log = logging.getLogger(__name__)
 
 
 class Trained(nn.Module):
@@ -67,15 +71,23 @@ class Trained(nn.Module):
 
 
 def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
-    """The recipe's base, in float32, on `device`, with its own dims."""
+    """The recipe's base, in float32, on `device`, with its own dims, and the recipe's prompts next to its own."""
     base = recipe.base
-    return MatryoshkaEncoder(
+    encoder = MatryoshkaEncoder(
         beside(base.model, recipe.folder),
         revision=base.revision,
         pooling=base.pooling,
         device=str(device),
         trust_remote_code=base.trust_remote_code,
+        prompts=dict(base.prompts),
     )
+    # Not an argument above: a name that does not exist is a fault of the recipe, not of the model.
+    encoder.default_prompt_name = base.default_prompt_name or encoder.default_prompt_name
+    own = own_prompts(encoder.resolved.path) if encoder.resolved is not None else {}
+    for name, words in base.prompts.items():
+        if (before := own.get(name)) and before != words:
+            log.warning("base.prompts.%s: %r takes the place of %s's own %r", name, words, base.model, before)
+    return encoder
 
 
 def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncoder | None:
@@ -86,7 +98,9 @@ def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncod
     if spec.teacher is None:
         teacher = copy.deepcopy(encoder)
     else:
-        teacher = MatryoshkaEncoder(beside(spec.teacher, recipe.folder), device=str(encoder.device))
+        teacher = MatryoshkaEncoder(
+            beside(spec.teacher, recipe.folder), device=str(encoder.device), prompts=dict(spec.teacher_prompts)
+        )
     return teacher.requires_grad_(False).eval()
 
 

@@ -25,11 +25,17 @@ def encode(
     layers: Annotated[int | None, typer.Option(help="Run only the first N layers. Default: all.")] = None,
     dtype: Annotated[str, typer.Option(help="Arithmetic: float32, bf16, or auto (bf16 if it is faster).")] = "float32",
     precision: Annotated[
-        str, typer.Option(help="Stored as float32, float16, int8 (1 byte a dim) or ubinary (1 bit a dim).")
+        str, typer.Option(help="Stored as float32, float16, int8 (1 byte a dim) or binary (1 bit a dim).")
     ] = "float32",
     column: Annotated[str, typer.Option(help="Column with the texts, in files that have columns.")] = "text",
     prompt: Annotated[str | None, typer.Option(help="Words to put before every text.")] = None,
     prompt_name: Annotated[str | None, typer.Option(help="One of the model's own prompts, by name.")] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            help="Encode the texts as queries (query) or documents (document), with the model's prompt for them."
+        ),
+    ] = None,
     rows_per_part: Annotated[int, typer.Option(help="Texts in memory at a time, and rows in a part file.")] = 16384,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Padded tokens in one forward pass. Default: by device.")
@@ -45,9 +51,8 @@ def encode(
     quietly()
     from matryoshka_text.encoding import encode_file
 
-    # One bit a dimension is `binary` everywhere; here it is stored as what sentence-transformers calls ubinary.
-    stored = "ubinary" if precision == "binary" else precision
-    asked: dict[str, Any] = {"dtype": dtype, "precision": stored}  # checked by the job, which knows the words
+    # Checked by the job, which knows the words.
+    asked: dict[str, Any] = {"dtype": dtype, "precision": precision, "role": role}
     done = encode_file(
         model,
         inputs,

@@ -49,7 +49,12 @@ _Characters = Annotated[
     typer.Option(help="Cut texts after N characters. Beginnings are enough to learn from, and faster.", metavar="N"),
 ]
 _Dtype = Annotated[str, typer.Option(help="Arithmetic of encoding: float32, bf16, or auto (bf16 if it is faster).")]
-_Prompt = Annotated[str | None, typer.Option(help="Words to put before every text.")]
+_Prompt = Annotated[
+    list[str] | None, typer.Option(help="Words to put before every text. Repeat it to give one for each --texts.")
+]
+_PromptName = Annotated[
+    list[str] | None, typer.Option(help="One of the model's own prompts, by name. Repeatable as --prompt is.")
+]
 
 
 def rotate(
@@ -77,6 +82,7 @@ def rotate(
     seed: Annotated[int, typer.Option(help="Seed of the texts and batches that are drawn.")] = 0,
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
+    prompt_name: _PromptName = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what prefixes keep as they are. Learn and write nothing.")
     ] = False,
@@ -90,11 +96,12 @@ def rotate(
     given = {"start": start, "steps": steps, "learning_rate": learning_rate, "temperature": temperature}
     given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
     _require_one(model, texts, vectors)
-    _require_read(vectors, column, max_characters, dtype, prompt)
+    read: dict[str, Any] = {"dtype": dtype, "prompt": prompt, "prompt_name": prompt_name}
+    _require_read(vectors, column, max_characters, read)
     quietly()
     reading, settings = _reading(column, most, max_characters, seed), _settings(given)
     if dry_run:
-        look = _look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt, few=True)
+        look = _look(model, texts, vectors, dims=numbers(dims, "--dims"), reading=reading, read=read, few=True)
         typer.echo(f"{look}\nnothing was learned or written (--dry-run)")
         return
     if out is None:
@@ -106,7 +113,7 @@ def rotate(
     from matryoshka_text.rotating import rotate as job
 
     assert model is not None and texts is not None
-    how |= {"columns": reading.columns, "max_characters": max_characters, "dtype": dtype, "prompt": prompt}
+    how |= {"columns": reading.columns, "max_characters": max_characters, **read}
     done = job(model, list(texts), numbers(dims, "--dims"), out=out, **how)
     files = "model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt, vectors/"
     typer.echo(done)
@@ -124,13 +131,15 @@ def dims_of(
     seed: Annotated[int, typer.Option(help="Seed of the texts that are drawn.")] = 0,
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
+    prompt_name: _PromptName = None,
 ) -> None:
     """Show how far MODEL can be cut: the share of nearest neighbours that each prefix keeps. No labels are needed."""
     _require_one(model, texts, vectors)
-    _require_read(vectors, column, max_characters, dtype, prompt)
+    read: dict[str, Any] = {"dtype": dtype, "prompt": prompt, "prompt_name": prompt_name}
+    _require_read(vectors, column, max_characters, read)
     quietly()
     reading = _reading(column, most, max_characters, seed)
-    typer.echo(_look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt), nl=False)
+    typer.echo(_look(model, texts, vectors, dims=numbers(dims, "--dims"), reading=reading, read=read), nl=False)
 
 
 def _require_one(model: str | None, texts: Sequence[Path] | None, vectors: Sequence[Path] | None) -> None:
@@ -146,10 +155,11 @@ def _require_one(model: str | None, texts: Sequence[Path] | None, vectors: Seque
 
 
 def _require_read(
-    vectors: Sequence[Path] | None, column: Sequence[str] | None, max_characters: int, dtype: str, prompt: str | None
+    vectors: Sequence[Path] | None, column: Sequence[str] | None, max_characters: int, read: dict[str, Any]
 ) -> None:
     """`RecipeError` for an option about texts next to --vectors, which would read none."""
-    given = {"--column": column, "--prompt": prompt, "--max-characters": max_characters != 400, "--dtype": dtype}
+    given = {"--column": column, "--max-characters": max_characters != 400}
+    given |= {f"--{word.replace('_', '-')}": value for word, value in read.items()}
     unread = [option for option, value in given.items() if value and value != "float32"]
     if vectors and unread:
         raise RecipeError(f"{unread[0]}: found next to --vectors, which hold no texts; leave it out")
@@ -175,11 +185,10 @@ def _look(
     model: str | None,
     texts: Sequence[Path] | None,
     vectors: Sequence[Path] | None,
+    *,
     dims: tuple[int, ...] | None,
     reading: "Reading",
-    dtype: Any,
-    prompt: str | None,
-    *,
+    read: dict[str, Any],
     few: bool = False,
 ) -> "Look":
     from matryoshka_text.rotating.look import few_of, look_at_texts, look_at_vectors
@@ -188,7 +197,7 @@ def _look(
     if vectors:
         return look_at_vectors(vectors, dims, reading=reading)
     assert model is not None and texts is not None
-    return look_at_texts(model, list(texts), dims, reading=reading, dtype=dtype, prompt=prompt, progress=True)
+    return look_at_texts(model, list(texts), dims, reading=reading, **read, progress=True)
 
 
 def _rotate_vectors(vectors: Sequence[Path], out: Path, dims: tuple[int, ...] | None, how: dict[str, Any]) -> None:

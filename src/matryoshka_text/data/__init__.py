@@ -8,7 +8,7 @@ from matryoshka_text.data.held_out import HeldOutRows, read_held_out
 from matryoshka_text.data.hub import Unreachable
 from matryoshka_text.data.planner import BatchPlan, plan_batches, plan_rows
 from matryoshka_text.data.sources import SourceRows, read_source
-from matryoshka_text.data.texts import read_rotation_texts, require_enough_texts, rotation_texts
+from matryoshka_text.data.texts import RotationTexts, read_rotation_texts, require_enough_texts, rotation_texts
 
 __all__ = [
     "BatchPlan",
@@ -16,6 +16,7 @@ __all__ = [
     "Examples",
     "HeldOutRows",
     "Part",
+    "RotationTexts",
     "SourceRows",
     "Unreachable",
     "assembled",

@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 from collections.abc import Iterable
+from operator import itemgetter
 
 __all__ = ["Draw", "different", "plain"]
 
@@ -24,11 +25,11 @@ class Draw:
     def __init__(self, most: int, seed: int) -> None:
         self.read = self.blank = 0
         self._most, self._seed = most, seed.to_bytes(16, "little", signed=True)
-        self._kept: dict[int, tuple[int, str]] = {}
+        self._kept: dict[int, tuple[int, str, str | None]] = {}
         self._ranks: list[int] = []
 
-    def add(self, text: str) -> None:
-        """Count the text, and keep it if its rank is among the smallest."""
+    def add(self, text: str, tag: str | None = None) -> None:
+        """Count the text, and keep it if its rank is among the smallest, with a tag that does not count."""
         self.read += 1
         compared = plain(text)
         if not compared:
@@ -38,14 +39,18 @@ class Draw:
         rank = int.from_bytes(digest)
         if rank in self._kept or (len(self._ranks) == self._most and rank > -self._ranks[0]):
             return
-        self._kept[rank] = (self.read, text)
+        self._kept[rank] = (self.read, text, tag)
         heapq.heappush(self._ranks, -rank)
         if len(self._ranks) > self._most:
             del self._kept[-heapq.heappop(self._ranks)]
 
     def texts(self) -> tuple[str, ...]:
         """Those drawn, in the order in which they were read."""
-        return tuple(text for _, text in sorted(self._kept.values()))
+        return tuple(text for text, _ in self.tagged())
+
+    def tagged(self) -> list[tuple[str, str | None]]:
+        """Those drawn with their tags, in the same order."""
+        return [(text, tag) for _, text, tag in sorted(self._kept.values(), key=itemgetter(0))]
 
 
 def plain(text: str) -> str:

@@ -13,7 +13,7 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.objectives import STREAMS, Objective, Stream
 from matryoshka_text.reading import Faults
 from matryoshka_text.recipe import Recipe, Source
-from matryoshka_text.recipe.sources import stream_of
+from matryoshka_text.recipe.sources import prompt_names, stream_of
 
 __all__ = ["Demands", "Examples", "Part", "assembled", "demands", "read_sources", "streams_of"]
 
@@ -23,7 +23,8 @@ class Examples:
     """Examples to train on, column by column, all of the same length.
 
     The columns are anchor, positive, negative 1, … of pairs; the text of plain or labelled text; the two sentences of
-    scored pairs. `source[i]` is the index in `names` of the source that row i came from. `values` is the index in
+    scored pairs. `source[i]` is the index in `names` of the source that row i came from, and `prompts` has the names of
+    the prompts of its columns, as `prompt_names` gives them. `values` is the index in
     `classes` of each labelled row (int64), or the score of each scored one (float64). `vectors` are a teacher's, an
     array for each column of pairs.
     """
@@ -33,6 +34,7 @@ class Examples:
     source: Int[np.ndarray, " rows"]
     names: tuple[str, ...]
     labels: tuple[str, ...]
+    prompts: tuple[tuple[str | None, ...], ...]
     values: Shaped[np.ndarray, " rows"] | None = None
     classes: tuple[str, ...] = ()
     vectors: tuple[Float[np.ndarray, "rows width"], ...] | None = None
@@ -95,6 +97,7 @@ def assembled(parts: Sequence[Part], asked: Demands = NO_DEMANDS) -> Examples:
         source=np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.rows.texts) for part in parts]),
         names=tuple(part.source.name for part in parts),
         labels=tuple(part.rows.label for part in parts),
+        prompts=tuple(prompt_names(part.source, len(part.rows.texts[0])) for part in parts),
         vectors=_vectors(parts),
     )
     values = [value for part in parts for value in part.rows.values or ()]

@@ -12,6 +12,7 @@ from matryoshka_text.data.sources import open_section, sampled
 from matryoshka_text.errors import DataError
 from matryoshka_text.reading import Faults, require_columns
 from matryoshka_text.recipe import HeldOut
+from matryoshka_text.recipe.sources import prompt_names
 
 __all__ = ["HeldOutRows", "read_held_out"]
 
@@ -21,7 +22,7 @@ class HeldOutRows:
     """One or two columns of texts: `second` is empty for labelled and plain text.
 
     `scores` are those of an `sts` set's pairs, `labels` the classes of a labelled set's texts. `place(row)` is
-    `table:numbers[row]`.
+    `table:numbers[row]`. `prompts` names those of the columns, as `prompt_names` gives them.
     """
 
     name: str
@@ -32,6 +33,7 @@ class HeldOutRows:
     labels: list[str] | None = None
     numbers: list[int] = field(default_factory=list)
     table: str = ""
+    prompts: tuple[str | None, ...] = (None,)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -70,4 +72,5 @@ def read_held_out(held_out: HeldOut, folder: Path, *, key: str = "evaluation.dat
         labels=[str(value) for value in values] if held_out.kind == "labelled" else None,
         numbers=[example.number for example in found],
         table=table.label,
+        prompts=prompt_names(held_out, len(found[0].texts)),
     )

@@ -1,17 +1,29 @@
 """Texts alone, without labels or pairs: what a rotation is learned from."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass
 
 from matryoshka_text.data.draw import Draw
 from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.errors import DataError
-from matryoshka_text.recipe import Recipe, RotationSection
+from matryoshka_text.recipe import Recipe, RotationSection, Source
+from matryoshka_text.recipe.sources import prompt_names
 
-__all__ = ["read_rotation_texts", "require_enough_texts", "rotation_texts"]
+__all__ = ["RotationTexts", "read_rotation_texts", "require_enough_texts", "rotation_texts"]
 
 
-def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class RotationTexts:
+    """The texts of a source of a rotation, and for each the name of its prompt; None: the one that `encode` uses."""
+
+    texts: list[str]
+    prompts: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str, RotationTexts]:
     """The texts of the rotation's sources, by name; none without a rotation.
 
     `found` is what `read_sources` gives for the recipe's own data, which a rotation without sources reads.
@@ -21,13 +33,14 @@ def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str
     if section is None:
         return {}
     if section.data is None:
-        return {s.name: rotation_texts(rows, section, recipe.seed) for s, rows in zip(recipe.data, found, strict=True)}
-    texts: dict[str, list[str]] = {}
+        both = zip(recipe.data, found, strict=True)
+        return {source.name: rotation_texts(source, rows, section, recipe.seed) for source, rows in both}
+    texts: dict[str, RotationTexts] = {}
     faults: list[str] = []
     for index, source in enumerate(section.data):
         try:
             rows = read_source(source, recipe.folder, key=f"rotation.data[{index}]", seed=recipe.seed)
-            texts[source.name] = rotation_texts(rows, section, recipe.seed)
+            texts[source.name] = rotation_texts(source, rows, section, recipe.seed)
         except DataError as error:
             faults.append(str(error))
     if faults:
@@ -35,12 +48,17 @@ def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str
     return texts
 
 
-def rotation_texts(rows: SourceRows, section: RotationSection, seed: int) -> list[str]:
-    """The texts of all columns, cut, each once, row by row; at most `section.texts` of them, drawn by `seed`."""
-    draw = Draw(section.texts, seed)
-    for text in chain.from_iterable(rows.texts):
-        draw.add(text[: section.max_characters])
-    return list(draw.texts())
+def rotation_texts(source: Source, rows: SourceRows, section: RotationSection, seed: int) -> RotationTexts:
+    """The texts of all columns, cut, each once, row by row; at most `section.texts` of them, drawn by `seed`.
+
+    A text that is in two columns gets the prompt of the one where it is read first.
+    """
+    draw, names = Draw(section.texts, seed), prompt_names(source, len(rows.texts[0]))
+    for row in rows.texts:
+        for text, name in zip(row, names, strict=True):
+            draw.add(text[: section.max_characters], name)
+    drawn = draw.tagged()
+    return RotationTexts([text for text, _ in drawn], [name for _, name in drawn])
 
 
 def require_enough_texts(section: RotationSection, counts: Mapping[str, int], width: int) -> None:

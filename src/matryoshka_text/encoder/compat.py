@@ -3,7 +3,7 @@
 Whatever a new release may break stands here, and `tests/encoder/test_compat.py` names it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_plain_text",
     "modules_of",
     "padding_of",
+    "prompt_tokens_left_out",
     "put_before_last",
     "reads_vectors",
     "replace_module",
@@ -85,6 +86,13 @@ def token_rows(
             list(texts), prompt=prompt, **{**settings, "processing_kwargs": ours}
         )
     return found
+
+
+def prompt_tokens_left_out(encoder: SentenceTransformer, prompts: Iterable[str]) -> dict[str, int]:
+    """How many tokens of each prompt the encoder's pooling leaves out, the first special one among them."""
+    if all(module.include_prompt for module in encoder if isinstance(module, Pooling)):
+        return dict.fromkeys(prompts, 0)
+    return {prompt: token_rows(encoder, [""], prompt, {}).get("prompt_length") or 0 for prompt in prompts}
 
 
 @contextmanager

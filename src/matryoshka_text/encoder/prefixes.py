@@ -1,6 +1,6 @@
 """`encode` at any prefix and any number of layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -24,8 +24,19 @@ from matryoshka_text.encoder.layers import first_layers, whole_number
 
 __all__ = ["PrefixEncoder"]
 
-_Texts = Sequence[str] | np.ndarray
+_True = Literal[True]
+_False = Literal[False]
 _States = dict[str, object]
+_Vectors = np.ndarray | Tensor | list[Tensor] | _States | list[_States]
+_Output = Literal["sentence_embedding", "token_embeddings"] | None
+
+
+class _AllWords(_Words, total=False):
+    """All keywords of `encode`, those that change the type of its result among them."""
+
+    output_value: _Output
+    convert_to_numpy: bool
+    convert_to_tensor: bool
 
 
 class PrefixEncoder(OwnPasses):
@@ -39,40 +50,19 @@ class PrefixEncoder(OwnPasses):
         """The length of a full vector."""
         return self._width
 
-    # fmt: off
     @overload
-    def encode(self, inputs: Texts = ..., *, convert_to_tensor: Literal[True], **more: Unpack[_Words]) -> Tensor: ...
-    @overload
-    def encode(  # type: ignore[overload-overlap]  # a string is a sequence of strings too
-        self, inputs: str, *, convert_to_numpy: Literal[False], **more: Unpack[_Words]
-    ) -> Tensor: ...
-    @overload
-    def encode(self, inputs: _Texts, *, convert_to_numpy: Literal[False], **more: Unpack[_Words]) -> list[Tensor]: ...
-    @overload
-    def encode(  # type: ignore[overload-overlap]
-        self, inputs: str, *, output_value: Literal["token_embeddings"], **more: Unpack[_Words]
-    ) -> Tensor: ...
+    def encode(self, inputs: Texts = ..., *, convert_to_tensor: _True, **more: Unpack[_Words]) -> Tensor: ...
     @overload
     def encode(
-        self, inputs: _Texts, *, output_value: Literal["token_embeddings"], **more: Unpack[_Words]
-    ) -> list[Tensor]: ...
-    @overload
-    def encode(  # type: ignore[overload-overlap]
-        self, inputs: str, *, output_value: None, **more: Unpack[_Words]
-    ) -> _States: ...
-    @overload
-    def encode(self, inputs: _Texts, *, output_value: None, **more: Unpack[_Words]) -> list[_States]: ...
-    @overload
-    def encode(
-        self, inputs: Texts = ..., *, convert_to_numpy: Literal[True] = ..., convert_to_tensor: Literal[False] = ...,
-        output_value: Literal["sentence_embedding"] = ..., **more: Unpack[_Words],
+        self,
+        inputs: Texts = ...,
+        *,
+        convert_to_numpy: _True = ...,
+        convert_to_tensor: _False = ...,
+        **more: Unpack[_Words],
     ) -> np.ndarray: ...
     @overload
-    def encode(
-        self, inputs: Texts = ..., *, convert_to_numpy: bool = ..., convert_to_tensor: bool = ...,
-        output_value: Literal["sentence_embedding", "token_embeddings"] | None = ..., **more: Unpack[_Words],
-    ) -> np.ndarray | Tensor | list[Tensor] | _States | list[_States]: ...
-    # fmt: on
+    def encode(self, inputs: Texts = ..., **more: Unpack[_AllWords]) -> _Vectors: ...
 
     def encode(
         self,
@@ -81,7 +71,7 @@ class PrefixEncoder(OwnPasses):
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | Progress | None = None,
-        output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
+        output_value: _Output = "sentence_embedding",
         precision: Precision = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
@@ -94,7 +84,7 @@ class PrefixEncoder(OwnPasses):
         dtype: Dtype = "float32",
         batch_tokens: int | None = None,
         **settings: Any,
-    ) -> np.ndarray | Tensor | list[Tensor] | _States | list[_States]:
+    ) -> _Vectors:
         """Vectors of the texts: float32 [n, dim] with unit rows; one string gives [dim], an empty list [0, dim].
 
         `dim` is any whole number from 1 to the width, trained or not (None: the full width); anything else is a
@@ -134,16 +124,12 @@ class PrefixEncoder(OwnPasses):
             )
         return vectors[:0] if empty else vectors
 
-    # fmt: off
+    @overload
+    def encode_query(self, inputs: Texts = ..., *, convert_to_tensor: _True, **more: Unpack[_Words]) -> Tensor: ...
     @overload
     def encode_query(
-        self, inputs: Texts = ..., *, convert_to_tensor: Literal[True], **more: Unpack[_Words]
-    ) -> Tensor: ...
-    @overload
-    def encode_query(
-        self, inputs: Texts = ..., *, convert_to_tensor: Literal[False] = ..., **more: Unpack[_Words]
+        self, inputs: Texts = ..., *, convert_to_tensor: _False = ..., **more: Unpack[_Words]
     ) -> np.ndarray: ...
-    # fmt: on
 
     def encode_query(
         self,
@@ -158,16 +144,12 @@ class PrefixEncoder(OwnPasses):
         texts = settings.pop("sentences", None) if inputs is None else inputs
         return super().encode_query(texts, prompt_name, prompt, batch_size, *more, **settings)
 
-    # fmt: off
+    @overload
+    def encode_document(self, inputs: Texts = ..., *, convert_to_tensor: _True, **more: Unpack[_Words]) -> Tensor: ...
     @overload
     def encode_document(
-        self, inputs: Texts = ..., *, convert_to_tensor: Literal[True], **more: Unpack[_Words]
-    ) -> Tensor: ...
-    @overload
-    def encode_document(
-        self, inputs: Texts = ..., *, convert_to_tensor: Literal[False] = ..., **more: Unpack[_Words]
+        self, inputs: Texts = ..., *, convert_to_tensor: _False = ..., **more: Unpack[_Words]
     ) -> np.ndarray: ...
-    # fmt: on
 
     def encode_document(
         self,

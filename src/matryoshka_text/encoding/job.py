@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from jaxtyping import Float32
 
 from matryoshka_text.encoder.dtype import Dtype
+from matryoshka_text.encoder.prompts import Role
 from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, earlier, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
 from matryoshka_text.encoding.vectors import Vectors, open_vectors, read_part, write_part
@@ -22,6 +24,7 @@ from matryoshka_text.errors import DataError, ModelError, RunError
 from matryoshka_text.files import held, require_space, sweep
 from matryoshka_text.process_group import leave_at_exit
 from matryoshka_text.progress import Progress
+from matryoshka_text.prompts import encode_as
 from matryoshka_text.reading import Text, Texts
 from matryoshka_text.records import require_same
 from matryoshka_text.vectors.codec import STORED_TYPES, Stored, ranges_of, stored
@@ -62,10 +65,11 @@ def encode_file(
     dim: int | None = None,
     layers: int | None = None,
     dtype: Dtype = "float32",
-    precision: Stored = "float32",
+    precision: Stored | Literal["binary"] = "float32",
     column: str = "text",
     prompt: str | None = None,
     prompt_name: str | None = None,
+    role: Role | None = None,
     rows_per_part: int = 16384,
     batch_tokens: int | None = None,
     calibrate: int = 16384,
@@ -74,9 +78,10 @@ def encode_file(
 ) -> Encoding:
     """Encode every text of `inputs` into `out`: part-00000.npy, … [rows, dim], and encoding.json.
 
-    Texts are read as a stream: one part's are in memory. The words are those of `MatryoshkaEncoder.encode`; `precision`
-    is how coordinates are stored (int8: in 255 steps between the least and the greatest value among the first
-    `calibrate` texts). The same call again does only the parts that are missing or short; one that asks for other
+    Texts are read as a stream: one part's are in memory. The words are those of `MatryoshkaEncoder.encode`; `role`
+    "query" or "document" encodes as `encode_query` or `encode_document` does. `precision` is how coordinates are stored
+    (int8: in 255 steps between the least and the greatest value among the first `calibrate` texts; ubinary, or binary:
+    one bit). The same call again does only the parts that are missing or short; one that asks for other
     vectors is a `RunError`. Under `accelerate launch` every process calls this, and process r of P does parts
     r, r + P, …; P may differ from call to call, and on a CPU with the same number of threads the parts come out bit for
     bit the same. `join` adds one file, vectors.npy. Errors are `MtextError`s; those of rows name file:line and come
@@ -92,9 +97,10 @@ def encode_file(
         dim=dim,
         layers=layers,
         dtype=dtype,
-        precision=precision,
+        precision="ubinary" if precision == "binary" else precision,
         prompt=prompt,
         prompt_name=prompt_name,
+        role=role,
         rows_per_part=rows_per_part,
         batch_tokens=batch_tokens,
         calibrate=calibrate,
@@ -235,12 +241,12 @@ def _encoded(
     encoder: Opened, manifest: Manifest, block: list[Text], progress: Progress | None
 ) -> Float32[np.ndarray, "rows dim"]:
     """The texts' vectors; `ModelError` naming those that are no numbers."""
-    vectors: np.ndarray = encoder.model.encode(
+    vectors: np.ndarray = encode_as(encoder.model, manifest.role or "")(
         [text.text for text in block],
         dim=manifest.dim,
         layers=manifest.layers,
         dtype=manifest.dtype,
-        prompt=manifest.prompt,
+        prompt=manifest.prompt or "",
         batch_tokens=manifest.batch_tokens,
         show_progress_bar=progress or False,
     )

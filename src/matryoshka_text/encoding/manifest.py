@@ -41,6 +41,9 @@ class Manifest(BaseModel):
     ranges: tuple[_Bounds, _Bounds] | None = Field(description="int8: least and greatest value of each coordinate")
     calibrated_on: int | None = Field(description="int8: the ranges are those of the first so many texts")
     prompt: str | None = Field(description="put before every text")
+    role: Literal["query", "document"] | None = Field(
+        default=None, description="what the texts are to a model that encodes queries and documents in two ways"
+    )
     column: str
     inputs: tuple[InputRecord, ...]
     rows: int | None = Field(description="texts in all; null until standard input has ended")
@@ -82,12 +85,13 @@ def earlier(folder: Path) -> Manifest | None:
 
 
 # Not the file names, which may change where the bytes do not; not what changes last bits alone.
-_IDENTITY = ("weights", "dim", "layers", "dtype", "precision", "calibrated_on", "prompt", "rows_per_part")
+_IDENTITY = ("weights", "dim", "layers", "dtype", "precision", "calibrated_on", "prompt", "role", "rows_per_part")
 
 
 def identity(manifest: Manifest) -> dict[str, Any]:
     """All that decides the vectors but their last bits, in words that an error can show."""
     found: dict[str, Any] = {key: getattr(manifest, key) for key in _IDENTITY}
+    found["prompt"] = manifest.prompt or None  # an empty one is none
     found["weights"] = f"sha256 {manifest.weights[:12]}"
     found["inputs"] = [f"sha256 {(i.sha256 or 'unknown')[:12]}, {i.rows} rows" for i in manifest.inputs]
     plain = all(is_plain(i.file) or i.sha256 is None for i in manifest.inputs)

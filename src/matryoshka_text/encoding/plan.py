@@ -1,6 +1,5 @@
 """What an encoding will be, from what was asked, the model and the texts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +10,11 @@ import torch
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
+from matryoshka_text.encoder.prompts import ROLES, Role, asked_prompt
 from matryoshka_text.encoding.manifest import InputRecord, Manifest
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.reading import STDIN, Texts
 from matryoshka_text.vectors.codec import Stored
 from matryoshka_text.versions import __version__, version_of
@@ -33,13 +34,17 @@ class Asked:
     precision: Stored
     prompt: str | None
     prompt_name: str | None
+    role: Role | None
     rows_per_part: int
     batch_tokens: int | None
     calibrate: int
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Stored):
-            raise ModelError(f"--precision: found {self.precision!r}; allowed: {', '.join(get_args(Stored))}")
+            allowed = f"{', '.join(get_args(Stored))}, which may also be called binary"
+            raise ModelError(f"--precision: found {self.precision!r}; allowed: {allowed}")
+        if self.role not in (None, *ROLES):
+            raise ModelError(f"--role: found {self.role!r}; allowed: {', '.join(ROLES)}; leave it out for neither")
         try:
             checked_dtype(self.dtype)
         except ValueError as error:
@@ -48,8 +53,6 @@ class Asked:
             value = getattr(self, word)
             if value is not None and value < 1:
                 raise ModelError(f"--{word.replace('_', '-')}: found {value}; allowed: a whole number from 1")
-        if self.prompt is not None and self.prompt_name is not None:
-            raise ModelError("--prompt and --prompt-name are both given; allowed: one of them; leave one out")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Opened:
     model: MatryoshkaEncoder
     name: str
     weights: str
-    prompt: str | None
+    prompt: str
 
 
 def opened(name: str | Path, asked: Asked, device: str) -> Opened:
@@ -73,17 +76,9 @@ def opened(name: str | Path, asked: Asked, device: str) -> Opened:
         if not 1 <= value <= most:
             raise ModelError(f"--{word}: found {value}, but {name} has {most}; allowed: 1 to {most}")
     assert model.resolved is not None
-    return Opened(model, str(name), weights_hash(model.resolved.path), _prompt(model, asked))
-
-
-def _prompt(model: MatryoshkaEncoder, asked: Asked) -> str | None:
-    prompts: Mapping[str, str] = model.prompts
-    name = model.default_prompt_name if asked.prompt_name is None else asked.prompt_name
-    if asked.prompt is not None or name is None:
-        return asked.prompt
-    if name not in prompts:
-        raise ModelError(f"--prompt-name: found {name!r}; allowed: {', '.join(prompts) or 'none, this model has none'}")
-    return prompts[name]
+    prompt = asked_prompt(model, prompt=asked.prompt, name=asked.prompt_name)
+    words = ModelPrompts.of(model).text(asked.role) if prompt is None else prompt
+    return Opened(model, str(name), weights_hash(model.resolved.path), words)
 
 
 def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None) -> Manifest:
@@ -109,7 +104,8 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
         precision=asked.precision,
         ranges=None,
         calibrated_on=sample,
-        prompt=encoder.prompt,
+        prompt=encoder.prompt or None,
+        role=asked.role,
         column=texts.column,
         inputs=records or (InputRecord(file=STDIN, sha256=None, rows=None),),
         rows=None if texts.from_stdin else rows,

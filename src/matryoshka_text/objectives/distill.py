@@ -28,6 +28,11 @@ class Distill(VectorObjective):
     teacher: str | None = Field(
         default=None, min_length=1, description="a folder or hub id (null: a frozen copy of the base, at full width)"
     )
+    teacher_prompts: dict[str, str] = Field(
+        default={},
+        description="the teacher's prompts by name, as base.prompts are the base's; its vectors are made with its own",
+        json_schema_extra={"allowed": "a mapping from names to texts"},
+    )
     vectors: Flag = Field(
         default=False, description="take the teacher's vectors from the sources' own `vectors` files; excludes teacher"
     )
@@ -47,7 +52,13 @@ class Distill(VectorObjective):
 
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
-        """The fault of two teachers."""
+        """The faults of two teachers, and of prompts of none."""
+        if found.get("teacher_prompts") and "teacher" in found and found["teacher"] is None:
+            yield (
+                ("teacher_prompts",),
+                "found prompts without a teacher; allowed: next to `teacher`, since a copy of the base has the base's; "
+                "name a teacher, or write base.prompts",
+            )
         if found.get("vectors") is True and found.get("teacher") is not None:
             yield ("vectors",), "found true together with a teacher; allowed: one of the two; remove one"
 

@@ -9,7 +9,7 @@ from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.rotation_only import faults_of_rotation
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import stream_of
-from matryoshka_text.section import Fault, order_of, value_of
+from matryoshka_text.section import Fault, Loc, order_of, value_of
 
 __all__ = ["faults_between"]
 
@@ -36,6 +36,7 @@ def faults_between(found: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _streams(found["data"], found["objectives"])
         yield from _shares(found["data"], found.get("stream_shares"))
         yield from _held_out(found["objectives"], found.get("evaluation"))
+    yield from _prompts_of_plain_text(found)
     yield from _layers(found, lengths)
     yield from _patience(found)
 
@@ -155,6 +156,24 @@ def _held_out(objectives: Any, evaluation: Any) -> Iterator[Fault]:
                 ("evaluation", "data", index, "kind"),
                 f"found {kind} without the objective {need[kind]}; allowed: beside it; add it, or remove the set",
             )
+
+
+def _prompts_of_plain_text(found: Mapping[str, Any]) -> Iterator[Fault]:
+    """Prompts of texts that nothing makes a vector of: masked-language modelling reads them as they are."""
+    rotation = found.get("rotation")
+    turned = rotation is not None and not value_of(rotation, "data")
+    read: list[tuple[Loc, Any]] = [(("evaluation", "data"), value_of(found.get("evaluation"), "data"))]
+    if not turned:
+        read.append((("data",), found.get("data")))
+    for key, items in read:
+        for index, _ in _kinds(items, ("text",)):
+            name = value_of(value_of(items[index], "prompts"), "text")
+            if name is not None:
+                yield (
+                    (*key, index, "prompts", "text"),
+                    f"found {shown(name)} for kind 'text', which masked-language modelling reads as it is; allowed: "
+                    "none; remove it",
+                )
 
 
 def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fault]:

@@ -101,7 +101,8 @@ def _step(spot: Spot, part: int | str) -> Spot:
     if items and isinstance(part, int):
         item = items[0][0] if items[0][-1] is Ellipsis else items[0][min(part, len(items[0]) - 1)]
         return Spot((*spot.path, part), item, None, spot.annotation)
-    return Spot((*spot.path, part), Any, None, sections[0] if sections else None)
+    values = [get_args(option)[1] for option in options if origin(option) is dict]
+    return Spot((*spot.path, part), values[0] if values else Any, None, sections[0] if sections else None)
 
 
 def _bare(annotation: Type) -> tuple[Type, list[Any]]:

@@ -7,6 +7,7 @@ from matryoshka_text.dims import log_dims
 from matryoshka_text.objectives import KINDS, STREAMS, Stream
 from matryoshka_text.recipe.facts import BaseFacts, Facts
 from matryoshka_text.recipe.nesting import faults_of_pairs
+from matryoshka_text.recipe.prompts import faults_of_names
 from matryoshka_text.recipe.sections import Batch
 from matryoshka_text.recipe.sources import TRAINING_ROLES, stream_of
 from matryoshka_text.section import Fault, Loc, value_of
@@ -26,6 +27,8 @@ def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
     yield from _dims(found, name, facts.base)
     if log and dims:
         yield from _meant_by_log(found, name, dims)
+    if facts.base.prompts is not None:
+        yield from faults_of_names(found, name, facts.base.prompts)
     yield from _layers(found.get("layers"), name, facts.base.depth)
     for place, objective in _objectives(found, "mlm"):
         yield from _mlm(objective, ("objectives", place), name, facts.base)

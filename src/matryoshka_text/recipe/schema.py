@@ -10,6 +10,7 @@ from pydantic import Field
 
 from matryoshka_text.dims import log_dims
 from matryoshka_text.objectives import KINDS, Objective
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe.between import faults_between
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.nesting import Dims, Layers, Weights, weights_of
@@ -38,6 +39,9 @@ _LATER: Mapping[str, Any] = {
     "vector_weight": 0.0,
     "kl_temperature": 0.05,
     "text_in_one_pass": None,
+    "prompts": {},
+    "default_prompt_name": None,
+    "teacher_prompts": {},
 }
 # Which objectives there are is known when the program starts, not when types are checked.
 if TYPE_CHECKING:
@@ -156,13 +160,18 @@ class Recipe(Section):
         values = self.model_dump(mode="json")
         return dump_yaml({**values, "folder": str(self.folder.resolve())})
 
-    def resolved_for(self, width: int, *, precision: Literal["float32", "bf16"], tokens: int) -> "Recipe":
+    def resolved_for(
+        self, width: int, *, prompts: ModelPrompts, precision: Literal["float32", "bf16"], tokens: int
+    ) -> "Recipe":
         """The recipe with everything filled in that it leaves to the base and the machine.
 
-        `width` is the base's, for `dims: log`; `precision` what `auto` means here; `tokens` the size of a pass here.
+        `width` is the base's, for `dims: log`, and `prompts` are its prompts, those of the recipe among them;
+        `precision` is what `auto` means here, `tokens` the size of a pass here.
         """
+        base = {"prompts": dict(prompts.texts), "default_prompt_name": prompts.default}
         return self.model_copy(
             update={
+                "base": self.base.model_copy(update=base),
                 "dims": log_dims(width) if self.dims == "log" else self.dims,
                 "precision": precision if self.precision == "auto" else self.precision,
                 "batch": self.batch.resolved(tokens),
@@ -176,10 +185,21 @@ class Recipe(Section):
             changes["dims"] = run.dims
         if self.precision == "auto":
             changes["precision"] = run.precision
+        changes["base"] = self.base.model_copy(
+            update={
+                "prompts": {**run.base.prompts, **self.base.prompts},
+                "default_prompt_name": self.base.default_prompt_name or run.base.default_prompt_name,
+            }
+        )
         # A recipe of an earlier version is stored as it was written.
         if self.batch.text_in_one_pass is None and run.batch.text_in_one_pass is not None:
             changes["batch"] = self.batch.resolved(run.batch.tokens or 0)
         return self.model_copy(update=changes)
+
+    @property
+    def prompts(self) -> ModelPrompts:
+        """The model's prompts; those of the base among them once the recipe is resolved."""
+        return ModelPrompts(self.base.prompts, self.base.default_prompt_name)
 
     @property
     def lengths(self) -> tuple[int, ...]:

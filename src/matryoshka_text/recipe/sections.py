@@ -40,6 +40,25 @@ class Base(Section):
         "(null: mean there, and the model's own elsewhere)",
     )
     trust_remote_code: Flag = Field(default=False, description="run Python code that the checkpoint brings along")
+    prompts: dict[str, str] = Field(
+        default={},
+        description="words put before texts, by name, in place of the base's own of that name or next to them: `query` "
+        "before anchors and in `encode_query`, `document` before positives and in `encode_document`, any other name if "
+        "a source or a caller asks for it. They count in `batch.max_length` and are saved with the model",
+        json_schema_extra={"allowed": "a mapping from names to texts", "example": {"query": "query: "}},
+    )
+    default_prompt_name: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the prompt before all other texts, in `encode` too (null: the base's own choice, as a rule none)",
+        json_schema_extra={"allowed": "the name of a prompt of the base"},
+    )
+
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The fault of a prompt without a name."""
+        if isinstance(found.get("prompts"), dict) and "" in found["prompts"]:
+            yield ("prompts", ""), "found a prompt without a name; allowed: names such as query; give it one"
 
 
 class Batch(Section):

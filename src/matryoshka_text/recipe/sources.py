@@ -9,6 +9,7 @@ from matryoshka_text.objectives import Stream
 from matryoshka_text.reading.files import PLAIN_SUFFIXES, TABLE_SUFFIXES, is_plain
 from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
 from matryoshka_text.recipe.names import SLUG
+from matryoshka_text.recipe.prompts import Prompts
 from matryoshka_text.section import Fault, Real, Section, Whole, value_of
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "HeldOutColumns",
     "Neighbours",
     "Source",
+    "prompt_names",
     "stream_of",
 ]
 _STREAM_OF: Mapping[str, Stream] = {"text": "text", "labelled": "labelled", "scored": "scored"}
@@ -30,6 +32,11 @@ _HUB = "a data set's id on the hub, owner/name or name"
 def stream_of(kind: str) -> Stream:
     """The stream that a source of that kind belongs to: pairs, text, labelled or scored."""
     return _STREAM_OF.get(kind, "pairs")
+
+
+def prompt_names(section: "Source | HeldOut", columns: int) -> tuple[str | None, ...]:
+    """The name of the prompt of each of a section's `columns` of texts; None: the one that `encode` uses."""
+    return section.prompts.names(section.roles[section.kind], columns)
 
 
 class Neighbours(Section):
@@ -79,6 +86,7 @@ class _Place(Section):
         description="a sample of at most this many examples (null: all); in training drawn by the seed, held-out the "
         "same for every seed",
     )
+    prompts: Prompts = Field(default=Prompts(), description="which of the base's prompts each column's texts get")
 
     @classmethod
     def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +111,27 @@ class _Place(Section):
             yield from _suffix(file, str(kind) if known else None, cls.roles)
         if known:
             yield from cls._columns(str(kind), file, found.get("columns"))
+            yield from cls._prompts(str(kind), found.get("prompts"))
+
+    @classmethod
+    def _prompts(cls, kind: str, prompts: Any) -> Iterator[Fault]:
+        given = prompts if isinstance(prompts, Mapping) else dict(prompts or ())
+        roles = Prompts.roles(cls.roles[kind])
+        for role, name in given.items():
+            if name is None or role not in Prompts.model_fields:
+                continue
+            if kind == "labelled":
+                yield (
+                    ("prompts", role),
+                    f"found {name!r} for kind 'labelled', whose class head reads what `encode` gives; allowed: none; "
+                    f"write `base: {{default_prompt_name: {name}}}`, which is saved with the model",
+                )
+            elif role not in roles:
+                yield (
+                    ("prompts", role),
+                    f"found a prompt for {role!r}, which kind {kind!r} does not have; allowed: {', '.join(roles)}; "
+                    "remove it, or change the kind",
+                )
 
     @classmethod
     def _columns(cls, kind: str, file: Any, columns: Any) -> Iterator[Fault]:

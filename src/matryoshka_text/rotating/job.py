@@ -21,6 +21,7 @@ from matryoshka_text.rotating.checks import HELD_BACK, chosen_dims, require_enou
 from matryoshka_text.rotating.folder import RotationFolder
 from matryoshka_text.rotating.learning import How, learn_from_texts, line_of_check
 from matryoshka_text.rotating.model import Base, open_base, save_rotated
+from matryoshka_text.rotating.prompts import AskedPrompts, Words
 from matryoshka_text.rotating.record import Record, SourceRecord, identity, kept_of, kept_records
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotating.texts import Given, Reading, SourceTexts, read_sources
@@ -60,7 +61,7 @@ class _Asked:
     split: int
     settings: FitSettings
     dtype: Dtype
-    prompt: str | None
+    prompts: AskedPrompts
 
     def __post_init__(self) -> None:
         require_split(self.split)
@@ -82,7 +83,8 @@ def rotate(
     split: int = 1,
     settings: FitSettings | None = None,
     dtype: Dtype = "float32",
-    prompt: str | None = None,
+    prompt: Words = None,
+    prompt_name: Words = None,
     progress: bool = False,
 ) -> Rotated:
     """`model`, its vectors multiplied by an orthogonal matrix learned from `texts`, so that prefixes work better.
@@ -91,14 +93,15 @@ def rotate(
     or files as `Path` objects; each source should be texts of one kind. Of each at most `most` different texts are
     drawn by the seed of `settings`, and cut at `max_characters`: the beginning of a passage is enough to learn from,
     and is encoded faster. `split` divides each source into so many by k-means. `dims` None: the model's trained dims,
-    or halvings of its width.
+    or halvings of its width. `prompt` is put before every text, `prompt_name` names one of the model's own, and a list
+    has one for each source; without them, each text gets what `encode` puts there.
 
     `out` gets model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt and vectors/; the same call goes on
     where it was killed, and comes to the same bits on the same machine. Errors are `MtextError`s.
     """
     fit = settings or FitSettings()
     reading = Reading(tuple(columns), most, max_characters, fit.seed)
-    asked = _Asked(dims, reading, split, fit, dtype, prompt)
+    asked = _Asked(dims, reading, split, fit, dtype, AskedPrompts(prompt, prompt_name))
     folder = None if out is None else RotationFolder(Path(out))
     there = None if folder is None else folder.earlier()
     sources = read_sources(texts, reading)
@@ -114,6 +117,7 @@ def rotate(
 
 
 def _record(base: Base, sources: Sequence[SourceTexts], asked: _Asked, there: Record | None) -> Record:
+    prompts = asked.prompts.by_source(base.encoder, len(sources))
     device = torch.device(base.encoder.device)
     auto = there.dtype if there is not None and asked.dtype == "auto" else choose_dtype(asked.dtype, device)
     return Record(
@@ -138,7 +142,7 @@ def _record(base: Base, sources: Sequence[SourceTexts], asked: _Asked, there: Re
         split=asked.split,
         held_back=HELD_BACK,
         dtype=auto,
-        prompt=asked.prompt,
+        prompt=prompts if len(set(prompts)) > 1 else prompts[0],
         fit=asdict(asked.settings),
         environment=surroundings(device, _PACKAGES),
         started=datetime.now(UTC),
@@ -191,7 +195,9 @@ class _Run:
             held_back=record.held_back,
             dtype=record.dtype,
             split=record.split,
-            prompt=record.prompt,
+            prompts={
+                one.name: [prompt] * len(one.texts) for one, prompt in zip(self.sources, record.prompts, strict=True)
+            },
         )
         learned = learn_from_texts(self.base.encoder, texts, store, how, progress=self.progress, write=write)
         known = {"model": record.model, "weights": record.weights, **learned.rotation.record}

@@ -19,7 +19,8 @@ class How:
     """What decides a rotation, next to the model and the texts.
 
     `dims`: the prefix lengths; `most`: texts of a source at most; `held_back`: the share of them that is not learned
-    from; `split`: sources that each one is divided into; `dtype` and `prompt`: how texts are encoded.
+    from; `split`: sources that each one is divided into; `dtype` and `prompts` (one for each text, by source): how
+    texts are encoded.
     """
 
     dims: tuple[int, ...]
@@ -28,7 +29,7 @@ class How:
     held_back: float
     dtype: str
     split: int = 1
-    prompt: str | None = None
+    prompts: Mapping[str, Sequence[str | None]] | None = None
 
 
 def learn_from_texts(
@@ -46,7 +47,9 @@ def learn_from_texts(
     are not finite, `DataError` for sources that are too small, `RunError` for a full disk.
     """
     with Progress("rotation: encoding", "texts", shown=progress) as bar:
-        vectors = vectors_by_source(encoder, texts, store, dtype=how.dtype, prompt=how.prompt, on_progress=bar.reached)
+        vectors = vectors_by_source(
+            encoder, texts, store, dtype=how.dtype, prompts=how.prompts, on_progress=bar.reached
+        )
     settings = how.settings
     parts = split_sources(vectors, most=how.most, held_back=how.held_back, seed=settings.seed)
     parts = divided(parts, how.split, settings)

@@ -14,6 +14,7 @@ from matryoshka_text.progress import Progress
 from matryoshka_text.rotating.arrays import open_arrays
 from matryoshka_text.rotating.checks import chosen_dims
 from matryoshka_text.rotating.model import open_base
+from matryoshka_text.rotating.prompts import AskedPrompts, Words
 from matryoshka_text.rotating.table import kept_table
 from matryoshka_text.rotating.texts import Given, Reading, read_sources
 from matryoshka_text.rotating.vectors import vectors_by_source
@@ -49,7 +50,8 @@ def look_at_texts(
     *,
     reading: Reading | None = None,
     dtype: Dtype = "float32",
-    prompt: str | None = None,
+    prompt: Words = None,
+    prompt_name: Words = None,
     progress: bool = False,
 ) -> Look:
     """What prefixes of the model's vectors keep of the neighbourhoods at full width; nothing is left on disk."""
@@ -58,6 +60,7 @@ def look_at_texts(
     _require_enough({one.name: len(one.texts) for one in sources}, reading.most)
     base = open_base(model, rotatable=False)
     width = base.encoder.width
+    asked = AskedPrompts(prompt, prompt_name).by_source(base.encoder, len(sources))
     looked = _dims(dims, base.encoder.dims, width)
     with tempfile.TemporaryDirectory() as made, Progress("encoding", "texts", shown=progress) as bar:
         vectors = vectors_by_source(
@@ -65,7 +68,7 @@ def look_at_texts(
             {one.name: one.texts for one in sources},
             Path(made),
             dtype=choose_dtype(dtype, base.encoder.device),
-            prompt=prompt,
+            prompts={one.name: [words] * len(one.texts) for one, words in zip(sources, asked, strict=True)},
             on_progress=bar.reached,
         )
     return _look(vectors, looked, reading)

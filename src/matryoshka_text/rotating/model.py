@@ -10,6 +10,7 @@ from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.versions import __version__
 
@@ -33,7 +34,8 @@ def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) 
     """
     if isinstance(model, MatryoshkaEncoder):
         encoder, name = model, model.resolved.name if model.resolved is not None else "an encoder in memory"
-        weights = model_mark(model)
+        default = ModelPrompts.of(model).text(None)
+        weights = model_mark(model, *([default] if default else []))
     else:
         encoder, name = MatryoshkaEncoder(model).eval(), str(model)
         assert encoder.resolved is not None

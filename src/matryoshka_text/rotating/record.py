@@ -64,13 +64,18 @@ class Record(BaseModel):
     split: int = Field(description="sources that each file was divided into")
     held_back: float = Field(description="share of the texts that was not learned from")
     dtype: Literal["float32", "bf16"]
-    prompt: str | None
+    prompt: str | tuple[str | None, ...] | None = Field(description="before every text; several: one a source")
     fit: dict[str, Any]
     environment: dict[str, Any]
     started: AwareDatetime
     finished: AwareDatetime | None = None
     checks: tuple[dict[str, Any], ...] = ()
     kept: tuple[KeptRecord, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str | None, ...]:
+        """The prompt of each source; None: the one that `encode` uses."""
+        return self.prompt if isinstance(self.prompt, tuple) else (self.prompt,) * len(self.sources)
 
 
 # Not the names of files, which may change while their bytes do not.

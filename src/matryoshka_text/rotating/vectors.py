@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float32
-from numpy import ndarray
 
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.vectors.reader import TextReader
@@ -19,26 +19,30 @@ def vectors_by_source(
     store: Path,
     *,
     dtype: str = "float32",
-    prompt: str | None = None,
+    prompts: Mapping[str, Sequence[str | None]] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Float32[ndarray, "_ width"]]:
+) -> dict[str, Float32[np.ndarray, "_ width"]]:
     """Full-width vectors by source, read from the `store` folder where they are there already.
 
-    The store is for this model only: the caller names it after the model's weights. `on_progress` is told (done, all)
-    texts over all sources. `EvaluationError` naming texts whose vectors are not finite, `RunError` for a full disk.
+    `prompts` has one for each text, by source; None: the one that `encode` uses. The store is for this model only: the
+    caller names it after the model's weights. `on_progress` is told (done, all) texts over all sources.
+    `EvaluationError` naming texts whose vectors are not finite, `RunError` for a full disk.
     """
     kept = VectorStore(store, encoder.width)
     total, before = sum(map(len, texts.values())), 0
     found = {}
     for name, rows in texts.items():
-        done = before
+        found[name] = np.empty((len(rows), encoder.width), dtype=np.float32)
+        asked = (prompts or {}).get(name) or [None] * len(rows)
+        for prompt in dict.fromkeys(asked):
+            places = [place for place, one in enumerate(asked) if one == prompt]
 
-        def tell(part: int, of: int, done: int = done, rows: int = len(rows)) -> None:
-            on_progress(done + rows - of + part, total)
+            def tell(part: int, of: int, done: int = before + len(places)) -> None:
+                on_progress(done - of + part, total)
 
-        found[name] = TextReader(encoder, kept, dtype=dtype, on_progress=tell).read(
-            rows, dim=encoder.width, prompt=prompt
-        )
-        before += len(rows)
-        on_progress(before, total)
+            found[name][places] = TextReader(encoder, kept, dtype=dtype, on_progress=tell).read(
+                [rows[place] for place in places], dim=encoder.width, prompt=prompt
+            )
+            before += len(places)
+            on_progress(before, total)
     return found

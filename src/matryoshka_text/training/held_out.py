@@ -10,8 +10,10 @@ from scipy.stats import spearmanr
 
 from matryoshka_text.build.parts import Trained
 from matryoshka_text.data import HeldOutRows
+from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.objectives.mlm import Mlm
+from matryoshka_text.prompts import ModelPrompts
 
 __all__ = ["HeldOutScores", "held_out_scores", "retrieval_score", "similarity_score"]
 
@@ -64,13 +66,25 @@ def _scores(trained: Trained, held: HeldOutRows, dims: Sequence[int], masking: M
             packing=masking.packing,
         )
         return list(scores.accuracy)
-    vectors = trained.encoder.encode([*held.first, *held.second], show_progress_bar=False)
-    first, second = vectors[: len(held.first)], vectors[len(held.first) :]
+    first, second = _vectors(trained.encoder, held)
     if held.kind == "labelled":
         return _accuracy(trained, first, held.labels or [], dims)
     if held.scores is None:
         return retrieval_score(first, second, dims)
     return similarity_score(first, second, held.scores, dims)
+
+
+def _vectors(encoder: MatryoshkaEncoder, held: HeldOutRows) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of both columns, each with its prompt: what the saved model gives."""
+    prompts = [ModelPrompts.of(encoder).text(name) for name in held.prompts]
+    if len(set(prompts)) == 1:
+        vectors = encoder.encode([*held.first, *held.second], prompt=prompts[0], show_progress_bar=False)
+        return vectors[: len(held.first)], vectors[len(held.first) :]
+    first, second = (
+        encoder.encode(texts, prompt=prompt, show_progress_bar=False)
+        for texts, prompt in zip((held.first, held.second), prompts, strict=True)
+    )
+    return first, second
 
 
 def _accuracy(trained: Trained, vectors: np.ndarray, labels: Sequence[str], dims: Sequence[int]) -> list[float]:

@@ -38,12 +38,14 @@ from matryoshka_text.heads.class_head import Kind, parameter_counts
 from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.objectives import Stream
+from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import Recipe
 from matryoshka_text.recipe.facts import Facts
 from matryoshka_text.recipe.requirements import requirements
 from matryoshka_text.recipe.wording import dotted
 from matryoshka_text.training.batches import StreamPlan, pass_tokens
 from matryoshka_text.training.folder import RunFolder
+from matryoshka_text.training.prompts import require_prompts
 from matryoshka_text.training.rotated import Rotated, rotated
 
 __all__ = ["Inputs", "read_inputs"]
@@ -98,10 +100,12 @@ def read_inputs(
     _require(recipe, encoder, teacher, found)
     recipe = recipe.resolved_for(
         encoder.width,
+        prompts=ModelPrompts.of(encoder),
         precision=choose_dtype(recipe.precision, encoder.device),
         tokens=pass_tokens(accelerator.device),
     )
     encoder.dims = recipe.lengths
+    require_prompts(recipe, encoder, teacher)
     require_rotation(recipe, encoder, {name: len(rows) for name, rows in texts.items()})
     streams = _streams(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store)
     masking = _masking(recipe, streams, encoder)

@@ -27,6 +27,7 @@ from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
 from matryoshka_text.training.outlook import outlook
 from matryoshka_text.training.processes import Processes
+from matryoshka_text.training.prompts import prompt_lines
 from matryoshka_text.training.rotated import export_rotated
 from matryoshka_text.training.run import run_to_the_end
 
@@ -124,6 +125,8 @@ def _trained(recipe: Recipe, folder: RunFolder, how: _How) -> tuple[TrainedRun, 
     accelerator.wait_for_everyone()
     with _held(folder, inputs, accelerator):
         if accelerator.is_main_process:
+            for line in prompt_lines(inputs.recipe):
+                log.info("prompts of %s", line)
             _start(folder, inputs, _environment(inputs, accelerator, how.runtime))
         accelerator.wait_for_everyone()
         summary = (
@@ -208,8 +211,18 @@ def _start(folder: RunFolder, inputs: Inputs, now: dict[str, object]) -> None:
         return
     stored = _stored(folder)
     require_same_data(stored, now, folder.path)
+    _require_same_prompts(load_recipe(folder.recipe), inputs.recipe, folder)
     if changed := differences(stored, now):
         log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
+
+
+def _require_same_prompts(begun: Recipe, recipe: Recipe, folder: RunFolder) -> None:
+    """`RunError` if the run began, in an earlier version, without the prompts that its base has."""
+    if not begun.base.prompts and (lines := list(prompt_lines(recipe))):
+        raise RunError(
+            f"{folder.path}: began in a version that trained without the base's prompts ({lines[0]}); "
+            "start again with another --out"
+        )
 
 
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:

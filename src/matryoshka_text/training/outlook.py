@@ -7,12 +7,13 @@ from matryoshka_text.training.batches import batch_size
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.processes import Processes
+from matryoshka_text.training.prompts import prompt_lines
 
 __all__ = ["outlook"]
 
 
 def outlook(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
-    """The lines of a dry run: folder, base, dims, heads, data, rotation, steps, device and loss."""
+    """The lines of a dry run: folder, base, dims, heads, data, prompts, rotation, steps, device and loss."""
     recipe, encoder, accelerator = inputs.recipe, inputs.encoder, processes.accelerator
     origin = encoder.resolved.origin if encoder.resolved else "?"
     size = sum(p.numel() for p in encoder.parameters())
@@ -24,6 +25,7 @@ def outlook(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
             f"dims     {', '.join(map(str, encoder.dims))}",
             *(f"head     {line}" for line in inputs.heads()),
             *_listed("data", _streams(inputs)),
+            *_listed("prompts", prompt_lines(recipe)),
             *_listed("rotation", inputs.rotation.outlook() if inputs.rotation is not None else ()),
             f"steps    {inputs.steps:,}",
             f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {recipe.precision}",

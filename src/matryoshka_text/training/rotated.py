@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from matryoshka_text.build.parts import Trained
 from matryoshka_text.build.rotation import fit_settings
+from matryoshka_text.data import RotationTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.dtype import choose_dtype
 from matryoshka_text.encoder.mark import model_mark
@@ -33,7 +34,7 @@ __all__ = ["Rotated", "export_rotated", "rotated"]
 
 log = logging.getLogger(__name__)
 
-Texts = Mapping[str, Sequence[str]]
+Texts = Mapping[str, RotationTexts]
 
 
 class RotationRecord(BaseModel):
@@ -144,21 +145,31 @@ def _learned(
         most=section.texts,
         held_back=section.held_back,
         dtype=dtype,
+        prompts=_prompts(recipe, texts),
     )
     was_training = encoder.training
     lines: list[dict[str, Any]] = []
-    learned = learn_from_texts(encoder, texts, store, how, progress=True, write=lines.append)
+    rows = {name: one.texts for name, one in texts.items()}
+    learned = learn_from_texts(encoder, rows, store, how, progress=True, write=lines.append)
     encoder.train(was_training)
     return learned, lines
 
 
+def _prompts(recipe: Recipe, texts: Texts) -> dict[str, list[str]]:
+    """What is put before each text, by source."""
+    return {name: [recipe.prompts.text(one) for one in found.prompts] for name, found in texts.items()}
+
+
 def _mark(recipe: Recipe, width: int, texts: Texts, model: str) -> str:
-    """sha256 over all that decides the rotation but the machine: model, texts in order, dims, settings."""
+    """sha256 over all that decides the rotation but the machine: model, texts in order, prompts, dims, settings."""
     section = recipe.rotation
     assert section is not None
     own = section.model_dump(mode="json", exclude={"data", "dims", "frozen"})
     algorithm = fit_settings(section, recipe.seed).algorithm
-    parts = [algorithm, model, list(texts.items()), rotation_dims(section, recipe.lengths, width), own, recipe.seed]
+    rows, prompts = [(name, found.texts) for name, found in texts.items()], _prompts(recipe, texts)
+    parts = [algorithm, model, rows, rotation_dims(section, recipe.lengths, width), own, recipe.seed]
+    if any(map(any, prompts.values())):
+        parts.append(prompts)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -7,17 +7,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from matryoshka_text.data import Examples
 from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.compat import unpadded
+from matryoshka_text.encoder.compat import prompt_tokens_left_out, unpadded
 from matryoshka_text.encoder.layers import vectors_by_layer
 from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import Stream, VectorObjective
 from matryoshka_text.objectives.batch import GlobalBatch, Nesting
 from matryoshka_text.objectives.distill import distilled
+from matryoshka_text.prompts import ModelPrompts
+from matryoshka_text.recipe import Batch
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.nesting import LayerPlan, Nestings
 from matryoshka_text.training.processes import Processes, seed_of
+from matryoshka_text.training.prompts import training_length
 from matryoshka_text.training.streams import Contribution, Prepared, Rows
 
 __all__ = ["SentenceStream"]
@@ -41,11 +45,11 @@ class SentenceStream:
         self.nestings, self.layers, self.processes = nestings, layers, processes
         distill = recipe.objective("distill")
         self.from_file = distill is not None and distill.vectors
-        self._tokenizer = _tokenizer(encoder, recipe.batch.max_length)
+        self._reads = _Reader(encoder, self.examples, recipe.batch)
         # A teacher that is a copy of the base reads the very tokens of the student.
-        self._one_tokenizer = distill is not None and distill.teacher is None
-        other = teacher is not None and not self._one_tokenizer
-        self._teacher_tokenizer = _tokenizer(teacher, recipe.batch.max_length) if teacher and other else None
+        self._one_reader = distill is not None and distill.teacher is None
+        other = teacher is not None and not self._one_reader
+        self._teacher_reads = _Reader(teacher, self.examples, recipe.batch) if teacher and other else None
 
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
         """The texts of this process's share of each batch, as the chunks of student and teacher."""
@@ -64,15 +68,12 @@ class SentenceStream:
         return [self.examples.place(row) for row in rows]
 
     def _tokenized(self, rows: Rows) -> "_Inputs":
-        mine, batch = rows[self.processes.share(len(rows))], self.recipe.batch
-        texts = [column[row] for column in self.examples.columns for row in mine]
-        tokenizers = (self._tokenizer, self._teacher_tokenizer)
+        mine = rows[self.processes.share(len(rows))]
         student, teacher = (
-            [] if one is None else self.processes.ready(one.chunks(texts, batch.chunk, batch.tokens))
-            for one in tokenizers
+            [] if one is None else self.processes.ready(one.chunks(mine)) for one in (self._reads, self._teacher_reads)
         )
-        shared = self.teacher is not None and self._one_tokenizer
-        return _Inputs(len(texts), student, student if shared else teacher)
+        shared = self.teacher is not None and self._one_reader
+        return _Inputs(len(mine) * len(self.examples.columns), student, student if shared else teacher)
 
     def _contribute(self, step: int, place: int, rows: Rows, inputs: "_Inputs", *, share: float) -> Contribution:
         """One batch's, `place` among those of the step, its losses and gradients times `share`."""
@@ -200,9 +201,26 @@ def _together(parts: list[Contribution]) -> Contribution:
     )
 
 
-def _tokenizer(encoder: MatryoshkaEncoder, max_length: int) -> Tokenizer:
-    most = min(max_length, encoder.max_seq_length or max_length)
-    return Tokenizer(encoder.tokenizer, most, unpadded(encoder))
+class _Reader:
+    """One model's way of reading a stream's texts: its tokenizer, its prompts, and what its pooling leaves out."""
+
+    def __init__(self, encoder: MatryoshkaEncoder, examples: Examples, batch: Batch) -> None:
+        """`batch` is the recipe's, whose length is cut to what the model reads."""
+        self._examples, self._batch = examples, batch
+        known = ModelPrompts.of(encoder)
+        # By source, one for each column.
+        self._prompts = [[known.text(name) for name in names] for names in examples.prompts]
+        left_out = prompt_tokens_left_out(encoder, {prompt for row in self._prompts for prompt in row})
+        self._tokenizer = Tokenizer(
+            encoder.tokenizer, training_length(encoder, batch.max_length), unpadded(encoder), left_out.__getitem__
+        )
+
+    def chunks(self, rows: Rows) -> list[Chunk]:
+        """The texts of these rows, column after column."""
+        found = self._examples
+        texts = [column[row] for column in found.columns for row in rows]
+        prompts = [self._prompts[found.source[row]][place] for place in range(len(found.columns)) for row in rows]
+        return self._tokenizer.chunks(texts, self._batch.chunk, self._batch.tokens, prompts=prompts)
 
 
 def _vectors(encoder: MatryoshkaEncoder, chunk: Chunk, layers: tuple[int, ...]) -> Tensor:

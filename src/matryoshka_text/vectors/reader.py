@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.files import require_space
+from matryoshka_text.prompts import ModelPrompts, encode_as
 from matryoshka_text.vectors.store import VectorStore, text_key
 
 __all__ = ["DISK_FULL", "Counts", "TextReader"]
@@ -19,8 +20,6 @@ __all__ = ["DISK_FULL", "Counts", "TextReader"]
 PIECE = 512
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROUTERS = ("Router", "Asym")
-# The names under which sentence-transformers looks for a document's prompt, in its order.
-_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
 @dataclass
@@ -71,7 +70,7 @@ class TextReader:
         `RunError` if the disk cannot hold the vectors, `EvaluationError` if a vector is no numbers.
         """
         # What is encoded is settled here, so that the key says what was encoded.
-        prompt = self._prompt(role) if prompt is None else prompt
+        prompt = ModelPrompts.of(self.encoder).text(role or None) if prompt is None else prompt
         routed = self._role(role)
         keys = [text_key(routed, prompt or None, text) for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.store}
@@ -84,18 +83,12 @@ class TextReader:
             self._encode(missing, role, prompt)
         return self.store.prefixes(keys, dim)
 
-    def _prompt(self, role: str) -> str | None:
-        """The prompt that sentence-transformers takes where none is given."""
-        known = getattr(self.encoder, "prompts", None) or {}
-        names = (*_PROMPTS.get(role, ()), getattr(self.encoder, "default_prompt_name", None))
-        return next((known[name] for name in names if name in known), None)
-
     def _role(self, role: str) -> str:
         """The part of the key that the role is: nothing, unless the model has other layers for another role."""
         routed = any(type(module).__name__ in _ROUTERS for module in _modules(self.encoder))
         return role if routed else ""
 
-    def _encode(self, missing: dict[bytes, str], role: str, prompt: str | None) -> None:
+    def _encode(self, missing: dict[bytes, str], role: str, prompt: str) -> None:
         started = time.perf_counter()
         needed = len(missing) * (4 * self.store.width + 32)
         require_space(self.store.folder, needed, what=f"storing {len(missing):,} vectors")
@@ -122,11 +115,8 @@ class TextReader:
                 f"what was encoded before is kept: free some space{self.elsewhere}, and run the same command again"
             ) from error
 
-    def _vectors(self, texts: list[str], role: str, prompt: str | None) -> np.ndarray:
-        encode = {"query": self.encoder.encode_query, "document": self.encoder.encode_document}.get(
-            role, self.encoder.encode
-        )
-        vectors = encode(
+    def _vectors(self, texts: list[str], role: str, prompt: str) -> np.ndarray:
+        vectors = encode_as(self.encoder, role)(
             texts,
             prompt=prompt,
             show_progress_bar=False,
