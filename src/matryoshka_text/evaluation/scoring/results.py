@@ -65,7 +65,7 @@ def model_meta(
     subject: Subject, encoder: Any, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
 ) -> ModelMeta:
     """Mteb's record of the model as the view shows it."""
-    dot = getattr(encoder, "similarity_fn_name", None) == "dot" and not normalize
+    similarity = "cosine" if normalize else subject.similarity
     return ModelMeta(
         loader=None,
         loader_kwargs={"origin": subject.origin},
@@ -82,7 +82,7 @@ def model_meta(
         public_training_code=None,
         public_training_data=None,
         framework=["Sentence Transformers"],
-        similarity_fn_name=ScoringFunction.DOT_PRODUCT if dot else ScoringFunction.COSINE,
+        similarity_fn_name=ScoringFunction.from_str(similarity),
         use_instructions=any((encoder.prompts or {}).values()),
         training_datasets=None,
         experiment_kwargs=experiment_of(subject, view, normalize=normalize, marks=marks),
@@ -117,7 +117,14 @@ def _with_other_splits(result: TaskResult, final: Path) -> TaskResult:
     if before.dataset_revision != result.dataset_revision:
         log.warning("%s: replaced, it was scored on other data (%s)", final, before.dataset_revision[:12])
         return result
+    if _metrics(before) != _metrics(result):
+        log.warning("%s: replaced, it was of another type of task", final)
+        return result
     return result.model_copy(update={"scores": {**before.scores, **result.scores}})
+
+
+def _metrics(result: TaskResult) -> set[str]:
+    return {name for subsets in result.scores.values() for scores in subsets for name in scores}
 
 
 def holds(path: Path, scores: Mapping[str, float]) -> bool:
