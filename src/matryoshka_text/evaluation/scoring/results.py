@@ -25,6 +25,8 @@ __all__ = ["experiment_of", "holds", "model_meta", "result_path", "save_result"]
 
 log = logging.getLogger(__name__)
 
+_OF_EVERY_TASK = {"main_score", "hf_subset", "languages"}
+
 
 def experiment_of(
     subject: Subject, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
@@ -117,14 +119,16 @@ def _with_other_splits(result: TaskResult, final: Path) -> TaskResult:
     if before.dataset_revision != result.dataset_revision:
         log.warning("%s: replaced, it was scored on other data (%s)", final, before.dataset_revision[:12])
         return result
-    if _metrics(before) != _metrics(result):
-        log.warning("%s: replaced, it was of another type of task", final)
+    ours, theirs = _metrics(result), _metrics(before)
+    if ours and theirs and not ours & theirs:
+        log.warning("%s: replaced, it was of another type of task (%s)", final, ", ".join(sorted(theirs)[:3]))
         return result
     return result.model_copy(update={"scores": {**before.scores, **result.scores}})
 
 
 def _metrics(result: TaskResult) -> set[str]:
-    return {name for subsets in result.scores.values() for scores in subsets for name in scores}
+    """What was measured: two types of task have no metric in common."""
+    return {name for subsets in result.scores.values() for scores in subsets for name in scores} - _OF_EVERY_TASK
 
 
 def holds(path: Path, scores: Mapping[str, float]) -> bool:
