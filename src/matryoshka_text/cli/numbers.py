@@ -16,6 +16,6 @@ def numbers(given: str | None, option: str) -> tuple[int, ...] | None:
         return None
     parts = [part.strip() for part in given.split(",")]
     if not all(_WHOLE.fullmatch(part) for part in parts):
-        allowed = "whole numbers of at most nine digits and commas, such as 12,24,384"
+        allowed = "whole numbers and commas, such as 12,24,384, with at most nine digits each"
         raise RecipeError(f"{option}: found {shown(given)}; allowed: {allowed}")
     return tuple(map(int, parts))
