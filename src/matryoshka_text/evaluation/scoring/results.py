@@ -25,7 +25,7 @@ __all__ = ["experiment_of", "holds", "model_meta", "result_path", "save_result"]
 
 log = logging.getLogger(__name__)
 
-_OF_EVERY_TASK = {"main_score", "hf_subset", "languages"}
+_OF_EVERY_TASK = {"main_score", "hf_subset", "languages", "mteb_version"}
 
 
 def experiment_of(
@@ -127,7 +127,7 @@ def _with_other_splits(result: TaskResult, final: Path) -> TaskResult:
 
 
 def _metrics(result: TaskResult) -> set[str]:
-    """What was measured: two types of task have no metric in common."""
+    """What was measured: two types of task that read the same data have no metric in common."""
     return {name for subsets in result.scores.values() for scores in subsets for name in scores} - _OF_EVERY_TASK
 
 
