@@ -18,12 +18,14 @@ _EVERY = 30.0
 class Progress:
     """Told of what is done; shows that, the total and the rate. Its last line is logged when the block ends well."""
 
-    def __init__(self, what: str, unit: str, total: int | None = None, *, shown: bool) -> None:
-        """`unit` is the plural of what is counted: texts, steps."""
+    def __init__(self, what: str, unit: str, total: int | None = None, *, shown: bool, leave: bool = True) -> None:
+        """`unit` is the plural of what is counted: texts, steps. `leave`: the bar stays when the block ends."""
         self.note = ""
         self._shown, self._what, self._unit, self._total = shown, what, unit, total
         watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", mininterval=0.5, disable=not (shown and watched))
+        self._bar = tqdm(
+            total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=leave, disable=not (shown and watched)
+        )
         self._done, self._start = 0, time.monotonic()
         self._told = self._start
 

@@ -12,6 +12,7 @@ from matryoshka_text.cli.check import check
 from matryoshka_text.cli.data import data
 from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
+from matryoshka_text.cli.interrupt import end_if_importing
 from matryoshka_text.cli.rotate import dims_of, rotate
 from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
@@ -62,6 +63,7 @@ def main() -> None:
     Exit status: 0; 2 for what the user can put right, told in one message; 130 for Ctrl-C; 1 for a bug of ours, with
     its traceback and what a report of it needs.
     """
+    end_if_importing()
     try:
         app()
     except MtextError as error:

@@ -18,51 +18,63 @@ __all__ = ["evaluate"]
 Word = TypeVar("Word", bound=str)
 
 
+_Model = Annotated[str | None, typer.Argument(help="A run, a saved model's folder, or a Hub id.", show_default=False)]
+_Suite = Annotated[
+    str | None, typer.Option(help="A bundled suite, a .yaml file, or a benchmark of mteb. Default: quick.")
+]
+_Task = Annotated[
+    list[str] | None,
+    typer.Option(help="A task of mteb, or your own data as KIND:NAME, such as clustering:tickets. Repeatable."),
+]
+_Dims = Annotated[
+    str | None, typer.Option(help="Prefix lengths, trained or not: 12,24,100. Default: the suite's or the model's.")
+]
+_DataRoot = Annotated[Path | None, typer.Option(help="Folder with mteb/ and extra/. Default: $MTEXT_DATA_ROOT.")]
+_Against = Annotated[list[str] | None, typer.Option(help="Another model, cut the same way. Repeatable.")]
+_Twins = Annotated[bool, typer.Option("--twins", help="Also score the run's own twins, plain and FF.")]
+_Baselines = Annotated[
+    str | None, typer.Option(help="Other ways to shorten the --against models: random,pca,svd,projection,rotation.")
+]
+_Rotation = Annotated[
+    Path | None, typer.Option(help="Also score MODEL's vectors rotated by this file of `mtext rotate`.")
+]
+_Precision = Annotated[str | None, typer.Option(help="Storage of the vectors: float32,int8,binary.")]
+_Layers = Annotated[str | None, typer.Option(help="Run only the first layers, once for each number: 2,4,6.")]
+_Sample = Annotated[
+    Path | None, typer.Option(help="Texts (.txt, one a line) to fit pca, svd and int8 on. Default: bundled.")
+]
+_RawPrefix = Annotated[
+    bool,
+    typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does. Default: bring them to length 1."),
+]
+_Dtype = Annotated[str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if it is faster).")]
+_Submission = Annotated[
+    Path | None, typer.Option(help="Also lay out and check a leaderboard submission here. Implies --raw-prefix.")
+]
+_Published = Annotated[str | None, typer.Option(help="With --submission: org/name@commit of the model on the Hub.")]
+_Out = Annotated[Path | None, typer.Option(help="Folder for the results. Default: eval-<model>.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show tasks, data, models and dims. Run nothing.")]
+
+
 def evaluate(
-    model: Annotated[
-        str | None, typer.Argument(help="A run, a saved model's folder, or a Hub id.", show_default=False)
-    ] = None,
-    suite: Annotated[
-        str | None, typer.Option(help="A bundled suite, a .yaml file, or a benchmark of mteb. Default: quick.")
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="A task of mteb, or your own data as KIND:NAME, such as clustering:tickets. Repeatable."),
-    ] = None,
-    dims: Annotated[
-        str | None, typer.Option(help="Prefix lengths, trained or not: 12,24,100. Default: the suite's or the model's.")
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder with mteb/ and extra/. Default: $MTEXT_DATA_ROOT.")
-    ] = None,
-    against: Annotated[list[str] | None, typer.Option(help="Another model, cut the same way. Repeatable.")] = None,
-    twins: Annotated[bool, typer.Option("--twins", help="Also score the run's own twins, plain and FF.")] = False,
-    baselines: Annotated[
-        str | None, typer.Option(help="Other ways to shorten the --against models: random,pca,svd,projection,rotation.")
-    ] = None,
-    rotation: Annotated[
-        Path | None, typer.Option(help="Also score MODEL's vectors rotated by this file of `mtext rotate`.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="Storage of the vectors: float32,int8,binary.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Run only the first layers, once for each number: 2,4,6.")] = None,
-    sample: Annotated[
-        Path | None, typer.Option(help="Texts (.txt, one a line) to fit pca, svd and int8 on. Default: bundled.")
-    ] = None,
-    raw_prefix: Annotated[
-        bool,
-        typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does. Default: bring them to length 1."),
-    ] = False,
-    dtype: Annotated[
-        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if it is faster).")
-    ] = "float32",
-    submission: Annotated[
-        Path | None, typer.Option(help="Also lay out and check a leaderboard submission here. Implies --raw-prefix.")
-    ] = None,
-    published: Annotated[
-        str | None, typer.Option(help="With --submission: org/name@commit of the model on the Hub.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: eval-<model>.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show tasks, data, models and dims. Run nothing.")] = False,
+    model: _Model = None,
+    suite: _Suite = None,
+    task: _Task = None,
+    dims: _Dims = None,
+    data_root: _DataRoot = None,
+    against: _Against = None,
+    twins: _Twins = False,
+    baselines: _Baselines = None,
+    rotation: _Rotation = None,
+    precision: _Precision = None,
+    layers: _Layers = None,
+    sample: _Sample = None,
+    raw_prefix: _RawPrefix = False,
+    dtype: _Dtype = "float32",
+    submission: _Submission = None,
+    published: _Published = None,
+    out: _Out = None,
+    dry_run: _DryRun = False,
 ) -> None:
     """Score MODEL on a suite at every dim, each text encoded once, next to other models cut the same way."""
     if model is None and not dry_run:

@@ -99,29 +99,22 @@ def evaluate(
     progress: bool = False,
     partial: bool = False,
 ) -> Evaluation:
-    """The model's scores on the suite at every dim and at full width, next to the models `against` truncated alike.
+    """Score the model on the suite at every dim and at full width, next to the models `against`, cut the same way.
 
-    With `twins` also next to the run's plain twin, truncated alike, and at each dim the one trained at it alone (FF).
-    With `layers` every model runs its first so many transformer layers, once for each number. `precisions` (float32,
-    int8, binary) are those of the vectors that are compared. `baselines` (random, pca, svd, projection, rotation) are
-    other ways to as many coordinates, made of the models `against`, or else of the model; components and ranges come
-    from `sample` (a text file; None: bundled training texts). The baseline `rotation` is fitted on each retrieval,
-    reranking or clustering task's own documents, never on queries or labels, and its column says so; other tasks have
-    none. `rotation` (a file of `mtext rotate`, or the object) is a given one, whose prefixes of the model's own vectors
-    are scored next to the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
+    `twins`: also the run's plain twin and the models trained at one dim (FF). `layers`: run only the first N layers,
+    once for each N. `precisions` (float32, int8, binary): of the vectors that are compared. `baselines` (random, pca,
+    svd, projection, rotation): other ways to as many coordinates, made of the models `against`, else of the model.
+    Components and ranges come from `sample` (a text file; None: bundled training texts), the baseline rotation from
+    each retrieval, reranking or clustering task's own documents, never from queries or labels; its column says so.
+    `rotation` (a file of `mtext rotate`, or the object): score the model's vectors turned by it too. `raw_prefix`:
+    leave prefixes as they are, as mteb does. `dtype`: as in `MatryoshkaEncoder.encode`; bf16 and auto are faster, move
+    scores by some hundredths of a point, and are kept apart.
 
-    `dtype` is the arithmetic of the encoding, as in `MatryoshkaEncoder.encode`: bf16, or auto, is faster and moves
-    scores by some hundredths of a point; such results are kept apart.
-
-    Each text is encoded once and kept under <out>/vectors (or the folder in MTEXT_VECTOR_STORE). Files written to `out`
-    (None: eval-<model>): results/ in mteb's layout, rows.jsonl, report.html (one file for a
-    browser), results.md, table.txt, curve.png and curve.svg; with `measure_search` the report says what an exact search
-    takes here, in a few seconds more. What `out` has already, for the same weights, data and settings, is not done
-    again.
-
-    `MtextError` for everything that can be known before encoding. A task that fails does not stop the others: after
-    all of them `EvaluationError` names it (an exception that is a bug is raised as it is), and what was scored stays
-    in `out`. `partial`: give what was scored instead, with `failures`.
+    Each text is encoded once and kept in <out>/vectors (or MTEXT_VECTOR_STORE). `out` (None: eval-<model>) gets
+    results/ in mteb's layout, rows.jsonl, report.html, results.md, table.txt, curve.png and curve.svg. What it has
+    already, for the same weights, data and settings, is not done again. `measure_search`: also time an exact search.
+    `MtextError` for all that can be known before encoding. A task that fails does not stop the others: after them
+    `EvaluationError` names it (a bug is raised as it is). `partial`: return what was scored instead, with `failures`.
     """
     planned = plan_evaluation(
         model,

@@ -25,7 +25,8 @@ class Subject:
     """A model found on this machine; its weights are opened only when something has to be encoded.
 
     `only`: the one dim that it was trained for and is scored at (a fixed-feature twin, FF); None: every dim.
-    `layers`: how many of its transformer layers are run; None: all. `unit`: its vectors have length 1.
+    `layers`: how many of its transformer layers are run; None: all. `unit`: its vectors have length 1. `similarity`:
+    what it says that its vectors are compared with: cosine, dot, euclidean or manhattan.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Subject:
     only: int | None = None
     layers: int | None = None
     unit: bool = False
+    similarity: str = "cosine"
 
     def with_layers(self, layers: int) -> "Subject":
         """The model with its first `layers` layers alone, called so; `ModelError` if it has no such number."""
@@ -107,6 +109,7 @@ def open_subject(name: str) -> Subject:
         width=width,
         dims=_trained_dims(resolved.path, width),
         unit=ends_in_normalize(resolved.path),
+        similarity=_similarity(resolved.path),
     )
 
 
@@ -121,6 +124,12 @@ def _folder_name(path: Path) -> str:
 def _config(path: Path) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return config
+
+
+def _similarity(path: Path) -> str:
+    file = path / "config_sentence_transformers.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return str(config.get("similarity_fn_name") or "cosine")
 
 
 def _depth(path: Path) -> int | None:
@@ -166,7 +175,7 @@ def open_twins(subject: Subject) -> tuple[Subject, ...]:
 
 def _dim_of(name: str) -> int | None:
     dim = name.removeprefix("ff-")
-    return int(dim) if name.startswith("ff-") and dim.isdecimal() else None
+    return int(dim) if name.startswith("ff-") and dim.isdecimal() and dim.isascii() else None
 
 
 def _twin(place: Path, layers: int | None) -> Subject:

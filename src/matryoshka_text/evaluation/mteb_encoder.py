@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from mteb.types import PromptType
+from sentence_transformers import SimilarityFunction
 
 from matryoshka_text.errors import EvaluationError, RecipeError
 from matryoshka_text.evaluation.mteb_compat import (
@@ -22,6 +23,9 @@ from matryoshka_text.vectors.reader import TextReader
 from matryoshka_text.vectors.views import Cut
 
 __all__ = ["Hits", "StoredEncoder", "StoredSearch", "mteb_prompts", "require_prompts"]
+
+# Similarities that mteb leaves to the model.
+_DISTANCES = ("euclidean", "manhattan")
 
 
 def mteb_prompts(prompts: dict[str, str] | None, given: Mapping[str, str] | None = None) -> dict[str, str] | None:
@@ -46,57 +50,6 @@ def require_prompts(given: Mapping[str, str], tasks: Sequence[str]) -> None:
             f"prompts: {str(error).splitlines()[0]}; allowed: query, document, a task type, a task's name, or "
             "<task>-query and <task>-document"
         ) from error
-
-
-class StoredEncoder(AbsEncoder):
-    """mteb's encoder protocol, and its search protocol, over stored vectors, cut for one view."""
-
-    def __init__(
-        self,
-        reader: TextReader,
-        meta: Any,
-        *,
-        cut: Cut,
-        prompts: dict[str, str] | None = None,
-    ) -> None:
-        self.reader = reader
-        self.mteb_model_meta = meta
-        self.cut = cut
-        self.model_prompts = prompts
-        self._search = StoredSearch(self)
-
-    def encode(
-        self,
-        inputs: Any,
-        *,
-        task_metadata: Any,
-        hf_split: str,
-        hf_subset: str,
-        prompt_type: Any = None,
-        **kwargs: Any,
-    ) -> Float32[np.ndarray, "n dim"]:
-        """The prepared texts' vectors, cut. Batches, splits and settings of mteb's do not change a vector."""
-        if "text" not in inputs.dataset.column_names:
-            found = ", ".join(inputs.dataset.column_names)
-            raise EvaluationError(f"{task_metadata.name}: its inputs are {found}; only text can be encoded")
-        # Already prepared (title and text joined): preparing again gives "title title text".
-        texts = list(inputs.dataset["text"][:])
-        prompt = self.prompt_of(task_metadata, prompt_type)
-        role = prompt_type.value if prompt_type else ""
-        return self.cut.apply(self.reader.read(texts, role=role, prompt=prompt, dim=self.cut.reads))
-
-    def prompt_of(self, task_metadata: Any, prompt_type: Any) -> str | None:
-        """What the task's texts of that role are encoded with; None: what the model itself takes."""
-        name = self.get_prompt_name(task_metadata, prompt_type)
-        return self.model_prompts[name] if self.model_prompts and name else None
-
-    def index(self, corpus: Any, **settings: Any) -> None:
-        """The documents that the next `search` is over."""
-        self._search.index(corpus, **settings)
-
-    def search(self, queries: Any, **settings: Any) -> "Hits":
-        """Each query's best documents and their scores, as mteb's own wrapper gives them."""
-        return self._search.search(queries, **settings)
 
 
 Hits = dict[str, dict[str, float]]
@@ -128,6 +81,62 @@ class StoredSearch(SearchEncoderWrapper):
         encode_kwargs = settings["encode_kwargs"]
         loader = prepared(texts, where["task_metadata"], role, num_proc=settings.get("num_proc"), **encode_kwargs)
         return self.model.encode(loader, **where, prompt_type=role, **encode_kwargs)
+
+
+class StoredEncoder(AbsEncoder, StoredSearch):
+    """mteb's encoder protocol, and its search protocol, over stored vectors, cut for one view."""
+
+    def __init__(
+        self,
+        reader: TextReader,
+        meta: Any,
+        *,
+        cut: Cut,
+        prompts: dict[str, str] | None = None,
+    ) -> None:
+        self.reader = reader
+        self.mteb_model_meta = meta
+        self.cut = cut
+        self.model_prompts = prompts
+        self._similarity = getattr(getattr(meta, "similarity_fn_name", None), "value", "cosine")
+        super().__init__(self)
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        **kwargs: Any,
+    ) -> Float32[np.ndarray, "n dim"]:
+        """The prepared texts' vectors, cut. Batches, splits and settings of mteb's do not change a vector."""
+        if "text" not in inputs.dataset.column_names:
+            found = ", ".join(inputs.dataset.column_names)
+            raise EvaluationError(f"{task_metadata.name}: its inputs are {found}; only text can be encoded")
+        # Already prepared (title and text joined): preparing again gives "title title text".
+        texts = list(inputs.dataset["text"][:])
+        prompt = self.prompt_of(task_metadata, prompt_type)
+        role = prompt_type.value if prompt_type else ""
+        return self.cut.apply(self.reader.read(texts, role=role, prompt=prompt, dim=self.cut.reads))
+
+    def prompt_of(self, task_metadata: Any, prompt_type: Any) -> str | None:
+        """What the task's texts of that role are encoded with; None: what the model itself takes."""
+        name = self.get_prompt_name(task_metadata, prompt_type)
+        return self.model_prompts[name] if self.model_prompts and name else None
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The similarity of each vector to each of the others; by distance as sentence-transformers computes it."""
+        if self._similarity in _DISTANCES:
+            return SimilarityFunction.to_similarity_fn(self._similarity)(embeddings1, embeddings2)
+        return super().similarity(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The similarity of each vector to the one in the same place."""
+        if self._similarity in _DISTANCES:
+            return SimilarityFunction.to_similarity_pairwise_fn(self._similarity)(embeddings1, embeddings2)
+        return super().similarity_pairwise(embeddings1, embeddings2)
 
 
 def _heaped(scores: np.ndarray, names: np.ndarray, top_k: int) -> dict[str, float]:

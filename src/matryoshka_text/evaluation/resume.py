@@ -43,9 +43,9 @@ class KeptRows:
 
         self._reread()
         sample = self._sample if view.needs_sample else None
-        settings = self.settings.digest(sample, view.rotation)
+        settings = self.settings.digest(sample, view.rotation, self.settings.similarity_of(subject))
         how = (view.dim, view.method, view.seed, view.precision, self.settings.normalize, settings)
-        what = (subject.name, subject.weights, subject.layers, task.name, task.data)
+        what = (subject.name, subject.weights, subject.layers, task.name, task.type, task.metric, task.data)
         found = [self._known.get((*what, split, *how)) for split in task.splits]
         rows = [row for row in found if row is not None]
         path = result_path(self.settings.out, subject, view, task.name, **self.settings.told(sample))
@@ -59,7 +59,8 @@ class KeptRows:
             row
             for row in self._known.values()
             if (row.model, row.weights, row.layers) == (subject.name, subject.weights, subject.layers)
-            and (row.task, row.data, row.settings) == (task.name, task.data, self.settings.digest())
+            and (row.task, row.type, row.data, row.settings)
+            == (task.name, task.type, task.data, self.settings.digest())
         ]
         if not known:
             return None
@@ -89,5 +90,5 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 def _cell(row: Row) -> tuple[object, ...]:
-    what = (row.model, row.weights, row.layers, row.task, row.data, row.split)
+    what = (row.model, row.weights, row.layers, row.task, row.type, row.metric, row.data, row.split)
     return (*what, row.dim, row.method, row.seed, row.precision, row.normalize, row.settings)

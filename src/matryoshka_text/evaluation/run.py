@@ -1,7 +1,6 @@
 """A plan carried out: tasks outside, models and views inside, and nothing done that was done before."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +18,7 @@ from matryoshka_text.evaluation.scoring import masked
 from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.tasks.sample import Sample, read_sample
+from matryoshka_text.progress import Progress
 from matryoshka_text.reading import read_texts
 from matryoshka_text.rows import Row
 from matryoshka_text.vectors.reader import DISK_FULL
@@ -26,7 +26,7 @@ from matryoshka_text.vectors.reader import DISK_FULL
 if TYPE_CHECKING:
     from matryoshka_text.evaluation.scoring.score import Scorer
 
-__all__ = ["Failure", "Run", "progress_bar"]
+__all__ = ["Failure", "Run"]
 
 # Opened models that are kept: those of a comparison of two need not be opened for every task.
 _OPEN = 2
@@ -119,9 +119,9 @@ class Run:
         found = self._kept.finished(task, subject)
         if found is not None:
             return found, Stage(subject.label, task.name, note="scored before")
-        with progress_bar(self.console, title) as on_progress:
+        with Progress(title, "texts", shown=not self.console.quiet, leave=False) as bar:
             if isinstance(task, PlannedTask):
-                return self._by_view(task, subject, on_progress)
+                return self._by_view(task, subject, bar.reached)
             model = self._opened("masked", subject, lambda: masked.open_masked_lm(subject, self.settings.device))
             rows, stage = masked.score_masked(
                 task,
@@ -130,7 +130,7 @@ class Run:
                 texts=self._data_of(task),
                 dims=self.planned.dims_of(subject),
                 settings=self.settings,
-                on_progress=on_progress,
+                on_progress=bar.reached,
             )
             self._kept.append(rows)
             return rows, stage
@@ -224,18 +224,6 @@ class Run:
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def progress_bar(console: Console, title: str) -> Iterator[OnProgress]:
-    """A progress bar over the texts to encode, shown if a person looks at a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console.is_terminal and not console.quiet
-    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
-        bar = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _reason(error: Exception) -> str:

@@ -46,7 +46,13 @@ class Settings:
         """`normalize` and `marks`, as the records of results take them."""
         return {"normalize": self.normalize, "marks": self.marks(sample)}
 
-    def digest(self, sample: Callable[[], Any] | None = None, rotation: str | None = None) -> str:
+    def similarity_of(self, subject: Subject) -> str:
+        """What the model's vectors are compared with: its own similarity; cosine if they are brought to length 1."""
+        return "cosine" if self.normalize else subject.similarity
+
+    def digest(
+        self, sample: Callable[[], Any] | None = None, rotation: str | None = None, similarity: str = "cosine"
+    ) -> str:
         """16 hex digits over all that a score depends on and that model, task, data and view do not tell.
 
         `sample`: gives what components or ranges are taken from, where they are. `rotation`: tells it, where one is
@@ -60,6 +66,9 @@ class Settings:
         }
         if self.dtype != "float32":
             known["dtype"] = self.dtype
+        if similarity not in ("cosine", "dot"):
+            # The weights tell it already, but such models were once compared by their cosine.
+            known["similarity"] = similarity
         if sample is not None:
             known["sample"] = sample().digest
         if rotation is not None:

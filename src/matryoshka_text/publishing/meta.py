@@ -45,7 +45,6 @@ def _new_entry(
 ) -> ModelMeta:
     card = card_header(folder)
     sizes = [(parameter.numel(), parameter.element_size()) for parameter in encoder.parameters()]
-    dot = getattr(encoder, "similarity_fn_name", None) == "dot"
     return ModelMeta(
         loader=SentenceTransformerEncoderWrapper,
         loader_kwargs=loading,
@@ -64,7 +63,7 @@ def _new_entry(
         public_training_data=None,
         framework=["Sentence Transformers", "PyTorch", "safetensors"],
         reference=f"https://huggingface.co/{name}",
-        similarity_fn_name=ScoringFunction.DOT_PRODUCT if dot else ScoringFunction.COSINE,
+        similarity_fn_name=ScoringFunction.from_str(encoder.similarity_fn_name),
         use_instructions=any((loading.get("model_prompts") or _own(encoder.prompts)).values()),
         training_datasets=_training_tasks(card.get("datasets")),
         adapted_from=_base(card.get("base_model")),

@@ -1,6 +1,7 @@
 """Texts to vectors through the store: only what is missing reaches the model."""
 
 import errno
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from matryoshka_text.files import require_space
 from matryoshka_text.prompts import ModelPrompts, encode_as
 from matryoshka_text.vectors.store import VectorStore, text_key
 
-__all__ = ["DISK_FULL", "Counts", "TextReader"]
+__all__ = ["DISK_FULL", "ROLE_SETTINGS", "Counts", "TextReader"]
 
 # Texts between two writes to disk: what a kill can cost, and how often the progress bar moves.
 PIECE = 512
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_ROUTERS = ("Router", "Asym")
+# Settings of sentence-transformers' Transformer by which it cuts or fills up queries and documents differently.
+ROLE_SETTINGS = ("query_length", "document_length", "query_expansion")
 
 
 @dataclass
@@ -84,9 +86,8 @@ class TextReader:
         return self.store.prefixes(keys, dim)
 
     def _role(self, role: str) -> str:
-        """The part of the key that the role is: nothing, unless the model has other layers for another role."""
-        routed = any(type(module).__name__ in _ROUTERS for module in _modules(self.encoder))
-        return role if routed else ""
+        """The part of the key that the role is: nothing if the model treats queries and documents alike."""
+        return role if any(map(_reads_role, _modules(self.encoder))) else ""
 
     def _encode(self, missing: dict[bytes, str], role: str, prompt: str) -> None:
         started = time.perf_counter()
@@ -131,6 +132,18 @@ class TextReader:
 
 def _modules(encoder: Any) -> list[Any]:
     return list(encoder) if hasattr(encoder, "__iter__") else []
+
+
+def _reads_role(module: Any) -> bool:
+    """Whether the module may give a query another vector than a document of the same words: a Router, lengths of each
+    role, a model that is told the role, and code that we do not know.
+    """
+    if not type(module).__module__.startswith("sentence_transformers."):
+        return True
+    if any(getattr(module, name, None) is not None for name in ROLE_SETTINGS) or "task" in module.forward_kwargs:
+        return True
+    backbone = getattr(module, "auto_model", None)
+    return backbone is not None and "task" in inspect.signature(backbone.forward).parameters
 
 
 def _require_finite(vectors: np.ndarray, texts: Sequence[str]) -> None:

@@ -18,9 +18,9 @@ def subject(tiny_model: Path) -> Subject:
     return open_subjects([str(tiny_model)])[0]
 
 
-def result(score: float, split: str = "test", revision: str = "r1") -> TaskResult:
+def result(score: float, split: str = "test", revision: str = "r1", **more: float) -> TaskResult:
     task = mteb.get_task("STSBenchmark")
-    made = TaskResult.from_task_results(task, {split: {"default": {"main_score": score}}}, evaluation_time=1.0)
+    made = TaskResult.from_task_results(task, {split: {"default": {"main_score": score, **more}}}, evaluation_time=1.0)
     return made.model_copy(update={"dataset_revision": revision})
 
 
@@ -85,3 +85,12 @@ def test_other_splits_of_the_same_data_stay(subject: Subject, tmp_path: Path) ->
     assert set(TaskResult.from_disk(path).scores) == {"test", "validation"}
     save_result(tmp_path, result(0.7, split="validation", revision="r2"), meta(subject, 32), encode_kwargs={})
     assert set(TaskResult.from_disk(path).scores) == {"validation"}
+
+
+def test_another_type_of_task_of_that_name_takes_the_place(subject: Subject, tmp_path: Path) -> None:
+    save_result(tmp_path, result(0.5, accuracy=0.5, f1=0.4), meta(subject, 32), encode_kwargs={})
+    same = result(0.6, split="validation", accuracy=0.6)
+    path = save_result(tmp_path, same, meta(subject, 32), encode_kwargs={})
+    assert set(TaskResult.from_disk(path).scores) == {"test", "validation"}
+    save_result(tmp_path, result(0.1, split="train", v_measure=0.1), meta(subject, 32), encode_kwargs={})
+    assert set(TaskResult.from_disk(path).scores) == {"train"}

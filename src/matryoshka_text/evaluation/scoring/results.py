@@ -25,6 +25,8 @@ __all__ = ["experiment_of", "holds", "model_meta", "result_path", "save_result"]
 
 log = logging.getLogger(__name__)
 
+_OF_EVERY_TASK = {"main_score", "hf_subset", "languages", "mteb_version"}
+
 
 def experiment_of(
     subject: Subject, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
@@ -65,7 +67,7 @@ def model_meta(
     subject: Subject, encoder: Any, view: View, *, normalize: bool, marks: Mapping[str, str] | None = None
 ) -> ModelMeta:
     """Mteb's record of the model as the view shows it."""
-    dot = getattr(encoder, "similarity_fn_name", None) == "dot" and not normalize
+    similarity = "cosine" if normalize else subject.similarity
     return ModelMeta(
         loader=None,
         loader_kwargs={"origin": subject.origin},
@@ -82,7 +84,7 @@ def model_meta(
         public_training_code=None,
         public_training_data=None,
         framework=["Sentence Transformers"],
-        similarity_fn_name=ScoringFunction.DOT_PRODUCT if dot else ScoringFunction.COSINE,
+        similarity_fn_name=ScoringFunction.from_str(similarity),
         use_instructions=any((encoder.prompts or {}).values()),
         training_datasets=None,
         experiment_kwargs=experiment_of(subject, view, normalize=normalize, marks=marks),
@@ -117,7 +119,16 @@ def _with_other_splits(result: TaskResult, final: Path) -> TaskResult:
     if before.dataset_revision != result.dataset_revision:
         log.warning("%s: replaced, it was scored on other data (%s)", final, before.dataset_revision[:12])
         return result
+    ours, theirs = _metrics(result), _metrics(before)
+    if ours and theirs and not ours & theirs:
+        log.warning("%s: replaced, it was of another type of task (%s)", final, ", ".join(sorted(theirs)[:3]))
+        return result
     return result.model_copy(update={"scores": {**before.scores, **result.scores}})
+
+
+def _metrics(result: TaskResult) -> set[str]:
+    """What was measured: two types of task that read the same data have no metric in common."""
+    return {name for subsets in result.scores.values() for scores in subsets for name in scores} - _OF_EVERY_TASK
 
 
 def holds(path: Path, scores: Mapping[str, float]) -> bool:

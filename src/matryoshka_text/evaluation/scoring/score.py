@@ -29,7 +29,7 @@ from matryoshka_text.evaluation.tasks.sample import Sample, texts_within
 from matryoshka_text.files import write_whole
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Row
-from matryoshka_text.vectors.reader import TextReader
+from matryoshka_text.vectors.reader import ROLE_SETTINGS, TextReader
 from matryoshka_text.vectors.store import VectorStore
 from matryoshka_text.vectors.views import Cut, Fitted, View, bytes_per_vector, cut_of
 
@@ -129,6 +129,10 @@ class Scorer:
             encoding["arithmetic"] = self.settings.dtype
         if self.subject.layers is not None:
             encoding["layers"] = self.subject.layers
+        # They are in the weights' hash, but such a model's texts were once kept without their role.
+        by_role = {name: found for name in ROLE_SETTINGS if (found := getattr(self.encoder[0], name, None)) is not None}
+        if by_role:
+            encoding["by_role"] = by_role
         text = json.dumps(encoding, indent=2, sort_keys=True) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         name = f"{self.subject.weights[:12]}-{digest}"
@@ -218,7 +222,9 @@ class Scorer:
             prompts=prompts_digest(settings.prompts),
             sample=self._documents.digest if view.method == "rotation" else sample,
             rotation=view.rotation,
-            settings=settings.digest(self.sample if view.needs_sample else None, view.rotation),
+            settings=settings.digest(
+                self.sample if view.needs_sample else None, view.rotation, settings.similarity_of(self.subject)
+            ),
         )
         if items is not None:
             write_items(items_path(settings.out, row), items)

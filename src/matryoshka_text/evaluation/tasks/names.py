@@ -34,8 +34,6 @@ def open_suite(name_or_path: str | Path) -> Suite:
     if wanted in suite_names() or wanted.endswith((".yaml", ".yml")) or "/" in wanted:
         return load_suite(wanted)
     optional("mteb", extra="eval", purpose="an evaluation")
-    from matryoshka_text.evaluation.tasks.names import benchmark_names, closest, is_benchmark, is_task
-
     if is_benchmark(wanted) or is_task(wanted):
         return suite_of([wanted])
     hint = closest(wanted, [*suite_names(), *benchmark_names()])
@@ -76,8 +74,6 @@ def _entry(name: str) -> TaskEntry | str:
     if colon and target and kind in OWN_KINDS:
         # Otherwise the folder of the suite that it is added to would be searched.
         return TaskEntry.model_validate({kind: str(Path.cwd() / target) if target.startswith(".") else target})
-    from matryoshka_text.evaluation.tasks.names import benchmark_names, closest, is_benchmark, is_task, task_names
-
     if is_task(name):
         return TaskEntry(task=name)
     if is_benchmark(name):

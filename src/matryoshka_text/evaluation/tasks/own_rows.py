@@ -110,4 +110,5 @@ class OwnSet:
 
 def as_numbers(labels: Sequence[str]) -> list[Any]:
     """The labels, as whole numbers where all of them are."""
-    return [int(label) for label in labels] if all(re.fullmatch(r"-?\d+", label) for label in labels) else list(labels)
+    whole = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in labels)
+    return [int(label) for label in labels] if whole else list(labels)
