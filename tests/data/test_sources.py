@@ -34,8 +34,8 @@ def faults(folder: Path, rows: list[Any], kind: str = "pairs", **settings: Any) 
 def test_pairs(tmp_path: Path) -> None:
     write(tmp_path, [{"q": "a", "d": "b", "other": 5}, {"q": "c", "d": "d"}])
     found = read_source(source(columns={"anchor": "q", "positive": "d"}), tmp_path)
-    assert found.texts == [("a", "b"), ("c", "d")]
-    assert found.numbers == [1, 2]
+    assert list(found.texts()) == [("a", "b"), ("c", "d")]
+    assert found.numbers.tolist() == [1, 2]
     assert found.negatives == 0
 
 
@@ -54,7 +54,7 @@ def test_triplets_with_any_number_of_negatives(tmp_path: Path, negatives: dict[s
     found = read_source(source("triplets", columns=columns), tmp_path)
     (cell, *more) = negatives.values()
     expected = tuple(cell) if isinstance(cell, list) else (cell, *more)
-    assert found.texts == [("a", "p", *expected)] * 2
+    assert list(found.texts()) == [("a", "p", *expected)] * 2
     assert found.negatives == len(expected)
 
 
@@ -125,8 +125,8 @@ def test_nli_gives_triplets_and_tells_labels_it_does_not_know(tmp_path: Path) ->
 
     write(tmp_path, [row(0, "yes"), row(-1, "?"), row("-", "!"), row(2, "no"), row("neutral", "so-so")])
     found = read_source(source("nli"), tmp_path)
-    assert found.texts == [("p", "yes", "no")]
-    assert found.numbers == [1]
+    assert list(found.texts()) == [("p", "yes", "no")]
+    assert found.numbers.tolist() == [1]
     assert faults(tmp_path, [row(0, "yes"), row(3, "x"), row("maybe", "y")], "nli") == [
         "r.jsonl:2: label (column 'label'): found 3; allowed: entailment, neutral, contradiction, or 0, 1, 2 in this "
         "order, or -1 for none; rename the label, or delete the row",
@@ -143,11 +143,11 @@ def test_a_sample_is_seeded_keeps_the_order_and_the_places(tmp_path: Path) -> No
     write(tmp_path, [{"anchor": f"a{i}", "positive": f"p{i}"} for i in range(100)])
     one, again, other = (read_source(source(rows=10), tmp_path, seed=seed) for seed in (1, 1, 2))
     assert one == again
-    assert one.texts != other.texts
-    assert len(one.texts) == 10
-    assert one.numbers == sorted(one.numbers)
-    assert [texts[0] for texts in one.texts] == [f"a{number - 1}" for number in one.numbers]
-    assert len(read_source(source(rows=1000), tmp_path).texts) == 100
+    assert list(one.texts()) != list(other.texts())
+    assert len(one) == 10
+    assert one.numbers.tolist() == sorted(one.numbers)
+    assert [texts[0] for texts in one.texts()] == [f"a{number - 1}" for number in one.numbers]
+    assert len(read_source(source(rows=1000), tmp_path)) == 100
 
 
 def test_the_sample_is_the_same_on_every_machine() -> None:
@@ -161,18 +161,18 @@ def test_single_texts_from_plain_files_and_from_columns(tmp_path: Path, kind: st
     write(tmp_path, [{"body": "a"}, {"body": "b"}])
     columns = {} if name == "t.txt" else {"columns": {"text": "body"}}
     found = read_source(Source.model_validate({"name": "s", "file": name, "kind": kind, **columns}), tmp_path)
-    assert (found.texts, found.numbers, found.values) == ([("a",), ("b",)], [1, 2], None)
+    assert (list(found.texts()), found.numbers.tolist(), found.values) == ([("a",), ("b",)], [1, 2], None)
 
 
 def test_labelled_and_scored_rows_have_values(tmp_path: Path) -> None:
     write(tmp_path, [{"text": "a", "label": 3, "label_text": "x"}, {"text": "b", "label": " joy"}])
     found = read_source(source("labelled"), tmp_path)
-    assert (found.texts, found.values) == ([("a",), ("b",)], ["3", "joy"])
+    assert (list(found.texts()), found.values) == ([("a",), ("b",)], ["3", "joy"])
     write(
         tmp_path, [{"sentence1": "a", "sentence2": "b", "score": 0}, {"sentence1": "c", "sentence2": "d", "score": "2"}]
     )
     found = read_source(source("scored"), tmp_path)
-    assert (found.texts, found.values) == ([("a", "b"), ("c", "d")], [0.0, 2.0])
+    assert (list(found.texts()), found.values) == ([("a", "b"), ("c", "d")], [0.0, 2.0])
 
 
 def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
 def test_values_and_vectors_go_with_their_rows_in_a_sample(tmp_path: Path) -> None:
     write(tmp_path, [{"text": f"t{i}", "label": i} for i in range(50)])
     found = read_source(source("labelled", rows=9), tmp_path, seed=2)
-    assert [f"t{value}" for value in found.values or ()] == [text for (text,) in found.texts]
+    assert [f"t{value}" for value in found.values or ()] == [text for (text,) in found.texts()]
     rows = [{"anchor": f"a{i}", "positive": "p", "negative": ["x", "y"]} for i in range(50)]
     write(tmp_path, rows)
     numbers = np.arange(1, 51, dtype=np.float32)[:, None]
@@ -211,7 +211,7 @@ def test_values_and_vectors_go_with_their_rows_in_a_sample(tmp_path: Path) -> No
     assert found.vectors is not None
     assert len(found.vectors) == 4
     for shift, column in enumerate(found.vectors):
-        assert [f"a{int(row[0]) - 1 - shift}" for row in column] == [texts[0] for texts in found.texts]
+        assert [f"a{int(row[0]) - 1 - shift}" for row in column] == [texts[0] for texts in found.texts()]
 
 
 def test_vectors_are_checked_against_the_rows_before_the_sample(tmp_path: Path) -> None:

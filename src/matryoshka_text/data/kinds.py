@@ -1,23 +1,16 @@
 """The examples that a table holds, for each kind of source or held-out set."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from matryoshka_text.data.columns import Example
 from matryoshka_text.data.nli import UNLABELLED, Judged, label_of, triplets
 from matryoshka_text.errors import shown
 from matryoshka_text.reading import MISSING, Cells, Faults, Table
 from matryoshka_text.reading.files import is_plain
 from matryoshka_text.recipe import HeldOut, Source
 
-__all__ = ["Example", "column_names", "examples_in"]
-
-
-class Example(NamedTuple):
-    """The texts of one example, the number of its row, and what else is known of it: its class, or its score."""
-
-    number: int
-    texts: tuple[str, ...]
-    value: str | float | None = None
+__all__ = ["column_names", "examples_in"]
 
 
 def examples_in(table: Table, section: Source | HeldOut, faults: Faults) -> Iterator[Example]:

@@ -38,7 +38,7 @@ def read_rotation_texts(recipe: Recipe, found: Sequence[SourceRows]) -> dict[str
 def rotation_texts(rows: SourceRows, section: RotationSection, seed: int) -> list[str]:
     """The texts of all columns, cut, each once, row by row; at most `section.texts` of them, drawn by `seed`."""
     draw = Draw(section.texts, seed)
-    for text in chain.from_iterable(rows.texts):
+    for text in chain.from_iterable(rows.texts()):
         draw.add(text[: section.max_characters])
     return list(draw.texts())
 
