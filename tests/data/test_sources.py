@@ -65,7 +65,7 @@ def test_triplets_with_any_number_of_negatives(tmp_path: Path, negatives: dict[s
         (" \t", "a text of blanks; allowed: a text that is not blank; fill the cell, or delete the row"),
         (None, "null; allowed: a text that is not blank; write a text there, or delete the row"),
         (5, "5 (int); allowed: a text that is not blank; write a text there, or delete the row"),
-        (["x"], "['x'] (list); allowed: a text that is not blank; write a text there, or delete the row"),
+        ([], "an empty list; allowed: at least one text; add one, or delete the row"),
         (True, "true (bool); allowed: a text that is not blank; write a text there, or delete the row"),
         ("\ud800", "a text with half a surrogate pair; allowed: a text that is not blank; write the character whole"),
     ],
@@ -97,26 +97,58 @@ def test_missing_columns_are_told_once_with_those_there_are(tmp_path: Path) -> N
     ]
 
 
-def test_rows_with_another_number_of_negatives_than_the_first(tmp_path: Path) -> None:
-    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["x"], ["x", "y", "z"], [], "x", ["x", ""], None)]
-    found = faults(tmp_path, rows, "triplets")
-    assert found[:3] == [
-        "r.jsonl:2: negatives: found 1, fewer than the 2 of the first row; allowed: 2 in every row; "
-        "add some, or delete the row",
-        "r.jsonl:3: negatives: found 3, more than the 2 of the first row; allowed: 2 in every row; "
-        "leave some out, or delete the row",
-        "r.jsonl:4: negatives: found none; allowed: at least one text; add one, or delete the row",
+def test_lists_of_positives_and_any_number_of_negatives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        {"query": "a", "pos": ["p", "q"], "neg": ["x", "y"]},
+        {"query": "b", "pos": ["r"], "neg": ["z"]},
+        {"query": "c", "pos": "s", "neg": ["u", "v", "w"]},
+        {"query": "d", "pos": ["t"], "neg": []},
     ]
-    assert found[3].startswith("r.jsonl:5: negatives: found 1, fewer than the 2")
-    assert found[4].startswith("r.jsonl:6: negatives (column 'negative[1]'): found an empty text")
-    assert found[5].startswith("r.jsonl:7: negatives (column 'negative'): found null")
+    write(tmp_path, rows)
+    columns = {"anchor": "query", "positive": "pos", "negatives": "neg"}
+    found = read_source(source("triplets", columns=columns), tmp_path)
+    assert list(found.texts()) == [
+        ("a", "p", "x", "y"),
+        ("a", "q", "x", "y"),
+        ("b", "r", "z", "x"),
+        ("c", "s", "u", "v"),
+        ("d", "t", "y", "x"),
+    ]
+    assert found.numbers.tolist() == [1, 1, 2, 3, 4]
+    assert "most rows have 2 negatives; 2 examples have fewer and get some of other rows, 1 have more" in caplog.text
+    pairs = read_source(source("pairs", columns={"anchor": "query", "positive": "pos"}), tmp_path)
+    assert list(pairs.texts())[:2] == [("a", "p"), ("a", "q")]
 
 
-def test_rows_that_lack_one_of_several_columns_of_negatives(tmp_path: Path) -> None:
-    rows = [{**PAIR, "n1": "x", "n2": "y"}, {**PAIR, "n1": "x"}, {**PAIR, "n1": "x", "n2": None}]
-    found = faults(tmp_path, rows, "triplets", columns={"negatives": ["n1", "n2"]})
-    assert len(found) == 2
-    assert found[0].startswith("r.jsonl:2: negatives: found 1, fewer than the 2 of the first row; column 'n2' has none")
+def test_negatives_that_are_no_texts_and_none_at_all(tmp_path: Path) -> None:
+    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["x", ""], None, 5)]
+    found = faults(tmp_path, rows, "triplets")
+    assert found[0].startswith("r.jsonl:2: negatives (column 'negative[1]'): found an empty text")
+    assert found[1].startswith("r.jsonl:3: negatives (column 'negative'): found null")
+    assert found[2].startswith("r.jsonl:4: negatives (column 'negative'): found 5 (int)")
+    none = "negatives: found none; allowed: at least one text; add one, or delete the row"
+    assert faults(tmp_path, [{**PAIR, "negative": []}] * 2, "triplets") == [f"r.jsonl:{n}: {none}" for n in (1, 2)]
+    few = [{**PAIR, "negative": ["x", "y"]}] * 2 + [{"anchor": "a", "positive": "Y ", "negative": ["x"]}]
+    assert faults(tmp_path, few, "triplets") == [
+        "r.jsonl:3: negatives: found 1; allowed: 2 as in most rows (other rows have no other texts to fill up with); "
+        "add some, or delete the row"
+    ]
+
+
+def test_a_file_of_vectors_needs_the_negatives_of_every_row(tmp_path: Path) -> None:
+    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["z", "y"], ["x"], ["x", "y", "z"])]
+    assert faults(tmp_path, rows, "triplets", vectors="v.safetensors") == [
+        f"r.jsonl:{row}: negatives: found {found}; allowed: 2 as in most rows (the file of vectors has one for each); "
+        f"{way_out}, or delete the row"
+        for row, found, way_out in ((3, 1, "add some"), (4, 3, "leave some out"))
+    ]
+
+
+def test_empty_cells_among_several_columns_of_negatives(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("anchor,positive,n1,n2,n3\na,p,x,y,\nb,q,,z,\nc,r,u,v,\n")
+    triplets = Source(name="s", file="r.csv", kind="triplets", columns={"negatives": ["n1", "n2", "n3"]})
+    found = read_source(triplets, tmp_path)
+    assert list(found.texts()) == [("a", "p", "x", "y"), ("b", "q", "z", "x"), ("c", "r", "u", "v")]
 
 
 def test_nli_gives_triplets_and_tells_labels_it_does_not_know(tmp_path: Path) -> None:
