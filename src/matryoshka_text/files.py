@@ -177,7 +177,11 @@ def require_space(path: Path, needed: int, *, what: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256 as 64 hex digits, read in pieces."""
+    """The file's sha256 as 64 hex digits, read in pieces; of a folder, that of the names and hashes of its files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "cache-")))
+        told = "".join(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n" for file in files)
+        return hashlib.sha256(told.encode()).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -76,7 +76,7 @@ def read_source(source: Source, folder: Path, *, key: str = "data", seed: int = 
     `cache_folder`, under a name made of the file's content and how it is read; the next time it is only mapped.
     """
     path = path_of(source.file, folder) if source.file is not None else None
-    kept = _kept(path, source) if path is not None and path.is_file() else None
+    kept = _kept(path, source) if path is not None and path.exists() else None
     table = mapped(kept) if kept is not None else None
     label = str(path)
     if table is None:

@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import IO
 
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading.saved import is_saved, require_one_split
 
-__all__ = ["PLAIN_SUFFIXES", "TABLE_SUFFIXES", "is_plain", "kind_of", "lines_of", "opened", "readable", "require_file"]
+__all__ = [
+    "PLAIN_SUFFIXES",
+    "TABLE_SUFFIXES",
+    "is_plain",
+    "kind_of",
+    "lines_of",
+    "may_be_folder",
+    "opened",
+    "readable",
+    "require_file",
+]
 
 PLAIN_SUFFIXES = (".txt", ".txt.gz")
 TABLE_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet", ".json", ".json.gz", ".tsv", ".tsv.gz")
@@ -27,12 +38,21 @@ def is_plain(file: object) -> bool:
     return isinstance(file, str) and file.endswith(PLAIN_SUFFIXES)
 
 
+def may_be_folder(file: str) -> bool:
+    """Whether a name may be that of a folder: it ends in a slash or has no ending."""
+    return file.endswith("/") or not Path(file).suffix
+
+
 def require_file(path: Path, key: str = "") -> None:
     """`DataError` unless `path` is a file of a known kind. `key` is the recipe key that names it."""
     named = f"{key}: " if key else ""
+    if is_saved(path):
+        return
     if path.is_dir():
+        require_one_split(path)
         raise DataError(
-            f"{named}found the folder {path}; allowed: a file ({', '.join(_SUFFIXES)}); name one of the files in it"
+            f"{named}found the folder {path}; allowed: a file ({', '.join(_SUFFIXES)}) or a folder that save_to_disk "
+            "of the datasets library wrote; name one of the files in it"
         )
     if not path.is_file():
         raise DataError(named + _missing(path, relative=bool(key)))
