@@ -20,6 +20,7 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.files import cache_folder, sha256_of
 from matryoshka_text.reading import Faults, Table, open_table, require_columns
 from matryoshka_text.reading.files import readable
+from matryoshka_text.reading.saved import is_saved
 from matryoshka_text.recipe import HeldOut, Source
 
 __all__ = ["SourceRows", "open_section", "path_of", "read_source", "sampled"]
@@ -76,7 +77,7 @@ def read_source(source: Source, folder: Path, *, key: str = "data", seed: int = 
     `cache_folder`, under a name made of the file's content and how it is read; the next time it is only mapped.
     """
     path = path_of(source.file, folder) if source.file is not None else None
-    kept = _kept(path, source) if path is not None and path.exists() else None
+    kept = _kept(path, source) if path is not None and (path.is_file() or is_saved(path)) else None
     table = mapped(kept) if kept is not None else None
     label = str(path)
     if table is None:
