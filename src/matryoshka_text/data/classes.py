@@ -46,8 +46,8 @@ def require_known_classes(held: HeldOutRows, classes: Sequence[str]) -> None:
         return
     some = f"{', '.join(classes[:_MOST_TOLD])}{', …' if len(classes) > _MOST_TOLD else ''}"
     lines = [
-        f"{held.place(row)}: found class {shown(label)}, which no training row has; allowed: the {len(classes)} classes "
-        f"of the training data ({some}); add training rows of it, or delete its rows here"
+        f"{held.place(row)}: found class {shown(label)}, which no training row has; allowed: the {len(classes)} "
+        f"classes of the training data ({some}); add training rows of it, or delete its rows here"
         for label, row in list(unknown.items())[:_MOST_TOLD]
     ]
     if len(unknown) > _MOST_TOLD:

@@ -42,8 +42,8 @@ def evened(examples: Iterator[Example], label: str, faults: Faults, *, exact: bo
         yield example._replace(texts=texts)
     if (fewer or more) and not faults.count:
         log.warning(
-            "%s: most rows have %d negatives; %d examples have fewer and get some of other rows, %d have more and keep "
-            "the first %d", label, wanted, fewer, more, wanted,
+            "%s: most rows have %d negatives; examples with fewer (%d) get some of other rows, those with more (%d) "
+            "keep the first %d", label, wanted, fewer, more, wanted,
         )  # fmt: skip
 
 
