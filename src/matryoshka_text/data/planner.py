@@ -116,17 +116,16 @@ def _usable(keys: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, " usable"]
 
 
 class _Repeated:
-    """The texts of a row that other rows have too, as their keys: only these can keep rows apart."""
+    """The keys of rows that share a text with another row: only these can be kept apart."""
 
     def __init__(self, keys: Int[np.ndarray, "rows columns"], usable: Int[np.ndarray, " usable"]) -> None:
         ordered = np.sort(keys[usable], axis=None)
         twice = np.unique(ordered[np.flatnonzero(np.diff(ordered) == 0)])
-        self._keys, self._there = keys, np.isin(keys, twice)
-        self._any = np.atleast_1d(self._there.any(axis=1))
+        self._keys, self._any = keys, np.atleast_1d(np.isin(keys, twice).any(axis=1))
 
     def of(self, row: int) -> list[int]:
-        """Those of the row; most rows have none."""
-        found: list[int] = self._keys[row, self._there[row]].tolist() if self._any[row] else []
+        """Those of the row; none if no other row has one of its texts."""
+        found: list[int] = self._keys[row].tolist() if self._any[row] else []
         return found
 
 
