@@ -2,10 +2,13 @@
 
 import math
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from matryoshka_text.data import Example, SourceRows, TextColumn, table_of
+from matryoshka_text.data.columns import columns_in
 from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan, PlannedTask
 from matryoshka_text.rows import Row
@@ -67,6 +70,18 @@ def made(
         for view in planned.views_of(one)
     ]
     return planned, rows
+
+
+def source_rows(label: str, texts: list[tuple[str, ...]], numbers: list[int], values: Any = None) -> SourceRows:
+    """Examples as a source gives them."""
+    values = values or [None] * len(texts)
+    return SourceRows(label, table_of(map(Example, numbers, texts, values)))
+
+
+def columns(*given: Iterable[str]) -> tuple[TextColumn, ...]:
+    """Texts in columns."""
+    rows = list(zip(*given, strict=True))
+    return columns_in(table_of(Example(number, texts) for number, texts in enumerate(rows)))
 
 
 def twin_of(model: Path, folder: Path, seed: int) -> None:

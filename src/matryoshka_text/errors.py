@@ -24,12 +24,21 @@ __all__ = [
     "RecipeError",
     "RunError",
     "TrainingError",
+    "bounded",
     "shown",
 ]
 
 
+# What a message may hold, whatever was found: a label of 5,000 digits, 100,000 unknown keys, a header of megabytes.
+_MOST_LINES = 100
+_LONGEST_LINE = 2000
+
+
 class MtextError(Exception):
-    """Something a user can put right."""
+    """Something a user can put right. Its message is `bounded`."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(bounded(message))
 
 
 class RecipeError(MtextError, ValueError):
@@ -58,6 +67,18 @@ class EvaluationError(MtextError, RuntimeError):
 
 class ExtraMissing(MtextError, ImportError):
     """An optional dependency that is not installed."""
+
+
+def bounded(message: str) -> str:
+    """The first 100 lines of a message and how many more there are; of a line above 2,000 characters both ends."""
+    lines = message.split("\n", _MOST_LINES)
+    if len(lines) > _MOST_LINES:
+        lines[-1] = f"and {lines[-1].count(chr(10)) + 1:,} more lines"
+    keep = _LONGEST_LINE // 2
+    return "\n".join(
+        line if len(line) <= _LONGEST_LINE else f"{line[:keep]} … ({len(line):,} characters) … {line[-keep:]}"
+        for line in lines
+    )
 
 
 def shown(value: Any, limit: int = 60) -> str:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -14,25 +15,36 @@ from matryoshka_text.errors import RunError
 
 __all__ = [
     "added_to_folder",
+    "cache_folder",
     "held",
     "locked",
     "require_space",
     "sha256_of",
     "sweep",
     "sync_folder",
+    "whole_file",
     "whole_folder",
     "write_whole",
 ]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` next to `path`, force it to disk, then rename: a reader sees the old file or the new one."""
+    """Write `content` as `whole_file` does."""
+    with whole_file(path) as out:
+        out.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file next to `path` to write to; it is forced to disk and renamed: a reader sees the old file or the new one.
+
+    If the block fails, it vanishes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
-            out.write(data)
+            yield out
             out.flush()
             os.fsync(out.fileno())
         # mkstemp makes private files; a result should be as readable as any other file its user writes.
@@ -92,6 +104,12 @@ def added_to_folder(path: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
     sync_folder(path)
+
+
+def cache_folder() -> Path:
+    """The folder of what can be made again: MTEXT_CACHE, else mtext in the user's cache folder."""
+    given = os.environ.get("MTEXT_CACHE")
+    return Path(given or os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / ("" if given else "mtext")
 
 
 def sync_folder(path: Path) -> None:
@@ -159,7 +177,11 @@ def require_space(path: Path, needed: int, *, what: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256 as 64 hex digits, read in pieces."""
+    """The file's sha256 as 64 hex digits, read in pieces; of a folder, that of the names and hashes of its files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "cache-")))
+        told = "".join(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n" for file in files)
+        return hashlib.sha256(told.encode()).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -14,6 +14,7 @@ from matryoshka_text.data import SourceRows
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import Source
+from tests.builders import source_rows
 
 TEXTS = [
     "the cat is sleeping",
@@ -30,7 +31,7 @@ TEXTS = [
 
 
 def rows(texts: list[str]) -> SourceRows:
-    return SourceRows("t.txt", [(text,) for text in texts], [10 + i for i in range(len(texts))])
+    return source_rows("t.txt", [(text,) for text in texts], [10 + i for i in range(len(texts))])
 
 
 def source(**neighbours: Any) -> Source:
@@ -71,8 +72,8 @@ def test_the_pairs_are_those_of_a_float64_search(encoder: MatryoshkaEncoder, cou
     found = mine_pairs(encoder, rows(TEXTS), source(count=count), batch_size=2, block=block)
     expected = oracle(encoder, TEXTS, count, -1)
     assert [(pair.anchor, pair.positive) for pair in found.pairs] == expected
-    assert found.texts == [(TEXTS[i], TEXTS[j]) for i, j in expected]
-    assert found.numbers == [10 + i for i, _ in expected]
+    assert list(found.texts()) == [(TEXTS[i], TEXTS[j]) for i, j in expected]
+    assert found.numbers.tolist() == [10 + i for i, _ in expected]
     assert (found.label, found.values, found.vectors) == ("t.txt", None, None)
     vectors = encoder.encode(TEXTS)
     for pair in found.pairs:

@@ -4,6 +4,7 @@ import numpy as np
 
 from matryoshka_text.data import Demands, Part, SourceRows, assembled
 from matryoshka_text.recipe import Source
+from tests.builders import source_rows
 
 
 def part(index: int, kind: str, rows: SourceRows) -> Part:
@@ -11,8 +12,8 @@ def part(index: int, kind: str, rows: SourceRows) -> Part:
 
 
 def test_rows_keep_their_numbers_sources_and_places() -> None:
-    first = part(0, "pairs", SourceRows("one.csv", [("a", "b"), ("c", "d")], [2, 9]))
-    second = part(4, "triplets", SourceRows("two.csv", [("e", "f")], [3]))
+    first = part(0, "pairs", source_rows("one.csv", [("a", "b"), ("c", "d")], [2, 9]))
+    second = part(4, "triplets", source_rows("two.csv", [("e", "f")], [3]))
     found = assembled([first, second])
     assert (len(found), found.names, found.labels) == (3, ("s0", "s4"), ("one.csv", "two.csv"))
     assert found.numbers.tolist() == [2, 9, 3]
@@ -20,7 +21,7 @@ def test_rows_keep_their_numbers_sources_and_places() -> None:
 
 
 def test_classes_that_no_row_has_are_not_among_the_seen() -> None:
-    rows = SourceRows("l.csv", [("a",), ("b",), ("c",)], [1, 2, 3], values=["2", "0", "2"])
+    rows = source_rows("l.csv", [("a",), ("b",), ("c",)], [1, 2, 3], values=["2", "0", "2"])
     found = assembled([part(0, "labelled", rows)], Demands(classes=4))
     assert found.classes == ("0", "1", "2", "3")
     assert found.seen_classes == ("0", "2")

@@ -51,7 +51,7 @@ def source(**changes: Any) -> Source:
 
 def test_a_cached_data_set_is_read_with_its_own_class_names(cache: Path) -> None:
     found = read_source(source(), cache)
-    assert found.texts == [("p", "yes", "no")]
+    assert list(found.texts()) == [("p", "yes", "no")]
     assert f"{found.label}:{found.numbers[0]}" == "hub owner/my-set[pair] train:1"
 
 
@@ -65,7 +65,7 @@ def test_an_unlabelled_row_of_a_labelled_source_is_told(cache: Path) -> None:
 
 
 def test_the_asked_commit_is_the_one_that_is_read(cache: Path) -> None:
-    assert len(read_source(source(revision=COMMIT), cache).texts) == 1
+    assert len(read_source(source(revision=COMMIT), cache)) == 1
     with pytest.raises(DataError) as error:
         read_source(source(revision="b" * 40), cache, key="data[0]")
     assert str(error.value).startswith(f"data[0].revision: found commit {COMMIT} of 'owner/my-set' in the cache")

@@ -34,8 +34,8 @@ def faults(folder: Path, rows: list[Any], kind: str = "pairs", **settings: Any) 
 def test_pairs(tmp_path: Path) -> None:
     write(tmp_path, [{"q": "a", "d": "b", "other": 5}, {"q": "c", "d": "d"}])
     found = read_source(source(columns={"anchor": "q", "positive": "d"}), tmp_path)
-    assert found.texts == [("a", "b"), ("c", "d")]
-    assert found.numbers == [1, 2]
+    assert list(found.texts()) == [("a", "b"), ("c", "d")]
+    assert found.numbers.tolist() == [1, 2]
     assert found.negatives == 0
 
 
@@ -54,7 +54,7 @@ def test_triplets_with_any_number_of_negatives(tmp_path: Path, negatives: dict[s
     found = read_source(source("triplets", columns=columns), tmp_path)
     (cell, *more) = negatives.values()
     expected = tuple(cell) if isinstance(cell, list) else (cell, *more)
-    assert found.texts == [("a", "p", *expected)] * 2
+    assert list(found.texts()) == [("a", "p", *expected)] * 2
     assert found.negatives == len(expected)
 
 
@@ -65,7 +65,7 @@ def test_triplets_with_any_number_of_negatives(tmp_path: Path, negatives: dict[s
         (" \t", "a text of blanks; allowed: a text that is not blank; fill the cell, or delete the row"),
         (None, "null; allowed: a text that is not blank; write a text there, or delete the row"),
         (5, "5 (int); allowed: a text that is not blank; write a text there, or delete the row"),
-        (["x"], "['x'] (list); allowed: a text that is not blank; write a text there, or delete the row"),
+        ([], "an empty list; allowed: at least one text; add one, or delete the row"),
         (True, "true (bool); allowed: a text that is not blank; write a text there, or delete the row"),
         ("\ud800", "a text with half a surrogate pair; allowed: a text that is not blank; write the character whole"),
     ],
@@ -97,26 +97,61 @@ def test_missing_columns_are_told_once_with_those_there_are(tmp_path: Path) -> N
     ]
 
 
-def test_rows_with_another_number_of_negatives_than_the_first(tmp_path: Path) -> None:
-    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["x"], ["x", "y", "z"], [], "x", ["x", ""], None)]
-    found = faults(tmp_path, rows, "triplets")
-    assert found[:3] == [
-        "r.jsonl:2: negatives: found 1, fewer than the 2 of the first row; allowed: 2 in every row; "
-        "add some, or delete the row",
-        "r.jsonl:3: negatives: found 3, more than the 2 of the first row; allowed: 2 in every row; "
-        "leave some out, or delete the row",
-        "r.jsonl:4: negatives: found none; allowed: at least one text; add one, or delete the row",
+def test_lists_of_positives_and_any_number_of_negatives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        {"query": "a", "pos": ["p", "q"], "neg": ["x", "y"]},
+        {"query": "b", "pos": ["r"], "neg": ["z"]},
+        {"query": "c", "pos": "s", "neg": ["u", "v", "w"]},
+        {"query": "d", "pos": ["t"], "neg": []},
     ]
-    assert found[3].startswith("r.jsonl:5: negatives: found 1, fewer than the 2")
-    assert found[4].startswith("r.jsonl:6: negatives (column 'negative[1]'): found an empty text")
-    assert found[5].startswith("r.jsonl:7: negatives (column 'negative'): found null")
+    write(tmp_path, rows)
+    columns = {"anchor": "query", "positive": "pos", "negatives": "neg"}
+    found = read_source(source("triplets", columns=columns), tmp_path)
+    assert list(found.texts()) == [
+        ("a", "p", "x", "y"),
+        ("a", "q", "x", "y"),
+        ("b", "r", "z", "x"),
+        ("c", "s", "u", "v"),
+        ("d", "t", "y", "x"),
+    ]
+    assert found.numbers.tolist() == [1, 1, 2, 3, 4]
+    assert (
+        "most rows have 2 negatives; examples with fewer (2) get some of other rows, those with more (1) keep"
+        in caplog.text
+    )
+    pairs = read_source(source("pairs", columns={"anchor": "query", "positive": "pos"}), tmp_path)
+    assert list(pairs.texts())[:2] == [("a", "p"), ("a", "q")]
 
 
-def test_rows_that_lack_one_of_several_columns_of_negatives(tmp_path: Path) -> None:
-    rows = [{**PAIR, "n1": "x", "n2": "y"}, {**PAIR, "n1": "x"}, {**PAIR, "n1": "x", "n2": None}]
-    found = faults(tmp_path, rows, "triplets", columns={"negatives": ["n1", "n2"]})
-    assert len(found) == 2
-    assert found[0].startswith("r.jsonl:2: negatives: found 1, fewer than the 2 of the first row; column 'n2' has none")
+def test_negatives_that_are_no_texts_and_none_at_all(tmp_path: Path) -> None:
+    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["x", ""], None, 5)]
+    found = faults(tmp_path, rows, "triplets")
+    assert found[0].startswith("r.jsonl:2: negatives (column 'negative[1]'): found an empty text")
+    assert found[1].startswith("r.jsonl:3: negatives (column 'negative'): found null")
+    assert found[2].startswith("r.jsonl:4: negatives (column 'negative'): found 5 (int)")
+    none = "negatives: found none; allowed: at least one text; add one, or delete the row"
+    assert faults(tmp_path, [{**PAIR, "negative": []}] * 2, "triplets") == [f"r.jsonl:{n}: {none}" for n in (1, 2)]
+    few = [{**PAIR, "negative": ["x", "y"]}] * 2 + [{"anchor": "a", "positive": "Y ", "negative": ["x"]}]
+    assert faults(tmp_path, few, "triplets") == [
+        "r.jsonl:3: negatives: found 1; allowed: 2 as in most rows (other rows have no other texts to fill up with); "
+        "add some, or delete the row"
+    ]
+
+
+def test_a_file_of_vectors_needs_the_negatives_of_every_row(tmp_path: Path) -> None:
+    rows = [{**PAIR, "negative": n} for n in (["x", "y"], ["z", "y"], ["x"], ["x", "y", "z"])]
+    assert faults(tmp_path, rows, "triplets", vectors="v.safetensors") == [
+        f"r.jsonl:{row}: negatives: found {found}; allowed: 2 as in most rows (the file of vectors has one for each); "
+        f"{way_out}, or delete the row"
+        for row, found, way_out in ((3, 1, "add some"), (4, 3, "leave some out"))
+    ]
+
+
+def test_empty_cells_among_several_columns_of_negatives(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("anchor,positive,n1,n2,n3\na,p,x,y,\nb,q,,z,\nc,r,u,v,\n")
+    triplets = Source(name="s", file="r.csv", kind="triplets", columns={"negatives": ["n1", "n2", "n3"]})
+    found = read_source(triplets, tmp_path)
+    assert list(found.texts()) == [("a", "p", "x", "y"), ("b", "q", "z", "x"), ("c", "r", "u", "v")]
 
 
 def test_nli_gives_triplets_and_tells_labels_it_does_not_know(tmp_path: Path) -> None:
@@ -125,8 +160,8 @@ def test_nli_gives_triplets_and_tells_labels_it_does_not_know(tmp_path: Path) ->
 
     write(tmp_path, [row(0, "yes"), row(-1, "?"), row("-", "!"), row(2, "no"), row("neutral", "so-so")])
     found = read_source(source("nli"), tmp_path)
-    assert found.texts == [("p", "yes", "no")]
-    assert found.numbers == [1]
+    assert list(found.texts()) == [("p", "yes", "no")]
+    assert found.numbers.tolist() == [1]
     assert faults(tmp_path, [row(0, "yes"), row(3, "x"), row("maybe", "y")], "nli") == [
         "r.jsonl:2: label (column 'label'): found 3; allowed: entailment, neutral, contradiction, or 0, 1, 2 in this "
         "order, or -1 for none; rename the label, or delete the row",
@@ -143,11 +178,11 @@ def test_a_sample_is_seeded_keeps_the_order_and_the_places(tmp_path: Path) -> No
     write(tmp_path, [{"anchor": f"a{i}", "positive": f"p{i}"} for i in range(100)])
     one, again, other = (read_source(source(rows=10), tmp_path, seed=seed) for seed in (1, 1, 2))
     assert one == again
-    assert one.texts != other.texts
-    assert len(one.texts) == 10
-    assert one.numbers == sorted(one.numbers)
-    assert [texts[0] for texts in one.texts] == [f"a{number - 1}" for number in one.numbers]
-    assert len(read_source(source(rows=1000), tmp_path).texts) == 100
+    assert list(one.texts()) != list(other.texts())
+    assert len(one) == 10
+    assert one.numbers.tolist() == sorted(one.numbers)
+    assert [texts[0] for texts in one.texts()] == [f"a{number - 1}" for number in one.numbers]
+    assert len(read_source(source(rows=1000), tmp_path)) == 100
 
 
 def test_the_sample_is_the_same_on_every_machine() -> None:
@@ -161,18 +196,18 @@ def test_single_texts_from_plain_files_and_from_columns(tmp_path: Path, kind: st
     write(tmp_path, [{"body": "a"}, {"body": "b"}])
     columns = {} if name == "t.txt" else {"columns": {"text": "body"}}
     found = read_source(Source.model_validate({"name": "s", "file": name, "kind": kind, **columns}), tmp_path)
-    assert (found.texts, found.numbers, found.values) == ([("a",), ("b",)], [1, 2], None)
+    assert (list(found.texts()), found.numbers.tolist(), found.values) == ([("a",), ("b",)], [1, 2], None)
 
 
 def test_labelled_and_scored_rows_have_values(tmp_path: Path) -> None:
     write(tmp_path, [{"text": "a", "label": 3, "label_text": "x"}, {"text": "b", "label": " joy"}])
     found = read_source(source("labelled"), tmp_path)
-    assert (found.texts, found.values) == ([("a",), ("b",)], ["3", "joy"])
+    assert (list(found.texts()), found.values) == ([("a",), ("b",)], ["3", "joy"])
     write(
         tmp_path, [{"sentence1": "a", "sentence2": "b", "score": 0}, {"sentence1": "c", "sentence2": "d", "score": "2"}]
     )
     found = read_source(source("scored"), tmp_path)
-    assert (found.texts, found.values) == ([("a", "b"), ("c", "d")], [0.0, 2.0])
+    assert (list(found.texts()), found.values) == ([("a", "b"), ("c", "d")], [0.0, 2.0])
 
 
 def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
@@ -201,7 +236,7 @@ def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
 def test_values_and_vectors_go_with_their_rows_in_a_sample(tmp_path: Path) -> None:
     write(tmp_path, [{"text": f"t{i}", "label": i} for i in range(50)])
     found = read_source(source("labelled", rows=9), tmp_path, seed=2)
-    assert [f"t{value}" for value in found.values or ()] == [text for (text,) in found.texts]
+    assert [f"t{value}" for value in found.values or ()] == [text for (text,) in found.texts()]
     rows = [{"anchor": f"a{i}", "positive": "p", "negative": ["x", "y"]} for i in range(50)]
     write(tmp_path, rows)
     numbers = np.arange(1, 51, dtype=np.float32)[:, None]
@@ -211,7 +246,7 @@ def test_values_and_vectors_go_with_their_rows_in_a_sample(tmp_path: Path) -> No
     assert found.vectors is not None
     assert len(found.vectors) == 4
     for shift, column in enumerate(found.vectors):
-        assert [f"a{int(row[0]) - 1 - shift}" for row in column] == [texts[0] for texts in found.texts]
+        assert [f"a{int(row[0]) - 1 - shift}" for row in column] == [texts[0] for texts in found.texts()]
 
 
 def test_vectors_are_checked_against_the_rows_before_the_sample(tmp_path: Path) -> None:

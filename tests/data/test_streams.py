@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from matryoshka_text.data import Examples, SourceRows, read_sources, streams_of
+from matryoshka_text.data import Examples, read_sources, streams_of
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import Base, Recipe, Source, Stopping
+from tests.builders import source_rows
+
+
+def texts(found: Examples) -> list[list[str]]:
+    return [list(column) for column in found.columns]
+
 
 OBJECTIVE = {"pairs": "info_nce", "text": "mlm", "labelled": "classify", "scored": "cosent"}
 STREAM = {"triplets": "pairs", "mined": "pairs", "nli": "pairs"}
@@ -51,7 +57,7 @@ def test_sources_come_one_after_the_other_with_their_places(tmp_path: Path, monk
     (found,) = streams(recipe(tmp_path, source("one"), source("two"))).values()
     assert isinstance(found, Examples)
     assert len(found) == 3
-    assert found.columns == (["a", "c", "e"], ["b", "d", "f"])
+    assert texts(found) == [["a", "c", "e"], ["b", "d", "f"]]
     assert found.source.tolist() == [0, 0, 1]
     assert found.source.dtype == np.int16
     assert found.names == ("one", "two")
@@ -75,15 +81,15 @@ def test_every_stream_has_its_own_examples(tmp_path: Path) -> None:
     sources = [source("s", "scored"), source("l", "labelled"), source("t", "text", "txt"), source("p")]
     found = streams(recipe(tmp_path, *sources, source("m", "labelled")))
     assert list(found) == ["pairs", "text", "labelled", "scored"]
-    assert found["text"].columns == (["first text", "second text"],)
+    assert texts(found["text"]) == [["first text", "second text"]]
     assert found["text"].place(1) == f"{tmp_path}/t.txt:3"
     labelled, scored = found["labelled"], found["scored"]
-    assert (labelled.columns, labelled.names) == ((["x", "y", "z", "w"],), ("l", "m"))
+    assert (texts(labelled), labelled.names) == ([["x", "y", "z", "w"]], ("l", "m"))
     assert labelled.classes == ("2", "9", "10")
     assert labelled.values is not None
     assert (labelled.values.tolist(), labelled.values.dtype) == ([2, 0, 2, 1], np.int64)
     assert labelled.place(3) == f"{tmp_path}/m.csv:2"
-    assert scored.columns == (["a", "c"], ["b", "d"])
+    assert texts(scored) == [["a", "c"], ["b", "d"]]
     assert scored.values is not None
     assert (scored.values.tolist(), scored.values.dtype) == ([4.5, 1.0], np.float64)
 
@@ -93,9 +99,9 @@ def test_mined_texts_count_as_pairs_once_they_are(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("anchor,positive\nd,e\n")
     made = recipe(tmp_path, source("p"), source("m", "mined", "txt"))
     found = read_sources(made)
-    assert found[1].texts == [("a",), ("b",), ("c",)]
-    mined = SourceRows(found[1].label, [("a", "c")], [1])
-    assert streams_of(made, [found[0], mined])["pairs"].columns == (["d", "a"], ["e", "c"])
+    assert list(found[1].texts()) == [("a",), ("b",), ("c",)]
+    mined = source_rows(found[1].label, [("a", "c")], [1])
+    assert texts(streams_of(made, [found[0], mined])["pairs"]) == [["d", "a"], ["e", "c"]]
     with pytest.raises(AssertionError):
         streams_of(made, found)
 

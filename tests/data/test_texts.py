@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from matryoshka_text.data import SourceRows, different, read_rotation_texts, require_enough_texts, rotation_texts
+from matryoshka_text.data import different, read_rotation_texts, require_enough_texts, rotation_texts
 from matryoshka_text.errors import DataError
 from matryoshka_text.recipe import Recipe, RotationSection, Source
+from tests.builders import source_rows
 
 
 def recipe(folder: Path, *sources: dict[str, Any], **section: Any) -> Recipe:
@@ -22,11 +23,11 @@ def test_equal_texts_count_once_case_and_blanks_aside() -> None:
 
 def test_texts_are_cut_then_counted_once_then_drawn() -> None:
     pairs = Source.model_validate({"name": "x", "file": "x.jsonl", "kind": "pairs"})
-    rows = SourceRows("x", texts=[("abcdef", "abcxyz"), ("Abc", "other")], numbers=[1, 2])
+    rows = source_rows("x", [("abcdef", "abcxyz"), ("Abc", "other")], [1, 2])
     found = rotation_texts(pairs, rows, RotationSection(max_characters=3), 0)
     assert (found.texts, found.prompts) == (["abc", "oth"], ["query", "document"])
     single = Source.model_validate({"name": "x", "file": "x.txt", "kind": "text"})
-    many = SourceRows("x", texts=[(f"text {i}",) for i in range(50)], numbers=list(range(50)))
+    many = source_rows("x", [(f"text {i}",) for i in range(50)], list(range(50)))
     drawn = [rotation_texts(single, many, RotationSection(texts=10), seed).texts for seed in (0, 1)]
     assert all(len(one) == 10 for one in drawn) and drawn[0] != drawn[1]
     assert drawn[0] == rotation_texts(single, many, RotationSection(texts=10), 0).texts

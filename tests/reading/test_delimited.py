@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from matryoshka_text.reading import Faults
+from matryoshka_text.reading import Faults, open_table
 from matryoshka_text.reading.delimited import csv_rows, tsv_rows
 
 CELLS = [
@@ -70,3 +70,15 @@ def test_a_comma_in_the_header_settles_it(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "r.csv") == [["x;y", "1;2"]]
     (tmp_path / "r.csv").write_text("a\nx;y\n")
     assert rows_of(tmp_path / "r.csv") == [["x;y"]]
+
+
+def test_a_warning_names_the_first_row_that_both_readings_of_quotes_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.tsv").write_text('text\tid\n"He said ""stop"""\t1\nplain\t2\n')
+    (tmp_path / "b.tsv").write_text('text\tid\nplain\t1\n"Stop"\t2\n"Go"\t3\n')
+    for name in ("a.tsv", "b.tsv", "b.tsv"):
+        cells = [row["text"] for _, row in open_table(tmp_path / name, Faults()).rows]
+    assert cells == ["plain", "Stop", "Go"]
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [f"{tmp_path}/b.tsv:3"]
+    assert "if they are part of the text" in caplog.text

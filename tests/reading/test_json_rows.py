@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from matryoshka_text.errors import DataError
-from matryoshka_text.reading import Faults
+from matryoshka_text.reading import Faults, open_table
 from matryoshka_text.reading.json_rows import json_rows
 
 ROWS = [{"a": "x", "b": "1"}, {"a": "y", "b": "2"}]
@@ -57,3 +57,23 @@ def test_broken_documents_are_told(tmp_path: Path) -> None:
     faults = Faults()
     assert list(json_rows(path, faults)) == []
     assert faults.count == 2
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_json_nested_deeply_is_told_at_any_depth(tmp_path: Path, name: str) -> None:
+    for depth in (98, 101, 500, 900, 3000, 100_000):
+        text = '{"text": "x", "more": ' + '{"a":[' * (depth // 2) + "]}" * (depth // 2) + "}"
+        (tmp_path / name).write_text(text + "\n" + '{"text": "y"}\n' * (name == "a.jsonl"))
+        faults = Faults()
+        if depth < 100:
+            assert next(open_table(tmp_path / name, faults).rows)[1]["text"] == "x"
+            continue
+        with pytest.raises(DataError, match=rf"{name}:1: found (JSON nested more than 100 deep|.*nested too deeply)"):
+            list(open_table(tmp_path / name, faults).rows)
+            faults.raise_any()
+
+
+def test_a_number_of_too_many_digits(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"label": ' + "9" * 5000 + "}\n")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: found broken JSON \(a number of more than 4,300 digits\)"):
+        open_table(tmp_path / "a.jsonl", Faults())

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from matryoshka_text.data import read_source
 from matryoshka_text.errors import DataError
-from matryoshka_text.reading import TABLE_SUFFIXES, Faults, Table, columns_of, open_table, require_columns
+from matryoshka_text.reading import TABLE_SUFFIXES, Faults, Table, Texts, columns_of, open_table, require_columns
+from matryoshka_text.recipe import Source
 
 ROWS = [
     {"a": "first, with a comma", "b": "12"},
     {"a": 'a "quoted" text\nover two lines', "b": "NA"},
     {"a": "é and 漢字", "b": "null"},
 ]
+
+SOURCE = Source(name="s", file="a.jsonl", kind="pairs")
 
 
 def as_bytes(suffix: str) -> bytes:
@@ -245,3 +249,44 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
             assert texts(path) != before
         finally:
             ROWS[0]["a"] = "first, with a comma"
+
+
+def test_bytes_of_other_encodings_are_told_with_line_byte_and_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("text\nplain\ncaf\u00e9 noir\n".encode("latin-1"))
+    with pytest.raises(
+        DataError, match=r"a\.csv:3: .* \(byte 4 of the line is 0xe9: .*iconv -f latin1 -t utf-8 a\.csv"
+    ):
+        open_table(tmp_path / "a.csv", Faults())
+    (tmp_path / "b.csv").write_bytes("text\nplain\n".encode("utf-16"))
+    with pytest.raises(
+        DataError, match=r"b\.csv:1: .*if it is utf-16 run `iconv -f utf-16 -t utf-8 b\.csv > new\.csv`"
+    ):
+        open_table(tmp_path / "b.csv", Faults())
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [("pipe", "a pipe or a device"), ("device", "a pipe or a device"), ("loop", "a link that leads nowhere")],
+)
+def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path, kind: str, found: str) -> None:
+    path = tmp_path / "a.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else "a.jsonl")
+    for read in (lambda: open_table(path, Faults()), lambda: Texts([path]), lambda: read_source(SOURCE, tmp_path)):
+        with pytest.raises(DataError, match=f"found {found}, .*a.jsonl; allowed: a file"):
+            read()
+
+
+def test_the_columns_of_other_projects_are_meant(tmp_path: Path) -> None:
+    names = {"query": "q", "pos": "p", **{f"negative_{n}": "n" for n in range(1, 6)}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(names) + "\n")
+    with pytest.raises(DataError) as error:
+        read_source(Source(name="s", file="a.jsonl", kind="triplets"), tmp_path)
+    hints = [line.rpartition("; ")[2] for line in str(error.value).splitlines()]
+    assert hints == [
+        "write `anchor: query`",
+        "write `positive: pos`",
+        "write `negatives: [negative_1, negative_2, negative_3, negative_4, negative_5]`",
+    ]

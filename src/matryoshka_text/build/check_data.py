@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from matryoshka_text.build.findings import Findings, valid, valid_objective
 from matryoshka_text.data import (
+    Example,
     Examples,
     HeldOutRows,
     Part,
@@ -20,6 +21,7 @@ from matryoshka_text.data import (
     require_enough_texts,
     require_known_classes,
     rotation_texts,
+    table_of,
 )
 from matryoshka_text.errors import DataError
 from matryoshka_text.objectives import STREAMS, Stream
@@ -137,8 +139,8 @@ def _check_plan(found: Examples, stream: Stream, batch: Batch, findings: Finding
 
 
 def _as_pair(part: Part) -> Part:
-    text = part.rows.texts[0][0]
-    return replace(part, rows=replace(part.rows, texts=[(text, text)], numbers=part.rows.numbers[:1]))
+    text = part.rows.columns[0][0]
+    return replace(part, rows=replace(part.rows, table=table_of([Example(int(part.rows.numbers[0]), (text, text))])))
 
 
 def _check_held_out(classes: Sequence[str], findings: Findings) -> None:

@@ -61,7 +61,7 @@ def facts_of_data(objectives: Sequence[Any], rows: Mapping[int, SourceRows]) -> 
         for place, objective in enumerate(objectives)
         if widths and value_of(objective, "kind") == "distill" and value_of(objective, "vectors") is True
     }
-    return teachers, {place: len(found.texts) for place, found in rows.items()}
+    return teachers, {place: len(found) for place, found in rows.items()}
 
 
 def _number(config: Mapping[str, Any], *keys: str) -> int | None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from matryoshka_text.data import SourceRows, different
+from matryoshka_text.data import Example, SourceRows, different, table_of
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.errors import DataError, ModelError
@@ -60,14 +60,16 @@ def mine_pairs(
     """
     assert source.neighbours is not None
     count, lowest = source.neighbours.count, source.neighbours.lowest
-    first = different(text for (text,) in rows.texts)
+    (texts,) = rows.columns
+    first = different(texts)
     if len(first) < 2:
         raise DataError(
-            f"{rows.label}: found {len(rows.texts)} texts that are all the same; allowed: at least two different ones "
+            f"{rows.label}: found {len(rows)} texts that are all the same; allowed: at least two different ones "
             f"in a mined source ({source.name!r}); use more data"
         )
-    texts, what = [rows.texts[row][0] for row in first], f"{source.name}: embedding"
-    vectors = _embedded(encoder, texts, what, prompt=_prompt(encoder, source), batch_size=batch_size)
+    what = f"{source.name}: embedding"
+    prompt = _prompt(encoder, source)
+    vectors = _embedded(encoder, [texts[row] for row in first], what, prompt=prompt, batch_size=batch_size)
     found = nearest(vectors, min(count, len(first) - 1), block=block)
     bar = tqdm(found, total=len(first), desc=f"{source.name}: neighbours", unit="text", file=sys.stderr)
     pairs, highest = _chosen(bar, first, lowest)
@@ -110,7 +112,7 @@ def stored_pairs(
         return compute(encoder, rows, source)
     mark = _fingerprint(encoder, rows, source)
     if path.exists():
-        if (found := _read(path, mark, len(rows.texts))) is not None:
+        if (found := _read(path, mark, len(rows))) is not None:
             return _paired(rows, found)
         log.warning("%s: holds pairs of other texts or another model, or is damaged; they are mined anew", path)
     made = compute(encoder, rows, source)
@@ -141,18 +143,15 @@ def _embedded(
 
 
 def _paired(rows: SourceRows, pairs: tuple[MinedPair, ...]) -> MinedRows:
-    return MinedRows(
-        rows.label,
-        texts=[(rows.texts[pair.anchor][0], rows.texts[pair.positive][0]) for pair in pairs],
-        numbers=[rows.numbers[pair.anchor] for pair in pairs],
-        pairs=pairs,
-    )
+    (texts,), numbers = rows.columns, rows.numbers
+    examples = (Example(int(numbers[p.anchor]), (texts[p.anchor], texts[p.positive])) for p in pairs)
+    return MinedRows(rows.label, table_of(examples), pairs=pairs)
 
 
 def _fingerprint(encoder: MatryoshkaEncoder, rows: SourceRows, source: Source) -> str:
     settings = source.neighbours.model_dump() if source.neighbours is not None else None
     prompt = _prompt(encoder, source)
-    return model_mark(encoder, rows.texts, settings, *([prompt] if prompt else []))
+    return model_mark(encoder, list(rows.texts()), settings, *([prompt] if prompt else []))
 
 
 def _read(path: Path, mark: str, rows: int) -> tuple[MinedPair, ...] | None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from matryoshka_text.errors import bounded
+
 __all__ = ["check"]
 
 
@@ -14,8 +16,8 @@ def check(recipes: Annotated[list[Path], typer.Argument(help="Recipes, YAML file
 
     found = [inspect_recipe(recipe) for recipe in recipes]
     for findings in found:
-        for line in (*findings.problems, *findings.notes):
-            typer.echo(line)
+        if lines := [*findings.problems, *findings.notes]:
+            typer.echo(bounded("\n".join(lines)))
     for recipe, findings in zip(recipes, found, strict=True):
         number = len(findings.problems)
         typer.echo(f"{recipe}: {'ok' if not number else '1 error' if number == 1 else f'{number} errors'}")

@@ -1,6 +1,7 @@
 """Texts: where they come from, and which rows make which batch. `data.passes`, which needs torch, is not pulled in."""
 
 from matryoshka_text.data.classes import class_names, require_known_classes
+from matryoshka_text.data.columns import Example, TextColumn, table_of
 from matryoshka_text.data.draw import different
 from matryoshka_text.data.examples import Demands, Examples, Part, assembled, demands, read_sources, streams_of
 from matryoshka_text.data.fingerprints import fingerprint
@@ -13,11 +14,13 @@ from matryoshka_text.data.texts import RotationTexts, read_rotation_texts, requi
 __all__ = [
     "BatchPlan",
     "Demands",
+    "Example",
     "Examples",
     "HeldOutRows",
     "Part",
     "RotationTexts",
     "SourceRows",
+    "TextColumn",
     "Unreachable",
     "assembled",
     "class_names",
@@ -34,4 +37,5 @@ __all__ = [
     "require_known_classes",
     "rotation_texts",
     "streams_of",
+    "table_of",
 ]

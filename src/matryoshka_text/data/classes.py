@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from matryoshka_text.data.held_out import HeldOutRows
-from matryoshka_text.errors import DataError
+from matryoshka_text.errors import DataError, shown
 from matryoshka_text.reading import Faults
 
 __all__ = ["class_names", "require_known_classes"]
@@ -27,7 +27,7 @@ def class_names(
         _require_in_range(labels, declared, place)
     if len(seen) < 2:
         raise DataError(
-            f"{place(0)}, and all other labelled rows: found class {labels[0]!r}; allowed: at least two different "
+            f"{place(0)}, and all other labelled rows: found class {shown(labels[0])}; allowed: at least two different "
             "classes; add rows of another class, or take the source out"
         )
     if declared is not None:
@@ -46,8 +46,8 @@ def require_known_classes(held: HeldOutRows, classes: Sequence[str]) -> None:
         return
     some = f"{', '.join(classes[:_MOST_TOLD])}{', …' if len(classes) > _MOST_TOLD else ''}"
     lines = [
-        f"{held.place(row)}: found class {label!r}, which no training row has; allowed: the {len(classes)} classes of "
-        f"the training data ({some}); add training rows of it, or delete its rows here"
+        f"{held.place(row)}: found class {shown(label)}, which no training row has; allowed: the {len(classes)} "
+        f"classes of the training data ({some}); add training rows of it, or delete its rows here"
         for label, row in list(unknown.items())[:_MOST_TOLD]
     ]
     if len(unknown) > _MOST_TOLD:
@@ -61,7 +61,7 @@ def _require_in_range(labels: Sequence[str], declared: int, place: Callable[[int
         if not (_WHOLE.fullmatch(label) and 0 <= int(label) < declared):
             faults.add(
                 place(row),
-                f"found class {label!r}; allowed: whole numbers from 0 to {declared - 1}, since the objective classify "
-                f"has `classes: {declared}`; correct the label, or change classes",
+                f"found class {shown(label)}; allowed: whole numbers from 0 to {declared - 1}, since the objective "
+                f"classify has `classes: {declared}`; correct the label, or change classes",
             )
     faults.raise_any()

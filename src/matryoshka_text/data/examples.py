@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float, Int, Shaped
 
 from matryoshka_text.data.classes import class_names
+from matryoshka_text.data.columns import TextColumn, columns_in
 from matryoshka_text.data.sources import SourceRows, read_source
 from matryoshka_text.errors import DataError
 from matryoshka_text.objectives import STREAMS, Objective, Stream
@@ -29,7 +31,7 @@ class Examples:
     array for each column of pairs.
     """
 
-    columns: tuple[list[str], ...]
+    columns: tuple[TextColumn, ...]
     numbers: Int[np.ndarray, " rows"]
     source: Int[np.ndarray, " rows"]
     names: tuple[str, ...]
@@ -90,14 +92,13 @@ def assembled(parts: Sequence[Part], asked: Demands = NO_DEMANDS) -> Examples:
     stream = stream_of(parts[0].source.kind)
     if stream == "pairs":
         _require_equal_negatives(parts)
-    rows = [texts for part in parts for texts in part.rows.texts]
     found = Examples(
-        columns=tuple(list(column) for column in zip(*rows, strict=True)),
-        numbers=np.asarray([number for part in parts for number in part.rows.numbers], dtype=np.int64),
-        source=np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.rows.texts) for part in parts]),
+        columns=columns_in(pa.concat_tables([part.rows.table for part in parts])),
+        numbers=np.concatenate([part.rows.numbers for part in parts]),
+        source=np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.rows) for part in parts]),
         names=tuple(part.source.name for part in parts),
         labels=tuple(part.rows.label for part in parts),
-        prompts=tuple(prompt_names(part.source, len(part.rows.texts[0])) for part in parts),
+        prompts=tuple(prompt_names(part.source, len(part.rows.columns)) for part in parts),
         vectors=_vectors(parts),
     )
     values = [value for part in parts for value in part.rows.values or ()]
@@ -136,7 +137,7 @@ def streams_of(recipe: Recipe, found: Sequence[SourceRows]) -> dict[Stream, Exam
     that do not fit each other, labels or scores that the objectives cannot use.
     """
     parts = [Part(i, source, rows) for i, (source, rows) in enumerate(zip(recipe.data, found, strict=True))]
-    assert all(len(part.rows.texts[0]) == 2 for part in parts if part.source.kind == "mined")
+    assert all(len(part.rows.columns) == 2 for part in parts if part.source.kind == "mined")
     asked = demands(recipe.objectives)
     streams: dict[Stream, Examples] = {}
     faults: list[str] = []

@@ -1,12 +1,12 @@
 """Data sets of the Hugging Face hub, through the `datasets` library and its cache."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matryoshka_text.errors import DataError
-from matryoshka_text.reading import Row, Table
+from matryoshka_text.reading import Table, table_of_dataset
 from matryoshka_text.recipe import HeldOut, Source
 
 __all__ = ["Unreachable", "open_hub"]
@@ -20,9 +20,7 @@ def open_hub(section: Source | HeldOut, wanted: Sequence[str], key: str) -> Tabl
     """The table that `section` names on the hub; `Unreachable` or `DataError` say what was tried."""
     dataset = _load(section, key)
     config = f"[{section.config}]" if section.config else ""
-    used = [column for column in dict.fromkeys(wanted) if column in dataset.column_names]
-    rows = _rows(dataset, used) if used else iter(())
-    return Table(f"hub {section.hub}{config} {section.split}", tuple(dataset.column_names), rows)
+    return table_of_dataset(f"hub {section.hub}{config} {section.split}", dataset, wanted)
 
 
 def _load(section: Source | HeldOut, key: str) -> Any:
@@ -66,22 +64,6 @@ def _require_revision(dataset: Any, section: Source | HeldOut, key: str) -> None
             f"{key}.revision: found commit {cached} of {section.hub!r} in the cache, and the hub is out of reach; "
             f"allowed: {section.revision}; connect once, or ask for the cached commit"
         )
-
-
-def _rows(dataset: Any, used: list[str]) -> Iterator[Row]:
-    from datasets import ClassLabel
-
-    features = dataset.features
-    names = {column: features[column].names for column in used if isinstance(features[column], ClassLabel)}
-    number = 0
-    for batch in dataset.select_columns(used).iter(batch_size=1000):
-        for cells in zip(*(batch[column] for column in used), strict=True):
-            number += 1
-            row = dict(zip(used, cells, strict=True))
-            for column, known in names.items():
-                # An unlabelled row has -1, which is the name of no class.
-                row[column] = known[row[column]] if row[column] is not None and row[column] >= 0 else row[column]
-            yield number, row
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,23 +1,16 @@
 """The examples that a table holds, for each kind of source or held-out set."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
 
+from matryoshka_text.data.columns import Example
+from matryoshka_text.data.negatives import evened
 from matryoshka_text.data.nli import UNLABELLED, Judged, label_of, triplets
 from matryoshka_text.errors import shown
-from matryoshka_text.reading import MISSING, Cells, Faults, Table
+from matryoshka_text.reading import Cells, Faults, Table
 from matryoshka_text.reading.files import is_plain
 from matryoshka_text.recipe import HeldOut, Source
 
-__all__ = ["Example", "column_names", "examples_in"]
-
-
-class Example(NamedTuple):
-    """The texts of one example, the number of its row, and what else is known of it: its class, or its score."""
-
-    number: int
-    texts: tuple[str, ...]
-    value: str | float | None = None
+__all__ = ["column_names", "examples_in"]
 
 
 def examples_in(table: Table, section: Source | HeldOut, faults: Faults) -> Iterator[Example]:
@@ -25,7 +18,8 @@ def examples_in(table: Table, section: Source | HeldOut, faults: Faults) -> Iter
     cells = Cells(table.label, column_names(section), faults, hub=section.hub is not None)
     if section.kind == "triplets":
         assert isinstance(section, Source) and section.columns.negatives is not None
-        return _triplets(section.columns.negatives, table, cells, faults)
+        given = _triplets(section.columns.negatives, table, cells)
+        return evened(given, table.label, faults, exact=section.vectors is not None)
     if section.kind == "nli":
         return _nli(column_names(section)["label"], table, cells, faults)
     return _READERS[section.kind](table, cells)
@@ -46,49 +40,28 @@ def column_names(section: Source | HeldOut) -> dict[str, str]:
 
 def _pairs(table: Table, cells: Cells) -> Iterator[Example]:
     for row in table.rows:
-        anchor, positive = cells.text(row, "anchor"), cells.text(row, "positive")
-        if anchor is not None and positive is not None:
-            yield Example(row[0], (anchor, positive))
+        anchor, positives = cells.text(row, "anchor"), cells.texts(row, "positive")
+        if anchor is not None:
+            yield from (Example(row[0], (anchor, positive)) for positive in positives or ())
 
 
-def _triplets(columns: str | tuple[str, ...], table: Table, cells: Cells, faults: Faults) -> Iterator[Example]:
-    expected: int | None = None
-    for number, row in table.rows:
-        anchor, positive = cells.text((number, row), "anchor"), cells.text((number, row), "positive")
-        negatives, wrong = _negatives(columns, row, expected)
-        texts = [cells.text_of(cell, number, f"negatives (column {name!r})") for name, cell in negatives.items()]
-        if wrong is not None and None not in texts:
-            faults.add(table.place(number), f"negatives: {wrong}")
-        found = [text for text in texts if text is not None]
-        if wrong is None and len(found) == len(negatives):
-            expected = expected or len(found)
-            if anchor is not None and positive is not None:
-                yield Example(number, (anchor, positive, *found))
+def _triplets(columns: str | tuple[str, ...], table: Table, cells: Cells) -> Iterator[Example]:
+    """Each positive with the row's negatives, any number of them."""
+    for row in table.rows:
+        anchor, positives = cells.text(row, "anchor"), cells.texts(row, "positive")
+        if isinstance(columns, tuple):
+            # An empty cell among several columns is one negative fewer.
+            roles = [f"negatives[{i}]" for i, name in enumerate(columns) if not _empty(row[1].get(name))]
+            texts = [cells.text(row, role) for role in roles]
+            negatives = None if None in texts else [text for text in texts if text is not None]
+        else:
+            negatives = cells.texts(row, "negatives", none=True)
+        if anchor is not None and negatives is not None:
+            yield from (Example(row[0], (anchor, positive, *negatives)) for positive in positives or ())
 
 
-def _negatives(
-    columns: str | tuple[str, ...], row: Mapping[str, Any], expected: int | None
-) -> tuple[dict[str, Any], str | None]:
-    """The cells that hold the row's hard negatives, by name; and what is wrong with their number."""
-    if isinstance(columns, tuple):
-        found = {name: row[name] for name in columns if row.get(name) is not None}
-        if found and len(found) < len(columns):
-            lacking = next(name for name in columns if name not in found)
-            return {}, _unequal(len(found), len(columns), f"; column {lacking!r} has none")
-    else:
-        cell = row.get(columns, MISSING)
-        found = {f"{columns}[{i}]": text for i, text in enumerate(cell)} if isinstance(cell, list) else {columns: cell}
-    if not found:
-        return {}, "found none; allowed: at least one text; add one, or delete the row"
-    return found, _unequal(len(found), expected) if expected not in (None, len(found)) else None
-
-
-def _unequal(found: int, expected: int | None, because: str = "") -> str:
-    fewer, way_out = ("fewer", "add some") if found < (expected or 0) else ("more", "leave some out")
-    return (
-        f"found {found}, {fewer} than the {expected} of the first row{because}; allowed: {expected} in every row; "
-        f"{way_out}, or delete the row"
-    )
+def _empty(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 def _single(table: Table, cells: Cells) -> Iterator[Example]:

@@ -1,12 +1,12 @@
 """Which rows make which batch: decided once, for all processes, from the seed alone."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int
 
-from matryoshka_text.data.draw import plain
+from matryoshka_text.data.columns import TextColumn
 from matryoshka_text.errors import DataError
 
 __all__ = ["BatchPlan", "plan_batches", "plan_rows"]
@@ -28,7 +28,7 @@ class BatchPlan:
 
 
 def plan_batches(
-    columns: Sequence[Sequence[str]],
+    columns: Sequence[TextColumn],
     *,
     size: int,
     seed: int,
@@ -48,14 +48,18 @@ def plan_batches(
     one's wrong answer. `DataError` where not even one batch can be filled; `key` is the recipe's key of the size, for
     its message.
     """
-    lengths = np.asarray([sum(min(len(text), longest) for text in row) for row in zip(*columns, strict=True)])
+    lengths = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        lengths += np.minimum(column.lengths, longest)
     if not distinct:
         return plan_rows(lengths, size=size, seed=seed, epoch=epoch, bucket=bucket, groups=groups, key=key)
-    ids, usable = _text_ids(columns)
+    keys = np.stack([column.keys for column in columns], axis=1)
+    usable = _usable(keys)
+    texts = _Repeated(keys, usable)
     rng = np.random.Generator(np.random.PCG64([seed, epoch]))
-    found: list[list[int]] = []
+    found: list[np.ndarray] = []
     for rows in _of_groups(rng.permutation(usable), groups):
-        found.extend(_fill(_sorted_windows(rows, lengths, size * bucket), ids, size))
+        found.extend(_Filling(texts, size).fill(_sorted_windows(rows, lengths, size * bucket)))
     if not found:
         raise DataError(
             f"{key} is {size}, but the data make no batch of {size} rows without a repeated text "
@@ -105,12 +109,24 @@ def _of_groups(order: np.ndarray, groups: np.ndarray | None) -> Iterator[np.ndar
         yield order[groups[order] == group]
 
 
-def _text_ids(columns: Sequence[Sequence[str]]) -> tuple[Int[np.ndarray, "rows columns"], Int[np.ndarray, " usable"]]:
-    """A number per text, equal for equal texts; and the rows in which no text repeats."""
-    known: dict[str, int] = {}
-    ids = np.asarray([[known.setdefault(plain(t), len(known)) for t in c] for c in columns]).T
-    usable = np.asarray([row for row, texts in enumerate(ids) if len(set(texts)) == len(texts)], dtype=np.int64)
-    return ids, usable
+def _usable(keys: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, " usable"]:
+    """The rows in which no text repeats."""
+    ordered = np.sort(keys, axis=1)
+    return np.flatnonzero(np.diff(ordered, axis=1).all(axis=1))
+
+
+class _Repeated:
+    """The keys of rows that share a text with another row: only these can be kept apart."""
+
+    def __init__(self, keys: Int[np.ndarray, "rows columns"], usable: Int[np.ndarray, " usable"]) -> None:
+        ordered = np.sort(keys[usable], axis=None)
+        twice = np.unique(ordered[np.flatnonzero(np.diff(ordered) == 0)])
+        self._keys, self._any = keys, np.atleast_1d(np.isin(keys, twice).any(axis=1))
+
+    def of(self, row: int) -> list[int]:
+        """Those of the row; none if no other row has one of its texts."""
+        found: list[int] = self._keys[row].tolist() if self._any[row] else []
+        return found
 
 
 def _sorted_windows(rows: np.ndarray, lengths: np.ndarray, window: int) -> Iterator[list[int]]:
@@ -119,37 +135,42 @@ def _sorted_windows(rows: np.ndarray, lengths: np.ndarray, window: int) -> Itera
         yield (part if window <= 1 else part[np.argsort(lengths[part], kind="stable")]).tolist()
 
 
-def _fill(windows: Iterable[list[int]], ids: np.ndarray, size: int) -> list[list[int]]:
+@dataclass
+class _Filling:
     """First fit: each row goes into the first open batch that holds none of its texts."""
-    full: list[list[int]] = []
-    open_batches: list[tuple[list[int], set[int]]] = []
-    waiting: list[int] = []
-    for window in windows:
-        # Only as many waiting rows as the window has are tried again: where half the rows share one reply, trying all
-        # of them each time would take quadratic time.
-        again, later = waiting[: len(window)], waiting[len(window) :]
-        waiting = later + _place(again + window, ids, size, open_batches, full)
-    while waiting and (left := _place(waiting, ids, size, open_batches, full)) != waiting:
-        waiting = left
-    return full
 
+    texts: _Repeated
+    size: int
+    full: list[np.ndarray] = field(default_factory=list)
+    _open: list[tuple[list[int], set[int]]] = field(default_factory=list)
 
-def _place(
-    rows: list[int], ids: np.ndarray, size: int, open_batches: list[tuple[list[int], set[int]]], full: list[list[int]]
-) -> list[int]:
-    waiting = []
-    for row in rows:
-        texts = set(ids[row].tolist())
-        home = next((batch for batch in open_batches if not (batch[1] & texts)), None)
-        if home is None:
-            if len(open_batches) >= _MOST_OPEN:
-                waiting.append(row)
-                continue
-            home = ([], set())
-            open_batches.append(home)
-        home[0].append(row)
-        home[1].update(texts)
-        if len(home[0]) == size:
-            full.append(home[0])
-            open_batches.remove(home)
-    return waiting
+    def fill(self, windows: Iterable[list[int]]) -> list[np.ndarray]:
+        """The full batches of the rows in these windows."""
+        waiting: list[int] = []
+        for window in windows:
+            # Only as many waiting rows as the window has are tried again: where half the rows share one reply, trying
+            # all of them each time would take quadratic time.
+            again, later = waiting[: len(window)], waiting[len(window) :]
+            waiting = later + self._place(again + window)
+        while waiting and (left := self._place(waiting)) != waiting:
+            waiting = left
+        return self.full
+
+    def _place(self, rows: list[int]) -> list[int]:
+        """Put the rows into batches; those that fit into no open one come back."""
+        waiting = []
+        for row in rows:
+            own = self.texts.of(row)
+            home = next((batch for batch in self._open if batch[1].isdisjoint(own)), None)
+            if home is None:
+                if len(self._open) >= _MOST_OPEN:
+                    waiting.append(row)
+                    continue
+                home = ([], set())
+                self._open.append(home)
+            home[0].append(row)
+            home[1].update(own)
+            if len(home[0]) == self.size:
+                self.full.append(np.asarray(home[0]))
+                self._open.remove(home)
+        return waiting

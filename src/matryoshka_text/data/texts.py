@@ -53,8 +53,8 @@ def rotation_texts(source: Source, rows: SourceRows, section: RotationSection, s
 
     A text that is in two columns gets the prompt of the one where it is read first.
     """
-    draw, names = Draw(section.texts, seed), prompt_names(source, len(rows.texts[0]))
-    for row in rows.texts:
+    draw, names = Draw(section.texts, seed), prompt_names(source, len(rows.columns))
+    for row in rows.texts():
         for text, name in zip(row, names, strict=True):
             draw.add(text[: section.max_characters], name)
     drawn = draw.tagged()

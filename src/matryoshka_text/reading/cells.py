@@ -35,6 +35,24 @@ class Cells:
             return cell
         return self.text_of(cell, number, _named(role, column), blank=blank)
 
+    def texts(self, row: tuple[int, Mapping[str, Any]], role: str, *, none: bool = False) -> list[str] | None:
+        """The texts of the cell that plays `role`, which is a text or a list of texts.
+
+        None, and a fault, if one of them is missing, not a text or blank, or (unless `none` is allowed) the list empty.
+        """
+        number, cells = row
+        column = self._columns[role]
+        cell = cells.get(column, MISSING)
+        if not isinstance(cell, list):
+            text = self.text(row, role)
+            return None if text is None else [text]
+        if not cell and not none:
+            text = "found an empty list; allowed: at least one text; add one, or delete the row"
+            self._faults.add(f"{self._label}:{number}", f"{_named(role, column)}: {text}")
+        found = [self.text_of(one, number, _named(role, f"{column}[{i}]")) for i, one in enumerate(cell)]
+        texts = [text for text in found if text is not None]
+        return texts if len(texts) == len(cell) and (texts or none) else None
+
     def text_of(self, cell: object, number: int, what: str, *, blank: bool = False) -> str | None:
         """The same of a cell that was taken out of row `number`; `what` names it."""
         if isinstance(cell, str) and not is_unicode(cell):

@@ -1,6 +1,7 @@
 """Rows of comma-separated, semicolon-separated and tab-separated values below a header."""
 
 import csv
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
@@ -12,6 +13,8 @@ from matryoshka_text.reading.files import lines_of, opened
 __all__ = ["csv_rows", "tsv_rows"]
 
 _Numbered = Iterator[tuple[int, list[str]]]
+log = logging.getLogger(__name__)
+_WARNED: set[Path] = set()
 # Lines that one quoted cell of a .tsv file may go over.
 _LONGEST = 100
 # The csv module refuses cells above 128 KiB by default; a long document is not a fault.
@@ -47,9 +50,9 @@ def tsv_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Mapping[str, str
     """Each row with the line it begins in; rows of another length become faults.
 
     A cell in quotes is read as in CSV: the quotes go, doubled ones stay once, tabs and line breaks may be inside. Any
-    other quote is part of its cell, at the beginning of one too.
+    other quote is part of its cell, at the beginning of one too. A warning names the first row that both readings fit.
     """
-    return _rows(path, _by_tabs(enumerate(lines_of(path), start=1)), faults)
+    return _rows(path, _by_tabs(path, enumerate(lines_of(path), start=1)), faults)
 
 
 def _delimiter(header: str) -> str:
@@ -81,7 +84,7 @@ def _rows(path: Path, numbered: _Numbered, faults: Faults) -> Iterator[tuple[int
             blank.append(number)
 
 
-def _by_tabs(lines: Iterator[tuple[int, str]]) -> _Numbered:
+def _by_tabs(path: Path, lines: Iterator[tuple[int, str]]) -> _Numbered:
     width = 0
     while (here := next(lines, None)) is not None:
         number, line = here
@@ -92,9 +95,21 @@ def _by_tabs(lines: Iterator[tuple[int, str]]) -> _Numbered:
                 whole, lines = _over_lines(line, width, lines)
             # If both readings fit a row, quotes are those of CSV; otherwise the one that fits.
             if whole and (len(whole) == width or len(cells) != width):
+                if len(cells) == len(whole) and '""' not in line:
+                    _warn_of_quotes(path, number)
                 cells = whole
         width = width or len(cells)
         yield number, cells
+
+
+def _warn_of_quotes(path: Path, number: int) -> None:
+    """Tell it once of a file, which may be read several times."""
+    if path not in _WARNED:
+        _WARNED.add(path)
+        log.warning(
+            "%s:%d: found a cell in quotes, which is read without them, as in CSV; if they are part of the text, write "
+            'them twice within quotes ("""so""")', path, number,
+        )  # fmt: skip
 
 
 def _over_lines(

@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import IO
 
 from matryoshka_text.errors import DataError
+from matryoshka_text.reading.saved import is_saved, require_one_split
 
-__all__ = ["PLAIN_SUFFIXES", "TABLE_SUFFIXES", "is_plain", "kind_of", "lines_of", "opened", "readable", "require_file"]
+__all__ = [
+    "PLAIN_SUFFIXES",
+    "TABLE_SUFFIXES",
+    "is_plain",
+    "kind_of",
+    "lines_of",
+    "may_be_folder",
+    "opened",
+    "readable",
+    "require_file",
+]
 
 PLAIN_SUFFIXES = (".txt", ".txt.gz")
 TABLE_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet", ".json", ".json.gz", ".tsv", ".tsv.gz")
@@ -27,12 +38,21 @@ def is_plain(file: object) -> bool:
     return isinstance(file, str) and file.endswith(PLAIN_SUFFIXES)
 
 
+def may_be_folder(file: str) -> bool:
+    """Whether a name may be that of a folder: it ends in a slash or has no ending."""
+    return file.endswith("/") or not Path(file).suffix
+
+
 def require_file(path: Path, key: str = "") -> None:
     """`DataError` unless `path` is a file of a known kind. `key` is the recipe key that names it."""
     named = f"{key}: " if key else ""
+    if is_saved(path):
+        return
     if path.is_dir():
+        require_one_split(path)
         raise DataError(
-            f"{named}found the folder {path}; allowed: a file ({', '.join(_SUFFIXES)}); name one of the files in it"
+            f"{named}found the folder {path}; allowed: a file ({', '.join(_SUFFIXES)}) or a folder that save_to_disk "
+            "of the datasets library wrote; name one of the files in it"
         )
     if not path.is_file():
         raise DataError(named + _missing(path, relative=bool(key)))
@@ -42,7 +62,7 @@ def require_file(path: Path, key: str = "") -> None:
 
 def _missing(path: Path, *, relative: bool) -> str:
     if path.is_symlink() or path.exists():
-        what = "a link that leads nowhere" if path.is_symlink() else "a pipe or a device"
+        what = "a pipe or a device" if path.exists() else "a link that leads nowhere"
         return f"found {what}, {path}; allowed: a file; write the data to a file first"
     there = sorted(p.name for p in path.parent.glob("*") if p.name.endswith(_SUFFIXES))
     close = get_close_matches(path.name, there, n=3, cutoff=0.4) or there[:5]
@@ -57,26 +77,29 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        line = _first_line_not_utf8(path)
-        raise DataError(
-            f"{path}{line}: found bytes that are not UTF-8 ({error.reason}); allowed: UTF-8; save it as UTF-8"
-        ) from error
+        raise DataError(f"{path}{_not_utf8(path, error)}") from error
     except (OSError, EOFError, zlib.error) as error:
         way_out = "fetch or pack the file again" if path.suffix in (".gz", ".parquet") else "check the file"
         raise DataError(f"{path}: cannot be read ({error}); allowed: a whole file; {way_out}") from error
 
 
-def _first_line_not_utf8(path: Path) -> str:
-    """:line, looked for once the file is known to be broken; nothing for a file without lines."""
-    if path.suffix == ".parquet":
-        return ""
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> str:
+    """The line and the byte, looked for once the file is known to be broken, and the way out."""
+    place, guess = f": found bytes that are not UTF-8 ({error.reason})", "latin1"
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                guess = "utf-16"
             try:
                 line.decode()
-            except UnicodeDecodeError:
-                return f":{number}"
-    return ""
+            except UnicodeDecodeError as wrong:
+                byte = f"byte {wrong.start + 1} of the line is 0x{line[wrong.start]:02x}"
+                place = f":{number}: found bytes that are not UTF-8 ({byte}: {wrong.reason})"
+                break
+    return (
+        f"{place}; allowed: UTF-8; save it as UTF-8, or if it is {guess} run "
+        f"`iconv -f {guess} -t utf-8 {path.name} > new{''.join(path.suffixes[-1:])}`"
+    )
 
 
 def opened(path: Path, newline: str) -> IO[str]:

@@ -11,6 +11,8 @@ from matryoshka_text.reading.files import kind_of, opened
 
 __all__ = ["json_rows"]
 
+_DEEPEST = 100
+
 
 def json_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Each object with its number; what is not an object becomes a fault.
@@ -21,7 +23,12 @@ def json_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Mapping[str, An
     document = _document(path) if kind_of(path) == "json" else None
     items = _lines(path, faults) if document is None else enumerate(document, start=1)
     for number, item in items:
-        if isinstance(item, dict):
+        if not _is_shallow(item):
+            found = f"found JSON nested more than {_DEEPEST} deep"
+            faults.add(
+                f"{path}:{number}", f"{found}; allowed: up to {_DEEPEST} objects and lists in each other; flatten it"
+            )
+        elif isinstance(item, dict):
             yield number, item
         else:
             faults.add(f"{path}:{number}", f"found {shown(item)}; allowed: an object with named texts; correct it")
@@ -81,5 +88,19 @@ def _rows_of(found: Any) -> list[Any]:
     return rows if all(isinstance(row, dict) for row in rows) else [found]
 
 
+def _is_shallow(item: Any) -> bool:
+    """Whether at most `_DEEPEST` objects and lists are in each other: what reads them afterwards calls itself."""
+    level = [item] if isinstance(item, dict | list) else []
+    for _ in range(_DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [cell for cells in inner for cell in cells if isinstance(cell, dict | list)]
+        if not level:
+            return True
+    return False
+
+
 def _what(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error).split(": line ")[0]
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    text = str(error).split(": line ")[0]
+    return "a number of more than 4,300 digits" if text.startswith("Exceeds the limit") else text

@@ -7,7 +7,7 @@ from typing import Any
 
 from matryoshka_text.errors import DataError
 
-__all__ = ["parquet_columns", "parquet_rows"]
+__all__ = ["columns_of_schema", "parquet_columns", "parquet_rows"]
 
 _ROWS = 1024  # in memory at a time
 
@@ -21,7 +21,12 @@ def parquet_columns(path: Path) -> tuple[tuple[str, ...], int]:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise DataError(f"{path}: found a column name twice, {repeated[0]!r}; allowed: different names; rename one")
-        return tuple(name for field in file.schema_arrow for name in _names(field, "")), int(file.metadata.num_rows)
+        return columns_of_schema(file.schema_arrow), int(file.metadata.num_rows)
+
+
+def columns_of_schema(schema: Any) -> tuple[str, ...]:
+    """The names of an Arrow schema's columns, those within a column by dots."""
+    return tuple(name for field in schema for name in _names(field, ""))
 
 
 def parquet_rows(path: Path, used: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:

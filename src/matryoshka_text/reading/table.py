@@ -4,6 +4,7 @@ Local files are read directly, not through the `datasets` library: it caches wha
 file from its cache, its CSV reader turns "12" into a number and "NA" into nothing, and it gives no line numbers.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,12 +18,29 @@ from matryoshka_text.reading.delimited import csv_rows, tsv_rows
 from matryoshka_text.reading.faults import Faults
 from matryoshka_text.reading.files import is_plain, kind_of, lines_of, readable, require_file
 from matryoshka_text.reading.json_rows import json_rows
-from matryoshka_text.reading.parquet import parquet_columns, parquet_rows
+from matryoshka_text.reading.parquet import columns_of_schema, parquet_columns, parquet_rows
+from matryoshka_text.reading.saved import dataset_rows, opened_folder
 
-__all__ = ["Row", "Table", "columns_of", "no_column", "no_rows", "open_table", "plain_rows", "require_columns"]
+__all__ = [
+    "Row",
+    "Table",
+    "columns_of",
+    "no_column",
+    "no_rows",
+    "open_table",
+    "plain_rows",
+    "require_columns",
+    "table_of_dataset",
+]
 
 Row = tuple[int, Mapping[str, Any]]
 _HEAD = 100
+# What other projects call these columns.
+_USUAL = {
+    "anchor": ("query", "question"),
+    "positive": ("pos", "answer", "document", "passage"),
+    "negatives": ("neg", "negatives"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,8 @@ class Table:
     """Named columns and numbered rows: `label:number` is the place of a row.
 
     The number counts lines from 1 in .jsonl, .csv, .tsv and .txt files (the header is line 1), and rows from 1 in
-    .parquet files, in .json files that are one document, and on the hub. A column inside another is named by dots.
+    .parquet files, in .json files that are one document, in folders of `save_to_disk`, and on the hub. A column inside
+    another is named by dots.
     """
 
     label: str
@@ -46,10 +65,16 @@ def open_table(path: Path, faults: Faults, wanted: Sequence[str] | None = None, 
     """The table in `path`, streamed; broken lines become faults.
 
     Plain text is a table of one column, `text`: its lines, blanks at their ends taken off and blank ones left out.
+    A folder that `save_to_disk` of the datasets library wrote is a table too.
     `wanted` names the columns that will be used (None: all), `key` the recipe key that names the file. `DataError` for
     a file that is missing, of no known kind, unreadable or empty.
     """
     require_file(path, key)
+    if path.is_dir():
+        dataset = opened_folder(path)
+        if not len(dataset):
+            raise no_rows(path)
+        return table_of_dataset(str(path), dataset, wanted)
     kind = kind_of(path)
     with readable(path):
         if kind == "parquet":
@@ -65,9 +90,14 @@ def open_table(path: Path, faults: Faults, wanted: Sequence[str] | None = None, 
     if not count:
         faults.raise_any()
         raise no_rows(path)
-    nested = [name for name in (columns if wanted is None else wanted) if "." in name]
-    rows = _guarded(path, rows)
-    return Table(str(path), columns, _unnested(rows, nested) if nested else rows)
+    return Table(str(path), columns, _unnested(_guarded(path, rows), columns if wanted is None else wanted))
+
+
+def table_of_dataset(label: str, dataset: Any, wanted: Sequence[str] | None = None) -> Table:
+    """The table of a `datasets.Dataset`: of one in memory, from the hub or from a folder."""
+    columns = columns_of_schema(dataset.features.arrow_schema)
+    names = columns if wanted is None else wanted
+    return Table(label, columns, _unnested(dataset_rows(dataset, names), names))
 
 
 def columns_of(path: Path) -> tuple[str, ...] | None:
@@ -80,11 +110,21 @@ def require_columns(table: Table, columns: Mapping[str, str], key: str) -> None:
     lines = []
     for role, column in columns.items():
         if column not in table.columns:
-            close = get_close_matches(column, table.columns, n=1, cutoff=0.5)
-            guess = f"write `{role.split('[')[0]}: {close[0]}`" if close else f"name the column that holds the {role}"
+            found = _meant(role.split("[")[0], column, table.columns)
+            guess = f"write `{found}`" if found else f"name the column that holds the {role}"
             lines.append(f"{key}.columns.{role}: {no_column(table, column, f' in {table.label}')}; {guess}")
     if lines:
         raise DataError("\n".join(lines))
+
+
+def _meant(role: str, column: str, columns: Sequence[str]) -> str | None:
+    """What to write in a recipe for the role, by the names of the columns that there are; None if none is like it."""
+    numbered = [name for name in columns if re.fullmatch(rf"{re.escape(column)}s?_?\d+", name)]
+    if role == "negatives" and len(numbered) > 1:
+        return f"{role}: [{', '.join(numbered)}]"
+    usual = [name for name in _USUAL.get(role, ()) if name in columns]
+    close = usual or get_close_matches(column, columns, n=1, cutoff=0.5)
+    return f"{role}: {close[0]}" if close else None
 
 
 def no_column(table: Table, column: str, where: str = "") -> str:
@@ -122,9 +162,10 @@ def _names(row: Mapping[str, Any], before: str) -> Iterator[str]:
 
 def _unnested(rows: Iterator[Row], names: Sequence[str]) -> Iterator[Row]:
     """The rows, with the cells inside other cells under their dotted names too."""
+    dotted = [name for name in names if "." in name]
     for number, row in rows:
-        inner = {name: _within(row, name) for name in names if name not in row}
-        yield number, {**row, **{name: cell for name, cell in inner.items() if cell is not MISSING}}
+        inner = {name: _within(row, name) for name in dotted if name not in row}
+        yield number, {**row, **{name: cell for name, cell in inner.items() if cell is not MISSING}} if inner else row
 
 
 def _within(row: Mapping[str, Any], name: str) -> Any:

@@ -49,11 +49,14 @@ class Columns(Roles):
     """The column of each role; a role that is left out is read from the column of its own name."""
 
     anchor: str | None = _role("pairs, triplets: the text that is matched")
-    positive: str | None = _role("pairs, triplets: the text that belongs to the anchor")
+    positive: str | None = _role(
+        "pairs, triplets: the text that belongs to the anchor, or a list of such texts, each of which makes an example"
+    )
     negatives: Names | None = Field(
         default=None,
         description="triplets: the columns of the hard negatives, one text in each, or ONE column whose cells are "
-        "lists of texts",
+        "lists of texts. Every example gets as many as most of the first 1,000 have: of more the first ones, and where "
+        "there are fewer (an empty cell, a short list) also some of other rows",
         json_schema_extra={"allowed": "the name of a column, or a list of such names", "default": "`negative`"},
     )
     premise: str | None = _role("nli: the first sentence")
@@ -75,6 +78,8 @@ class HeldOutColumns(Roles):
     sentence2: str | None = _role("sts: the second text")
     score: str | None = _role("sts: how alike the two are, a number on any scale")
     anchor: str | None = _role("pairs: the query")
-    positive: str | None = _role("pairs: the text that the query should find among all positives")
+    positive: str | None = _role(
+        "pairs: the text that the query should find among all positives, or a list of such texts"
+    )
     text: str | None = _role("labelled, text: the text")
     label: str | None = _role("labelled: the text's class, a name or a whole number, one that training rows have too")

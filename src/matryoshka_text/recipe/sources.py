@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from matryoshka_text.objectives import Stream
-from matryoshka_text.reading.files import PLAIN_SUFFIXES, TABLE_SUFFIXES, is_plain
+from matryoshka_text.reading.files import PLAIN_SUFFIXES, TABLE_SUFFIXES, is_plain, may_be_folder
 from matryoshka_text.recipe.columns import HELD_OUT_ROLES, TRAINING_ROLES, Columns, HeldOutColumns, Roles
 from matryoshka_text.recipe.names import SLUG
 from matryoshka_text.recipe.prompts import Prompts
@@ -63,7 +63,8 @@ class _Place(Section):
     file: str | None = Field(
         default=None,
         description=f"a local file, relative to the recipe's folder: {', '.join(TABLE_SUFFIXES)}. A .json file is one "
-        "array of objects, also below a key `data`, or lines as in .jsonl. Kinds text and mined also read "
+        "array of objects, also below a key `data`, or lines as in .jsonl. Or a folder that save_to_disk of the "
+        "datasets library wrote. Kinds text and mined also read "
         f"{' and '.join(PLAIN_SUFFIXES)}: one text a line, blank lines passed over",
         json_schema_extra={"allowed": _FILE},
     )
@@ -230,7 +231,7 @@ class HeldOut(_Place):
 
 def _suffix(file: str, kind: str | None, kinds: Iterable[str]) -> Iterator[Fault]:
     """The fault of a file that cannot be read, or not as this one of `kinds` (None: a kind that is wrong itself)."""
-    if file.endswith(TABLE_SUFFIXES) or (is_plain(file) and kind in (None, *_PLAIN_KINDS)):
+    if file.endswith(TABLE_SUFFIXES) or may_be_folder(file) or (is_plain(file) and kind in (None, *_PLAIN_KINDS)):
         return
     beside = f" for kind {kind!r}" if is_plain(file) else ""
     plain = [one for one in kinds if one in _PLAIN_KINDS] if is_plain(file) or kind in _PLAIN_KINDS else []

@@ -9,6 +9,7 @@ from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import DataError
 from matryoshka_text.evaluation.tasks.beir import missing_files
 from matryoshka_text.reading.files import TABLE_SUFFIXES
+from matryoshka_text.reading.saved import is_saved
 from matryoshka_text.suite import Suite
 
 __all__ = ["DATA_ENDINGS", "DATA_ROOT", "Found", "data_roots", "find_beir", "find_hub_layout", "find_own", "find_text"]
@@ -79,7 +80,7 @@ def find_own(roots: Iterable[Path], name: str, base: Path) -> Found:
     """
     looked = _looked(roots, name, base)
     for place in looked:
-        if place.is_dir():
+        if place.is_dir() and not is_saved(place):
             files: dict[str, Path] = {}
             for file in sorted(place.iterdir()):
                 if (split := _split_of(file)) is not None and (other := files.setdefault(split, file)) != file:
@@ -88,7 +89,7 @@ def find_own(roots: Iterable[Path], name: str, base: Path) -> Found:
                 return Found(problem=f"{place} holds no file {', '.join('<split>' + one for one in TABLE_SUFFIXES)}")
             return Found(place.resolve(), files={split: file.resolve() for split, file in files.items()})
         for file in (place, *(place.with_name(place.name + ending) for ending in TABLE_SUFFIXES)):
-            if file.is_file() and file.name.endswith(TABLE_SUFFIXES):
+            if is_saved(file) or (file.is_file() and file.name.endswith(TABLE_SUFFIXES)):
                 return Found(file.resolve(), files={"": file.resolve()})
     hint = _path_hint(name, base, ("", *TABLE_SUFFIXES))
     if not looked:
@@ -118,9 +119,15 @@ def _looked(roots: Iterable[Path], name: str, base: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    """The split that a file of a folder holds; None if it holds no data."""
+    """The split that a file (or a folder of save_to_disk) in a folder holds; None if it holds no data."""
+    if is_saved(file):
+        return file.name
     endings = [ending for ending in TABLE_SUFFIXES if file.name.endswith(ending)] if file.is_file() else []
-    return file.name.removesuffix(max(endings, key=len)) if endings and not file.name.startswith(".") else None
+    return (
+        file.name.removesuffix(max(endings, key=len))
+        if endings and not file.name.startswith((".", "dataset_dict."))
+        else None
+    )
 
 
 def find_text(roots: Iterable[Path], name: str, base: Path) -> Path | str:
