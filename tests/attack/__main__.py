@@ -1,13 +1,17 @@
 """`make attack`: every attack in turn until the minutes are over; `SEED=`, `MINUTES=`, `CASE=kind:seed`."""
 
 import argparse
+import itertools
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("MPLBACKEND", "agg")
+# Cases of a turn; one where nothing is said. Those that start several processes take longest.
+_OFTEN = {"recipes": 10, "tables": 4, "models": 3, "states": 2}
 
 
 def main() -> int:
@@ -24,8 +28,8 @@ def main() -> int:
     from tests.attack.world import make_world
 
     out = given.out.resolve()
-    world, tally, began = make_world(out / "world"), Tally(), time.monotonic()
-    for kind, seed in chosen(given.case) if given.case else turns(given.seed, list(ATTACKS), began, given.minutes):
+    world, tally = make_world(out / "world"), Tally()
+    for kind, seed in chosen(given.case) if given.case else turns(given.seed, list(ATTACKS), given.minutes):
         what, found = attack(kind, seed, world, out)
         note(tally, kind, what, found, f"{kind}:{seed}")
         if found is not None or given.case:
@@ -56,16 +60,16 @@ def chosen(cases: list[str]) -> list[tuple[str, int]]:
     return found
 
 
-def turns(seed: int, kinds: list[str], began: float, minutes: float):
-    """Kinds in turn, those of many cheap cases more often, until the time is over."""
-    often = {"recipes": 10, "tables": 4, "models": 3, "states": 2}
-    while True:
+def turns(seed: int, kinds: list[str], minutes: float) -> Iterator[tuple[str, int]]:
+    """Kinds in turn, those of many cheap cases more often, until the time is over. Seeds of two `seed`s never meet."""
+    began = time.monotonic()
+    for turn in itertools.count():
         for kind in kinds:
-            for number in range(often.get(kind, 1)):
+            often = _OFTEN.get(kind, 1)
+            for number in range(often):
                 if time.monotonic() - began > 60 * minutes:
                     return
-                yield kind, seed * often.get(kind, 1) + number
-        seed += 1
+                yield kind, seed * 1_000_000 + turn * often + number
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def _damaged(
         return _cell(rng, form, made)
     junk: list[tuple[str, bytes, Must]] = [
         ("nothing", b"", "refuse"),
-        ("blank lines", b"\n\n\n", "refuse"),
+        ("blank lines", b"\n\n\n", "any" if form == "txt" else "refuse"),
         ("noise", b"\x80" + rng.randbytes(300), "refuse"),
         ("UTF-16", content.decode("utf-8", "replace").encode("utf-16"), "any" if form == "parquet" else "refuse"),
         ("a zip file", b"PK\x03\x04" + rng.randbytes(200) + b"\xff", "refuse"),

@@ -60,7 +60,7 @@ class World:
             },
             "rotation": {
                 "data": [pairs],
-                "rotation": {"steps": 5, "texts": 60, "anchors": 16, "neighbours": 4},
+                "rotation": {"steps": 5, "texts": 70, "anchors": 16, "neighbours": 4},
                 "objectives": [{"kind": "distill", "temperature": 0.05}],
             },
         }
