@@ -42,7 +42,6 @@ def main() -> int:
 def import_everything() -> None:
     """All that a verb imports, before the first fork; nothing here may start a thread."""
     import matryoshka_text.cli
-    import matryoshka_text.doctor
     import matryoshka_text.encoding
     import matryoshka_text.evaluation.harness
     import matryoshka_text.evaluation.report.write

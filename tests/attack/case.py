@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -19,6 +20,11 @@ ODD: tuple[Any, ...] = (
     *("", " ", "x", "\0", "../..", "/", "~nosuch/x", "0", "1e5", "٣", "nan", "\ud7ff", "é" * 3000, "a/b/c", "%s{0}"),
     *([], {}, [[]], [None], [-1], ["a", "a"], {"x": {}}, [[[[[[[[]]]]]]]], {"": None}, list(range(1000))),
 )
+
+
+def odd(rng: Random) -> Any:
+    """One of them, which the caller may change."""
+    return deepcopy(rng.choice(ODD))
 
 
 @dataclass
@@ -49,7 +55,7 @@ def fault(case: Case, outcomes: list[Outcome], folder: Path) -> str | None:
     if last.status == 2:
         if case.late and len(outcomes) > 2:
             return f"passed the dry run, then: {_first(last.said)}"
-        if left := litter(case, folder):
+        if left := litter(case, case.commands[len(outcomes) - 1], folder):
             return f"refused, and left {left}"
         return None
     if last.status != 0:
@@ -72,10 +78,10 @@ def broken(outcome: Outcome) -> str | None:
     return None
 
 
-def litter(case: Case, folder: Path) -> str | None:
-    """What a refused command left in its place: a folder with anything but a lock."""
+def litter(case: Case, refused: list[str], folder: Path) -> str | None:
+    """What the refused command left in its place: a folder with anything but a lock."""
     for name in case.outputs:
-        if (folder / name).is_dir():
+        if name in refused and (folder / name).is_dir():
             left = sorted(file.name for file in (folder / name).rglob("*") if file.name != ".lock")
             if left:
                 return f"{name}/{left[0]}"

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from tests.attack.case import ODD, Case, Must
+from tests.attack.case import ODD, Case, Must, odd
 from tests.attack.recipes import leaves
 from tests.attack.tables import vectors
 from tests.attack.world import World
 
 _COUNT = 12
 # Without these it is not a model.
-_NEEDED = {"config.json", "model.safetensors", "tokenizer.json", "config.json of 1_Pooling"}
+_NEEDED = {"config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"}
 
 
 def models(rng: Random, world: World, folder: Path) -> Case:
-    """`mtext encode` (if it is taken, every vector is finite and of length 1) and `mtext doctor`."""
+    """`mtext encode` (if it is taken, every vector is finite and of length 1)."""
     model = folder / "model"
     shutil.copytree(world.model, model)
     way = rng.choice((_json, _json, _json, _weights, _weights_file, _files, _modules))
@@ -48,7 +48,7 @@ def _json(rng: Random, model: Path) -> tuple[str, Must]:
     if rng.random() < 0.1:
         return _json_text(rng, file, name)
     place, key, old = rng.choice([one for one in leaves(content)][:200])
-    new = rng.choice(ODD)
+    new = odd(rng)
     place[key] = new
     file.write_text(json.dumps(content))
     sizes = {"hidden_size", "vocab_size", "num_attention_heads", "intermediate_size", "num_hidden_layers"}
@@ -151,7 +151,7 @@ def _modules(rng: Random, model: Path) -> tuple[str, Must]:
     elif way == "turned":
         modules.reverse()
     elif way == "type":
-        rng.choice(modules)["type"] = rng.choice([odd for odd in ODD if not isinstance(odd, str)])
+        rng.choice(modules)["type"] = rng.choice([value for value in ODD if not isinstance(value, str)])
     else:
         rng.choice(modules)["path"], must = (
             rng.choice(("../..", "/etc", "nowhere", "\0", "1_Pooling/../..", None)),

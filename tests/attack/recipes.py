@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.attack.case import ODD, Case, Must
+from tests.attack.case import Case, Must, odd
 from tests.attack.world import World
 
 # Large values of these are long work and no fault.
@@ -41,12 +41,12 @@ def _changed(rng: Random, values: dict[str, Any]) -> tuple[str, Must, bool]:
         if rng.random() < 0.15:
             section = rng.choice([part for part in _sections(values)])
             key = rng.choice(("stepss", "x", "", "a.b", "é", "k" * 300))
-            section[key] = rng.choice(ODD)
+            section[key] = odd(rng)
             told.append(f"unknown key {key[:10]!r}")
             must = "refuse"
             continue
         place, key, old = rng.choice(list(leaves(values)))
-        new = rng.choice(ODD)
+        new = odd(rng)
         place[key] = new
         told.append(f"{key} from {str(old)[:20]!r} to {str(new)[:30]!r}")
         long = long or key in _LONG

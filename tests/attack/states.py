@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from random import Random
 
-from tests.attack.case import ODD, Case, Must
+from tests.attack.case import Case, Must, odd
 from tests.attack.forked import Outcome
 from tests.attack.jobs import JOBS, Job, litter_of
 from tests.attack.recipes import leaves
@@ -41,7 +41,7 @@ def _damaged(rng: Random, file: Path) -> tuple[str, Must]:
         found = list(leaves(values)) if isinstance(values, dict | list) else []
         if found:
             place, key, old = rng.choice(found)
-            new = rng.choice(ODD)
+            new = odd(rng)
             place[key] = new
             file.write_text(json.dumps(values))
             return f"{key} from {str(old)[:20]!r} to {str(new)[:20]!r}", "any"

@@ -50,7 +50,7 @@ def test_litter_of_what_was_refused(tmp_path: Path) -> None:
 
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / ".lock").touch()
-    case, refused = Case("x", [["encode"]], outputs=["o"]), [Outcome(2, "error: x", 1.0, 0)]
+    case, refused = Case("x", [["encode", "--out", "o"]], outputs=["o"]), [Outcome(2, "error: x", 1.0, 0)]
     assert fault(case, refused, tmp_path) is None
     (tmp_path / "o" / "encoding.json").touch()
     assert fault(case, refused, tmp_path) == "refused, and left o/encoding.json"
