@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    := runs/quickstart
 BASE   := sentence-transformers/all-MiniLM-L6-v2
 
-.PHONY: install quickstart test shapes check lint types layers tables docs docs-install clean
+.PHONY: install quickstart test attack shapes check lint types layers tables docs docs-install clean
 
 install: $(STAMP)
 
@@ -26,6 +26,13 @@ quickstart: $(STAMP)
 # Two processes of one thread each; a file's tests stay together, so that what they share is made once.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Bad inputs, kills, small disks, races and signals from seeds, until MINUTES are over. Prints counts by kind; failing
+# inputs stay in attack-failures/, each with the command that repeats it. CASE=recipes:17 runs one.
+SEED    ?= 0
+MINUTES ?= 30
+attack: $(STAMP)
+	$(BIN)/python -m tests.attack --seed $(SEED) --minutes $(MINUTES) $(if $(CASE),--case $(CASE))
 
 comma := ,
 space := $(subst ,, )

@@ -163,3 +163,8 @@ def test_a_model_without_weights_is_found_out(check: Check, folder: Path) -> Non
     (folder / "r.yaml").write_text(text.replace(text.split("model: ")[1].split("}")[0], "./empty"))
     (problem,) = check()
     assert "holds no *.safetensors weights" in problem
+
+
+def test_a_kind_that_is_no_word_is_told_and_not_looked_up(check: Check) -> None:
+    (problem,) = check(("kind: pairs", "kind: [[]]"))
+    assert problem.startswith("r.yaml:5: data[0].kind: found [[]]; allowed: pairs, ")

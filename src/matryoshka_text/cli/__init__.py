@@ -10,6 +10,7 @@ import typer
 
 from matryoshka_text.cli.check import check
 from matryoshka_text.cli.data import data
+from matryoshka_text.cli.doctor import doctor
 from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
 from matryoshka_text.cli.interrupt import end_if_importing
@@ -29,7 +30,7 @@ _OF_THE_DISK = (
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "mteb", "numpy")
 _REQUEST = """
 This looks like a bug in matryoshka-text. Please report it in the project's issue tracker, with the lines
-above, the command, the recipe if there is one, and these versions:
+above, the command, the recipe if there is one, the output of `mtext doctor`, and these versions:
 {versions}"""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -54,6 +55,7 @@ app.command("eval")(evaluate)
 app.command("encode")(encode)
 app.command("rotate")(rotate)
 app.command("dims")(dims_of)
+app.command("doctor")(doctor)
 app.add_typer(data, name="data")
 
 

@@ -271,7 +271,7 @@ def _texts(found: Mapping[str, Any], texts: Mapping[int, int]) -> Iterator[Fault
         stream = stream_of(str(value_of(sources[place], "kind")))
         rows[stream] = rows.get(stream, 0) + count
     # A source that could not be read would have more rows for its stream; one of an unknown kind, for any stream.
-    kinds = [value_of(source, "kind") for place, source in enumerate(sources) if place not in texts]
+    kinds = [str(value_of(source, "kind")) for place, source in enumerate(sources) if place not in texts]
     unknown = {stream for kind in kinds for stream in ([stream_of(kind)] if kind in TRAINING_ROLES else STREAMS)}
     # How many sequences texts are packed into, the tokenizer decides.
     if any(value_of(objective, "packing") is not False for _, objective in _objectives(found, "mlm")):

@@ -8,10 +8,10 @@ import torch
 from matryoshka_text.errors import RunError
 from matryoshka_text.versions import surroundings
 
-__all__ = ["differences", "environment", "require_same_data"]
+__all__ = ["PACKAGES", "differences", "environment", "require_same_data"]
 
 _LAST_BITS = ("matryoshka_text", "commit", "python", "device", "cpu", "threads", "processes", "precision", "runtime")
-_PACKAGES = (
+PACKAGES = (
     "torch",
     "transformers",
     "sentence-transformers",
@@ -36,7 +36,7 @@ def environment(
 ) -> dict[str, Any]:
     """Everything that is stored in environment.json."""
     return {
-        **surroundings(device, _PACKAGES),
+        **surroundings(device, PACKAGES),
         "processes": processes,
         "precision": precision,
         "runtime": runtime,
@@ -49,7 +49,7 @@ def environment(
 def differences(stored: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What changed since the run began, of those things that decide the weights' last bits."""
     pairs = [(key, stored.get(key), now[key]) for key in _LAST_BITS]
-    pairs += [(name, stored.get("versions", {}).get(name), now["versions"][name]) for name in _PACKAGES]
+    pairs += [(name, stored.get("versions", {}).get(name), now["versions"][name]) for name in PACKAGES]
     return [f"{name}: {old} then, {new} now" for name, old, new in pairs if old != new]
 
 
