@@ -105,9 +105,30 @@ def test_a_file_stays_locked_until_the_other_thread_is_done(tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunError, match=r"cannot be written \(.*\); give another folder"):
-        with held(tmp_path / "file", doing="training"):
-            pass
+    with pytest.raises(RunError, match="file: is a file; allowed: a folder"), held(tmp_path / "file", doing="training"):
+        pass
+    with (
+        pytest.raises(RunError, match=r"cannot be written \(.*\); give another folder"),
+        held(tmp_path / "file" / "run", doing="training"),
+    ):
+        pass
+
+
+def test_a_folder_that_was_held_for_nothing_is_gone_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "runs" / "one", doing="training"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    with held(tmp_path / "there", doing="training"):
+        pass
+    with held(tmp_path / "runs" / "two", doing="training"):
+        (tmp_path / "runs" / "two" / "result").write_text("x")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "runs",
+        "runs/two",
+        "runs/two/result",
+        "there",
+    ]
 
 
 def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:

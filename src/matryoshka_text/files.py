@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +14,7 @@ from matryoshka_text.errors import RunError
 
 __all__ = [
     "added_to_folder",
+    "expanded",
     "held",
     "locked",
     "require_space",
@@ -23,6 +24,14 @@ __all__ = [
     "whole_folder",
     "write_whole",
 ]
+
+
+def expanded(name: str | Path) -> Path:
+    """`name` as a path, "~" as the home folder; the "~name" of nobody is a name like any other, as in a shell."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -120,9 +129,15 @@ def locked(path: Path) -> Iterator[None]:
 def held(folder: Path, *, doing: str) -> Iterator[None]:
     """`folder`, made if it is missing and locked against a second program. The lock ends with the process.
 
-    `RunError` if another program holds it ("another process is `doing` here") or if it cannot be written.
+    Hold the folder first, then look what is in it: no other program can change the answer. A folder that was made here
+    and in which nothing was put is gone again at the end. `RunError` if `folder` is a file, if another program holds it
+    ("another process is `doing` here"), or if it cannot be written.
     """
-    lock = FileLock(folder / ".lock", blocking=False)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
+    path = folder / ".lock"
+    lock = FileLock(path, blocking=False)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -133,6 +148,11 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: whoever has opened the file by now finds that it is gone, and does not take it for a lock.
+        with suppress(OSError):
+            path.unlink()
+            for place in made:
+                place.rmdir()
         lock.release()
 
 

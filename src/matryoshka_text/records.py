@@ -33,13 +33,9 @@ def read_record(path: Path, kind: type[_Record], command: str) -> _Record:
 def earlier_record(path: Path, kind: type[_Record], command: str) -> _Record | None:
     """What an earlier run of `command` has begun in the folder of `path`; None if that is new or empty.
 
-    `RunError` for a file in its place, and for a folder with other things in it.
+    `RunError` for a folder with other things in it. The caller holds the folder, so that the answer stays true.
     """
     folder = path.parent
-    if not folder.exists():
-        return None
-    if not folder.is_dir():
-        raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
     if path.exists():
         return read_record(path, kind, command)
     strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))

@@ -14,6 +14,7 @@ def _now(**changes: object) -> dict[str, object]:
         device=torch.device("cpu"),
         processes=1,
         precision="float32",
+        precision_reason="asked for",
         data={"data.nli": "sha256:1"},
         model={"name": "m", "origin": "package", "base": "1"},
     )

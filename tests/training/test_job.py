@@ -429,3 +429,31 @@ def test_another_teacher_ends_a_resume(write_recipe: Write, tmp_path: Path, tiny
     save_file({k: v * 1.5 for k, v in weights.items()}, teacher / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match="other contents of model: teacher"):
         train(recipe, out=run.folder, resume=True)
+
+
+def test_no_other_recipe_comes_between_the_look_and_the_lock(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one run reads its inputs, another recipe cannot begin in its folder, nor go on in it after it has ended."""
+    from matryoshka_text.training import job
+
+    recipe, other = write_recipe(stopping={"steps": 2}), write_recipe("other.yaml", seed=7, stopping={"steps": 2})
+    known = job.read_inputs
+
+    def read_inputs(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(job, "read_inputs", known)
+        with pytest.raises(RunError, match="another process is training here"):
+            train(other, out=tmp_path / "run")
+        return known(*given, **named)
+
+    monkeypatch.setattr(job, "read_inputs", read_inputs)
+    run = train(recipe, out=tmp_path / "run")
+    assert load_recipe(run.folder / "recipe.yaml").seed == 0
+    with pytest.raises(RunError, match="is the run of another recipe"):
+        train(other, out=tmp_path / "run", resume=True)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(write_recipe: Write, tmp_path: Path) -> None:
+    with pytest.raises(MtextError):
+        train(write_recipe(dims=[4, 64]), out=tmp_path / "runs" / "run")
+    assert not (tmp_path / "runs").exists()

@@ -53,7 +53,7 @@ def evaluate(
         typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does. Default: bring them to length 1."),
     ] = False,
     dtype: Annotated[
-        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if it is faster).")
+        str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if the hardware has it).")
     ] = "float32",
     submission: Annotated[
         Path | None, typer.Option(help="Also lay out and check a leaderboard submission here. Implies --raw-prefix.")

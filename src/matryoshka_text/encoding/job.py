@@ -87,7 +87,6 @@ def encode_file(
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     texts = Texts(names, column)
     _require_one_reader(texts, state.num_processes)
-    earlier(folder)
     asked = Asked(
         dim=dim,
         layers=layers,
@@ -99,13 +98,13 @@ def encode_file(
         batch_tokens=batch_tokens,
         calibrate=calibrate,
     )
-    encoder = opened(model, asked, str(state.device))
     first = state.process_index == 0
-    wanted = planned(encoder, asked, texts, earlier(folder)) if first else None
-    # Of several processes of a run the first one holds the folder for all.
+    # Of several processes of a run the first one holds the folder for all. Only then does it look what is in it.
     with held(folder, doing="encoding") if first else nullcontext():
-        if wanted is not None:
-            _begin(folder, wanted, encoder, texts)
+        there = earlier(folder) if first else None
+        encoder = opened(model, asked, str(state.device))
+        if first:
+            _begin(folder, planned(encoder, asked, texts, there), there, encoder, texts)
         state.wait_for_everyone()
         manifest = read_manifest(folder)
         job = _Job(folder, manifest, encoder, index=state.process_index, processes=state.num_processes)
@@ -130,9 +129,8 @@ def _require_one_reader(texts: Texts, processes: int) -> None:
         raise DataError(f"inputs: found - with {processes} processes, which cannot share it; give a file")
 
 
-def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> None:
-    """Have the record in place before the first part."""
-    there = earlier(folder)
+def _begin(folder: Path, wanted: Manifest, there: Manifest | None, encoder: Opened, texts: Texts) -> None:
+    """Have the record in place before the first part; `there` is what an earlier run has begun."""
     if there is None:
         if not texts.head(1):
             raise DataError("standard input: found no rows; allowed: at least one text, a line each")

@@ -21,7 +21,7 @@ from matryoshka_text.evaluation.run import Failure, Run
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
-from matryoshka_text.files import write_whole
+from matryoshka_text.files import expanded, write_whole
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Method, Precision, Row, read_rows
 from matryoshka_text.suite import Suite
@@ -164,8 +164,8 @@ def run_plan(
     """The plan carried out as `evaluate` does it; what failed is among its `failures`."""
     if not planned.subjects:
         raise EvaluationError("no model given: name a folder or a hub id")
-    folder = Path(out).expanduser() if out is not None else Path(f"eval-{planned.subjects[0].label}")
-    vectors = Path(os.environ.get(STORE) or folder / "vectors").expanduser()
+    folder = expanded(out) if out is not None else Path(f"eval-{planned.subjects[0].label}")
+    vectors = expanded(os.environ.get(STORE) or folder / "vectors")
     _require_writable(folder, "--out")
     if os.environ.get(STORE):
         _require_writable(vectors, STORE)

@@ -21,7 +21,7 @@ from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.mteb_compat import quiet
 from matryoshka_text.evaluation.plan import Plan
-from matryoshka_text.files import whole_folder, write_whole
+from matryoshka_text.files import expanded, whole_folder, write_whole
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.publishing.check import (
     require_mock_run,
@@ -76,7 +76,7 @@ def require_submittable(plan: Plan, directory: Path, *, published: str | None = 
     `EvaluationError` for a model that is not on the hub, or where no score can be submitted, `RunError` where
     `directory` holds something else: all that can be known before anything is encoded.
     """
-    directory, subject = directory.expanduser(), plan.subjects[0]
+    directory, subject = expanded(directory), plan.subjects[0]
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not (directory / NOTE).is_file():
         raise RunError(f"{directory}: is there and is no submission; give another folder with --submission")
     found = _published(subject, published) if published is not None else _in_cache(subject.path)
@@ -121,7 +121,7 @@ def write_submission(
     layers, of mteb's tasks on the bytes that mteb declares; the rest is listed. `EvaluationError`, and nothing written,
     where nothing is left, or mteb does not read, run or repeat it.
     """
-    directory = directory.expanduser().resolve()
+    directory = expanded(directory).resolve()
     subject = plan.subjects[0]
     name, revision = require_submittable(plan, directory, published=published)
     choice = choose(plan, rows, out)

@@ -109,13 +109,10 @@ class RunFolder:
     def require_mine(self, recipe: Recipe, *, resume: bool) -> Recipe:
         """The recipe to go on with: `recipe`, with what it leaves open as the run in the folder began.
 
-        `RunError` if the folder is in the way, or is another recipe's. Writes nothing.
+        `RunError` if the folder is in the way, or is another recipe's. Writes nothing. Only while the folder is held
+        does the answer stay true.
         """
-        if not self.path.exists():
-            return recipe
-        if not self.path.is_dir():
-            raise RunError(f"{self.path}: is a file; give another folder with --out")
-        if not any(self.path.iterdir()):
+        if not self.path.exists() or not _visible(self.path):
             return recipe
         if not resume:
             raise RunError(
@@ -125,7 +122,7 @@ class RunFolder:
         if not self.recipe.exists():
             # Pairs are mined, and the rotation is learned, before the run begins: a kill may have left them alone.
             rotation = {self.rotation.name, self.rotation_record.name, self.rotation_vectors.name}
-            names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - rotation
+            names = _visible(self.path) - rotation
             strangers = sorted(name for name in names if not (name.startswith("mined-") and name.endswith(".jsonl")))
             if strangers:
                 raise RunError(
@@ -165,6 +162,11 @@ class RunFolder:
         """The folder, held against a second run in it at the same time; a kill lets go of it by itself."""
         with files.held(self.path, doing="training"):
             yield
+
+
+def _visible(folder: Path) -> set[str]:
+    """The names in `folder` but those with a dot before them, such as the lock's."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def _difference(stored: Recipe, given: Recipe) -> str:

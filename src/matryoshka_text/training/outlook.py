@@ -11,8 +11,11 @@ from matryoshka_text.training.processes import Processes
 __all__ = ["outlook"]
 
 
-def outlook(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
-    """The lines of a dry run: folder, base, dims, heads, data, rotation, steps, device and loss."""
+def outlook(inputs: Inputs, folder: RunFolder, processes: Processes, why: str) -> str:
+    """The lines of a dry run: folder, base, dims, heads, data, rotation, steps, device and loss.
+
+    `why` is the reason for the precision.
+    """
     recipe, encoder, accelerator = inputs.recipe, inputs.encoder, processes.accelerator
     origin = encoder.resolved.origin if encoder.resolved else "?"
     size = sum(p.numel() for p in encoder.parameters())
@@ -26,7 +29,8 @@ def outlook(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
             *_listed("data", _streams(inputs)),
             *_listed("rotation", inputs.rotation.outlook() if inputs.rotation is not None else ()),
             f"steps    {inputs.steps:,}",
-            f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {recipe.precision}",
+            f"device   {accelerator.device}, {accelerator.num_processes} process(es)",
+            f"dtype    {recipe.precision} ({why})",
             f"loss     {chosen.name}: {chosen.reason}",
         ]
     )
