@@ -1,5 +1,6 @@
 """Which arithmetic an encoder runs in: decided by what the hardware is, so that it is the same under any load."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -44,9 +45,9 @@ def decide_dtype(asked: Dtype, device: torch.device) -> Decision:
         return Decision("float32", f"auto: {name} has no bf16")
     if device.type == "cpu":
         # Older releases of torch do not tell.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         there = [name for name in _INSTRUCTIONS if capabilities.get(name, False)]
-        if there and torch.backends.mkldnn.is_available():
+        if there and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return Decision("bf16", f"auto: the CPU has {', '.join(there)}")
         return Decision("float32", f"auto: the CPU has none of {', '.join(_INSTRUCTIONS)}")
     return Decision("float32", f"auto: bf16 is taken on CPUs and NVIDIA GPUs only, not on {device.type}")

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from matryoshka_text import files
 from matryoshka_text.encoder.resolve import width_of
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Recipe, load_recipe
+from matryoshka_text.records import read_record
 
 __all__ = ["RunFolder"]
+
+
+class _Head(BaseModel):
+    """What is read of the config.json of a model's MLM head."""
+
+    model_config = ConfigDict(strict=True)
+
+    width: int = Field(gt=0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,9 @@ class RunFolder:
         width = width_of(self.model)
         assert width is not None
         head = self.model / "heads" / "mlm" / "config.json"
-        return width, min(width, json.loads(head.read_text())["width"]) if head.exists() else width
+        way_out = "put the model back, or start again with another --out"
+        own = read_record(head, _Head, "mtext train", way_out=way_out).width if head.exists() else width
+        return width, min(width, own)
 
     @property
     def finished(self) -> bool:

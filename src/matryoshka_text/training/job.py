@@ -1,12 +1,11 @@
 """`train`: everything is checked first, then the run folder is made, then the loop runs."""
 
 import contextlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -22,7 +21,7 @@ from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.process_group import leave_at_exit
 from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
 from matryoshka_text.training.batches import batch_size
-from matryoshka_text.training.environment import differences, environment, require_same_data
+from matryoshka_text.training.environment import differences, environment, require_same_data, stored_environment
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
 from matryoshka_text.training.outlook import outlook
@@ -152,7 +151,7 @@ def _steps_of(recipe: Recipe, folder: RunFolder) -> int:
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise RunError(f"{folder.checkpoints}: the run has ended, but has no checkpoint that says after how many steps")
-    return checkpoint.step
+    return checkpoint.progress.step
 
 
 def _require_equal_shares(recipe: Recipe, accelerator: Accelerator) -> None:
@@ -214,7 +213,7 @@ def _start(folder: RunFolder, inputs: Inputs, now: dict[str, object]) -> None:
     if not (folder.environment.exists() and folder.recipe.exists()):
         folder.start(inputs.recipe, now)
         return
-    stored = _stored(folder)
+    stored = stored_environment(folder.environment).model_dump()
     require_same_data(stored, now, folder.path)
     if changed := differences(stored, now):
         log.warning("%s: resumed elsewhere, so the last bits may differ: %s", folder.path, "; ".join(changed))
@@ -235,8 +234,7 @@ def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
 def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> Literal["float32", "bf16"]:
     """The run's precision: as stored, as asked, or as the main process's hardware decides it for all."""
     if folder.environment.exists():
-        stored: Literal["float32", "bf16"] = _stored(folder)["precision"]
-        return stored
+        return stored_environment(folder.environment).precision
     chosen = [choose_dtype(recipe.precision, accelerator.device)]
     broadcast_object_list(chosen)
     return chosen[0]
@@ -245,15 +243,3 @@ def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> L
 def _why(recipe: Recipe, accelerator: Accelerator) -> str:
     """Why a run that begins now has its precision."""
     return decide_dtype(recipe.precision, accelerator.device).reason
-
-
-def _stored(folder: RunFolder) -> dict[str, Any]:
-    """environment.json as the run wrote it."""
-    try:
-        stored = json.loads(folder.environment.read_text())
-        return {**stored, "precision": stored["precision"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{folder.environment}: cannot be read ({type(error).__name__}: {error}); put it back, or start again with "
-            "another --out"
-        ) from error

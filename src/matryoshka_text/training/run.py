@@ -4,7 +4,6 @@ import shutil
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from matryoshka_text.checkpoint import (
     Checkpoint,
+    Progress,
     latest_checkpoint,
     load_weights,
     prune,
@@ -36,29 +36,6 @@ from matryoshka_text.training.prefetch import Prefetch
 from matryoshka_text.training.processes import Processes
 
 __all__ = ["Run", "run_to_the_end"]
-
-
-@dataclass
-class _Progress:
-    """What a checkpoint stores beside weights and moments."""
-
-    step: int = 0
-    metrics_bytes: int = 0
-    best_score: float | None = None
-    best_step: int | None = None
-    without_better: int = 0
-    stopped: bool = False
-    averaged: int = 0
-
-
-def _progress_of(checkpoint: Checkpoint) -> _Progress:
-    try:
-        return _Progress(**checkpoint.state)
-    except TypeError as error:
-        raise RunError(
-            f"{checkpoint.path / 'state.json'}: was written by another version ({error}); "
-            "resume with that version, or start again with another --out"
-        ) from error
 
 
 def run_to_the_end(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
@@ -84,7 +61,7 @@ class Run:
         self.recipe, self.folder, self.loop, self.inputs = inputs.recipe, folder, loop, inputs
         self.steps, self.accelerator = inputs.steps, loop.processes.accelerator
         self.dims = self.recipe.lengths
-        self.progress = _Progress()
+        self.progress = Progress()
         self.average = RunningAverage(self.recipe.averaging, loop.trained, self.steps)
         self._main = self.accelerator.is_main_process
         self._metrics: MetricsFile | None = None
@@ -102,9 +79,9 @@ class Run:
         checkpoint = latest_checkpoint(self.folder.checkpoints)
         if checkpoint is not None:
             read_checkpoint(checkpoint, self.loop.trained, self.loop.optimizer)
-            self.progress = _progress_of(checkpoint)
+            self.progress = self._checked(checkpoint)
             if self.progress.averaged:
-                self.average.restore(read_average(checkpoint), self.progress.averaged)
+                self.average.restore(read_average(checkpoint, self.loop.trained), self.progress.averaged)
         if self._main:
             # Weights that were the best after this checkpoint are trained again.
             for later in (p for p in self.folder.best.glob("step-*") if p.name > self._best(self.progress.step).name):
@@ -118,6 +95,17 @@ class Run:
             self.accelerator.init_trackers(
                 "tensorboard", init_kwargs={"tensorboard": {"purge_step": self.progress.step + 1}}
             )
+
+    def _checked(self, checkpoint: Checkpoint) -> Progress:
+        """What the checkpoint says of this run; `RunError` if it is beyond it."""
+        progress = checkpoint.progress
+        if max(progress.step, progress.best_step or 0, progress.averaged) > self.steps:
+            raise RunError(
+                f"{checkpoint.path / 'state.json'}: found step {progress.step}, best step {progress.best_step} and "
+                f"{progress.averaged} averaged states; allowed: at most {self.steps}, the steps of this run; "
+                f"remove the folder {checkpoint.path} and resume again, from the checkpoint before it"
+            )
+        return progress
 
     def go_on(self) -> None:
         """Take the steps that are left, evaluating and writing checkpoints as the recipe says."""
@@ -201,9 +189,9 @@ class Run:
                 # The untouched model (step 0) is scored for comparison; it is never the result of a training run.
                 if done > 0:
                     self._compare(done, score)
-        shared = [asdict(self.progress)]
+        shared = [self.progress]
         broadcast_object_list(shared)
-        self.progress = _Progress(**shared[0])
+        self.progress = shared[0]
 
     def _note_scores(self, done: int, scores: HeldOutScores, score: float) -> None:
         assert self._metrics is not None
@@ -236,7 +224,7 @@ class Run:
                 self.folder.checkpoints,
                 self.loop.trained,
                 self.loop.optimizer,
-                asdict(self.progress),
+                self.progress,
                 average=self.average.tensors,
             )
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
