@@ -138,11 +138,11 @@ def test_a_state_that_was_changed_is_refused(tmp_path: Path, content: str, said:
         ({"0.exp_avg": torch.zeros(999)}, "0.exp_avg of shape [999] and type torch.float32, expected [4, 4]"),
         (
             {"0.exp_avg": torch.zeros(4, 4, dtype=torch.float64)},
-            "type torch.float64, expected [4, 4] and torch.float32",
+            "0.exp_avg of shape [4, 4] and type torch.float64, expected [4, 4] and torch.float32",
         ),
         ({"0.step": torch.zeros(2)}, "0.step of shape [2]"),
-        ({"77.exp_avg": torch.zeros(4)}, "'77.exp_avg' for 4 parameters"),
-        ({"x.exp_avg": torch.zeros(4)}, "'x.exp_avg' for 4 parameters"),
+        ({"77.exp_avg": torch.zeros(4)}, "'77.exp_avg' for 3 parameters"),
+        ({"x.exp_avg": torch.zeros(4)}, "'x.exp_avg' for 3 parameters"),
         ({"0.exp_avg": None}, "exp_avg_sq, step for parameter 0"),
     ],
 )
