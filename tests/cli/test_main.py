@@ -123,3 +123,21 @@ def test_ctrl_c_that_a_library_turns_into_another_error_is_130(
         cli.main()
     assert end.value.code == 130
     assert capsys.readouterr().err == f"interrupted; {AGAIN}\n"
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, ["PASSIVE", "0"]), ({"GOMP_SPINCOUNT": "9"}, ["PASSIVE", "9"])])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+    given: dict[str, str], expected: list[str]
+) -> None:
+    code = """
+import os, sys
+from matryoshka_text import cli
+def verb():
+    assert "torch" not in sys.modules
+    print(os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"])
+cli.app = verb
+cli.main()
+"""
+    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean | given, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == expected

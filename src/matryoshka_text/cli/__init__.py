@@ -33,6 +33,9 @@ _OF_THE_DISK = (
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
     *(*_FULL, errno.EIO, errno.EMFILE),
 )
+# How the threads of OpenMP wait for each other, decided before a verb imports torch. By default they keep a core busy
+# while they wait: next to another program, the one that has work then gets no core to do it on.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _AGAIN = "run the same command again to go on (`mtext train`: with --resume)"
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "mteb", "numpy")
 _REQUEST = """
@@ -71,6 +74,8 @@ def main() -> None:
     Exit status: 0; 2 for what the user can put right, told in one message; 130 for Ctrl-C; 1 for a bug of ours, with
     its traceback and what a report of it needs.
     """
+    for name, value in _WAITING.items():
+        os.environ.setdefault(name, value)
     with _interrupts() as interrupts:
         try:
             app()

@@ -96,8 +96,8 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
     rows = sum(one.rows for one in inputs)
     if rows > MOST_PARTS * asked.rows_per_part:
         raise ModelError(
-            f"--rows-per-part: found {asked.rows_per_part}, which makes more than {MOST_PARTS:,} parts of {rows:,} texts; "
-            "give a larger number"
+            f"--rows-per-part: found {asked.rows_per_part}, which makes more than {MOST_PARTS:,} parts of {rows:,} "
+            "texts; give a larger number"
         )
     records = tuple(InputRecord(file=one.file, sha256=one.sha256, rows=one.rows) for one in inputs)
     device = torch.device(encoder.model.device)
