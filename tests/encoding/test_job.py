@@ -220,7 +220,7 @@ def test_a_run_is_read_by_its_folder_and_prompts_by_their_names(
         ({"layers": 3}, "--layers: found 3, but .* has 2; allowed: 1 to 2"),
         ({"dtype": "fp8"}, "--dtype: .*allowed: float32, bf16, auto"),
         ({"precision": "int4"}, "--precision: found 'int4'; allowed: float32, float16, int8, ubinary"),
-        ({"rows_per_part": 0}, "--rows-per-part: found 0; allowed: a whole number from 1"),
+        ({"rows_per_part": 0}, "--rows-per-part: found 0; allowed: whole numbers from 1"),
         ({"batch_tokens": -1}, "--batch-tokens: found -1"),
         ({"prompt": "a", "prompt_name": "b"}, "both given"),
         ({"column": "x", "inputs": "rows.jsonl"}, "found no column 'x'; allowed: text"),

@@ -1,6 +1,8 @@
 """A recipe file read and validated, with the file, line and key of every fault."""
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,14 +10,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from matryoshka_text.errors import RecipeError, shown
+from matryoshka_text.errors import DataError, RecipeError, shown
 from matryoshka_text.files import expanded
 from matryoshka_text.recipe.schema import Recipe
-from matryoshka_text.recipe.wording import dotted, faults_of
+from matryoshka_text.recipe.wording import dotted, faults_of, loc_of
 from matryoshka_text.section import Loc
 from matryoshka_text.yaml_lines import Document, read_yaml
 
 __all__ = ["Reading", "load_recipe", "read_recipe"]
+
+# A key of the recipe, not a file that is called data.csv.
+_WORDS = "|".join(set(Recipe.model_fields) - {"data", "objectives"})
+_KEY = re.compile(rf"(?:(?:data|objectives)(?:\[\d+\](?:\.\w+|\[\d+\])*)?|(?:{_WORDS})(?:\.\w+|\[\d+\])*)")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,22 @@ class Reading:
     def place(self, loc: Loc) -> str:
         """`recipes/x.yaml:12: data[0].file`, for a message."""
         return f"{self.path}:{self.document.line_of(loc)}: {dotted(loc)}".removesuffix(": ")
+
+    def placed(self, message: str) -> str:
+        """`message`, with file and line before each of its lines that begins with a key of the recipe."""
+        lines = [(line, *line.partition(": ")) for line in message.splitlines()]
+        return "\n".join(
+            f"{self.place(loc_of(key))}: {text}" if text and _KEY.fullmatch(key) else line
+            for line, key, _, text in lines
+        )
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """A block whose faults of the recipe and of its data are told with file and line."""
+        try:
+            yield
+        except (RecipeError, DataError) as error:
+            raise type(error)(self.placed(str(error))) from error
 
 
 def load_recipe(path: Path | str) -> Recipe:

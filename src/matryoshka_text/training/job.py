@@ -19,7 +19,7 @@ from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.process_group import leave_at_exit
-from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
+from matryoshka_text.recipe import Recipe, Twin, read_recipe, twins_of
 from matryoshka_text.training.batches import batch_size
 from matryoshka_text.training.environment import differences, environment, require_same_data, stored_environment
 from matryoshka_text.training.folder import RunFolder
@@ -75,12 +75,20 @@ def train(
     wherever that can be known.
     """
     home = None if out is None else Path(out)
-    if not isinstance(recipe, Recipe):
-        path, recipe = Path(recipe), load_recipe(Path(recipe))
-        if resume and home is None and RunFolder(path.parent).is_of(path):
-            home = path.parent
-    folder = RunFolder.of(recipe, home)
     how = _How(Runtime(compile, attention), resume, dry_run)
+    if isinstance(recipe, Recipe):
+        return _with_twins(recipe, RunFolder.of(recipe, home), how, twins)
+    reading = read_recipe(Path(recipe))
+    if reading.recipe is None:
+        raise RecipeError("\n".join(reading.problems))
+    if resume and home is None and RunFolder(reading.path.parent).is_of(reading.path):
+        home = reading.path.parent
+    with reading.placing():
+        return _with_twins(reading.recipe, RunFolder.of(reading.recipe, home), how, twins)
+
+
+def _with_twins(recipe: Recipe, folder: RunFolder, how: "_How", twins: Sequence[Twin]) -> TrainedRun:
+    """The run and then its twins, those of the recipe and `twins`."""
     if twins and not recipe.objectives:
         raise RecipeError(
             f"--twin: found {', '.join(twins)}, but the recipe has no objectives, which a twin trains otherwise; "

@@ -34,6 +34,7 @@ from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.loop import LaunchedStep, Loop, StepRecord
 from matryoshka_text.training.prefetch import Prefetch
 from matryoshka_text.training.processes import Processes
+from matryoshka_text.training.streams import advice
 
 __all__ = ["Run", "run_to_the_end"]
 
@@ -236,8 +237,8 @@ class Run:
         """A checkpoint with a NaN in it would be no last good one, and a NaN has no score."""
         if not all(bool(torch.isfinite(p).all()) for p in self.loop.trainable):
             raise TrainingError(
-                f"step {self.progress.step}: a weight is no finite number; checkpoints written before are kept. "
-                "Lower optimizer.learning_rate"
+                f"step {self.progress.step}: a weight is no finite number; checkpoints written before are kept; "
+                f"{advice(self.recipe)}"
             )
 
     def _best(self, step: int) -> Path:
