@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import platform
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +22,7 @@ __all__ = [
     "require_space",
     "sha256_of",
     "sweep",
+    "sweep_shared",
     "sync_folder",
     "whole_folder",
     "write_whole",
@@ -38,7 +41,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content` next to `path`, force it to disk, then rename: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.{_owner()}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data)
@@ -61,7 +64,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     (between the two renames, which take microseconds, the old one stands next to it as `.<name>.old`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_owner()}.", suffix=".part", dir=path.parent))
     try:
         yield beside
         for file in beside.rglob("*"):
@@ -157,8 +160,42 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
 
 
 def sweep(folder: Path, pattern: str = ".*.part") -> None:
-    """Remove what a kill left half written in `folder`: files and folders whose names match `pattern`."""
-    for part in folder.glob(pattern):
+    """Remove what a kill left half written in `folder`, which is held: files and folders of names like `pattern`."""
+    _remove(folder.glob(pattern))
+
+
+def sweep_shared(folder: Path) -> None:
+    """Remove what kills left half written in `folder` and below, where other programs may be writing just now.
+
+    Only what a process of this machine began that is no more; the name of a half-written file says which one did.
+    """
+    if os.name == "posix":
+        ours = re.compile(rf"\.{re.escape(_node())}-([0-9]+)\.[^.]+\.part")
+        found = [(path, ours.search(path.name)) for path in folder.rglob(".*.part")]
+        _remove(path for path, process in found if process is not None and not _lives(int(process[1])))
+
+
+def _owner() -> str:
+    """This process, in the name of a file that it is writing."""
+    return f"{_node()}-{os.getpid()}"
+
+
+def _node() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:16] or "here"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(parts: Iterable[Path]) -> None:
+    for part in parts:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:

@@ -1,6 +1,7 @@
 """`evaluate`: models on a suite, from the plan to tables, rows and the curve."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from matryoshka_text.evaluation.run import Failure, Run
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
-from matryoshka_text.files import expanded, write_whole
+from matryoshka_text.files import expanded, sweep_shared
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Method, Precision, Row, read_rows
 from matryoshka_text.suite import Suite
@@ -169,6 +170,8 @@ def run_plan(
     _require_writable(folder, "--out")
     if os.environ.get(STORE):
         _require_writable(vectors, STORE)
+    for place in (folder, vectors):
+        sweep_shared(place)
     known = read_rows(folder / "rows.jsonl")  # somebody else's file is found before anything is encoded
     suite = planned.suite
     settings = Settings(
@@ -195,9 +198,9 @@ def run_plan(
 
 
 def _require_writable(folder: Path, given_by: str) -> None:
-    probe = folder / ".writable"
     try:
-        write_whole(probe, "")
-        probe.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error}); give another folder with {given_by}") from error

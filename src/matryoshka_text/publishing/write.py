@@ -77,8 +77,7 @@ def require_submittable(plan: Plan, directory: Path, *, published: str | None = 
     `directory` holds something else: all that can be known before anything is encoded.
     """
     directory, subject = expanded(directory), plan.subjects[0]
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not (directory / NOTE).is_file():
-        raise RunError(f"{directory}: is there and is no submission; give another folder with --submission")
+    _require_own(directory)
     found = _published(subject, published) if published is not None else _in_cache(subject.path)
     if found is None:
         raise EvaluationError(_unpublished(subject))
@@ -132,7 +131,16 @@ def write_submission(
     meta = proposed_meta(encoder, subject.path, name=name, revision=revision, dims=dims, prompts=plan.suite.prompts)
     del encoder
     with whole_folder(directory) as folder, quiet():
-        return _fill(folder, directory, meta, choice)
+        written = _fill(folder, directory, meta, choice)
+        # Looked at again: the checks on the files take minutes, in which somebody may have put a folder there.
+        _require_own(directory)
+        return written
+
+
+def _require_own(directory: Path) -> None:
+    """`RunError` if `directory` holds anything but an earlier submission, which is replaced."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not (directory / NOTE).is_file():
+        raise RunError(f"{directory}: is there and is no submission; give another folder with --submission")
 
 
 def _fill(folder: Path, directory: Path, meta: ModelMeta, choice: Choice) -> Submission:
