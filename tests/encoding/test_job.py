@@ -89,6 +89,7 @@ def test_parts_of_an_older_version_have_no_sums_and_are_believed(tiny_model: Pat
         ({"rows": 10**12}, "rows 1000000000000 is not 203, the sum of the inputs"),
         ({"rows": 10**12, "inputs": [{"file": "x", "sha256": None, "rows": 10**12}]}, "20,000,000,000 parts"),
         ({"dim": 64}, "dim 64 is not that of the ranges, or above the width 32"),
+        ({"precision": "int8"}, "precision int8 without ranges"),
         ({"dim": "8"}, "dim: Input should be a valid integer, found '8'"),
         ({"rows": -5}, "rows: Input should be greater than or equal to 0, found -5"),
         ({"inputs": 5}, "inputs: Input should be a valid (array|tuple), found 5"),

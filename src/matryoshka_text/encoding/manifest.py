@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from matryoshka_text.reading.files import is_plain
 from matryoshka_text.records import earlier_record, read_record, write_record
@@ -65,12 +65,15 @@ class Manifest(BaseModel):
     finished: AwareDatetime | None = None
 
     @model_validator(mode="after")
-    def _agrees(self) -> "Manifest":
+    def _agrees(self, info: ValidationInfo) -> "Manifest":
         """Numbers that follow from each other do so: others would be vectors of other texts, or no end of parts."""
         counts = [one.rows for one in self.inputs]
         known = None if None in counts else sum(count for count in counts if count is not None)
         if self.dim > self.width or (self.ranges is not None and {len(one) for one in self.ranges} != {self.dim}):
             raise ValueError(f"dim {self.dim} is not that of the ranges, or above the width {self.width}")
+        # In memory the ranges come after the rest; in a file they are there.
+        if info.mode == "json" and (self.precision == "int8") != (self.ranges is not None):
+            raise ValueError(f"precision {self.precision} {'with' if self.ranges else 'without'} ranges")
         if self.rows != known:
             raise ValueError(f"rows {self.rows} is not {known}, the sum of the inputs")
         if (self.parts or 0) > MOST_PARTS:
