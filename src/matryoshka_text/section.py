@@ -34,8 +34,10 @@ def _whole(value: int) -> int:
 
 def _real(value: float) -> float:
     # Training runs in float32, which knows no 1e308 and whose sums of squares end at 1e38.
-    if value and not 1e-30 <= abs(value) <= 1e12:
-        raise _own(f"found {value:g}; allowed: 0, and numbers between 1e-30 and 1e12; write one of these")
+    if abs(value) > 1e12:
+        raise _own(f"found {value:g}; allowed: numbers up to 1e12; write a smaller one")
+    if 0 < abs(value) < 1e-30:
+        raise _own(f"found {value:g}; allowed: numbers of at least 1e-30; write a larger one, or 0 if that is meant")
     return value
 
 
