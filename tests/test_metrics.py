@@ -29,6 +29,14 @@ def test_a_file_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
         MetricsFile(tmp_path / "metrics.jsonl", keep=100)
 
 
+def test_a_cut_within_a_line_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    MetricsFile(path, keep=12).close()
+    with pytest.raises(RunError, match="no line ends after 5 bytes"):
+        MetricsFile(path, keep=5)
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_file_that_is_gone_is_no_success(tmp_path: Path, replaced: bool) -> None:
     (tmp_path / "run").mkdir()

@@ -21,6 +21,11 @@ class MetricsFile:
                 f"{path}: has {found} bytes, but the checkpoint was written after {keep}; it was cut or replaced. "
                 "Restore it, or start again with another --out"
             )
+        if keep and not _ends_a_line(path, keep):
+            raise RunError(
+                f"{path}: no line ends after {keep} bytes, which is where the checkpoint was written; it was changed. "
+                "Restore it, or start again with another --out"
+            )
         self._path, self._file = path, path.open("r+b" if path.exists() else "w+b")
         self._file.truncate(keep)
         self._file.seek(keep)
@@ -49,3 +54,9 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _ends_a_line(path: Path, keep: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(keep - 1)
+        return file.read(1) == b"\n"

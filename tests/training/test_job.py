@@ -495,7 +495,10 @@ def test_a_run_whose_folder_is_removed_is_no_success(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("change", [{"step": 99}, {"best_step": 99}, {"averaged": 99}])
+@pytest.mark.parametrize(
+    "change",
+    [{"step": 99}, {"best_step": 2}, {"averaged": 1}, {"stopped": True}, {"metrics_bytes": 0}, {"without_better": 9}],
+)
 def test_a_checkpoint_beyond_the_run_is_refused(write_recipe: Write, tmp_path: Path, change: dict[str, int]) -> None:
     recipe = write_recipe(stopping={"steps": 3})
     run = train(recipe, out=tmp_path / "run").folder
@@ -504,5 +507,7 @@ def test_a_checkpoint_beyond_the_run_is_refused(write_recipe: Write, tmp_path: P
     state.write_text(json.dumps(json.loads(state.read_text()) | change))
     if "step" in change:
         state.parent.rename(state.parent.with_name("step-00000099"))
-    with pytest.raises(RunError, match=r"state\.json: found step .*allowed: at most 3, the steps of this run"):
+    with pytest.raises(
+        RunError, match=rf"state\.json: found {next(iter(change))} .*which this run of 3 steps does not come to"
+    ):
         train(recipe, out=run, resume=True)

@@ -74,6 +74,8 @@ class Manifest(BaseModel):
         # In memory the ranges come after the rest; in a file they are there.
         if info.mode == "json" and (self.precision == "int8") != (self.ranges is not None):
             raise ValueError(f"precision {self.precision} {'with' if self.ranges else 'without'} ranges")
+        if self.ranges is not None and any(least > greatest for least, greatest in zip(*self.ranges, strict=True)):
+            raise ValueError("ranges with a least value above the greatest")
         if self.rows != known:
             raise ValueError(f"rows {self.rows} is not {known}, the sum of the inputs")
         if (self.parts or 0) > MOST_PARTS:

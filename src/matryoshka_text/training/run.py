@@ -98,15 +98,24 @@ class Run:
             )
 
     def _checked(self, checkpoint: Checkpoint) -> Progress:
-        """What the checkpoint says of this run; `RunError` if it is beyond it."""
-        progress = checkpoint.progress
-        if max(progress.step, progress.best_step or 0, progress.averaged) > self.steps:
+        """What the checkpoint says of this run; `RunError` if this run could not have written that."""
+        found, stopping = checkpoint.progress, self.recipe.stopping
+        patience = stopping.patience if stopping is not None else None
+        right = {
+            "step": found.step <= self.steps,
+            "metrics_bytes": found.metrics_bytes > 0,
+            "best_step": (found.best_step is None) == (found.best_score is None)
+            and (found.best_step or 0) <= found.step,
+            "without_better": found.without_better <= found.step,
+            "stopped": found.stopped == (patience is not None and found.without_better >= patience),
+            "averaged": found.averaged == self.average.count_after(found.step),
+        }
+        if wrong := [f"{key} {getattr(found, key)}" for key, is_right in right.items() if not is_right]:
             raise RunError(
-                f"{checkpoint.path / 'state.json'}: found step {progress.step}, best step {progress.best_step} and "
-                f"{progress.averaged} averaged states; allowed: at most {self.steps}, the steps of this run; "
-                f"remove the folder {checkpoint.path} and resume again, from the checkpoint before it"
+                f"{checkpoint.path / 'state.json'}: found {', '.join(wrong)}, which this run of {self.steps} steps does "
+                f"not come to; remove the folder {checkpoint.path} and resume again, from the checkpoint before it"
             )
-        return progress
+        return found
 
     def go_on(self) -> None:
         """Take the steps that are left, evaluating and writing checkpoints as the recipe says."""
