@@ -507,7 +507,6 @@ def test_a_checkpoint_beyond_the_run_is_refused(write_recipe: Write, tmp_path: P
     state.write_text(json.dumps(json.loads(state.read_text()) | change))
     if "step" in change:
         state.parent.rename(state.parent.with_name("step-00000099"))
-    with pytest.raises(
-        RunError, match=rf"state\.json: found {next(iter(change))} .*which this run of 3 steps does not come to"
-    ):
+    said = rf"state\.json: found .*{next(iter(change))} .*, which this run of 3 steps does not come to"
+    with pytest.raises(RunError, match=said):
         train(recipe, out=run, resume=True)

@@ -104,16 +104,16 @@ class Run:
         right = {
             "step": found.step <= self.steps,
             "metrics_bytes": found.metrics_bytes > 0,
-            "best_step": (found.best_step is None) == (found.best_score is None)
-            and (found.best_step or 0) <= found.step,
+            "best_step": (found.best_step or 0) <= found.step,
+            "best_score": (found.best_score is None) == (found.best_step is None),
             "without_better": found.without_better <= found.step,
             "stopped": found.stopped == (patience is not None and found.without_better >= patience),
             "averaged": found.averaged == self.average.count_after(found.step),
         }
         if wrong := [f"{key} {getattr(found, key)}" for key, is_right in right.items() if not is_right]:
             raise RunError(
-                f"{checkpoint.path / 'state.json'}: found {', '.join(wrong)}, which this run of {self.steps} steps does "
-                f"not come to; remove the folder {checkpoint.path} and resume again, from the checkpoint before it"
+                f"{checkpoint.path / 'state.json'}: found {', '.join(wrong)}, which this run of {self.steps} steps "
+                f"does not come to; remove the folder {checkpoint.path} and resume again, from the checkpoint before it"
             )
         return found
 
