@@ -497,7 +497,7 @@ def test_a_run_whose_folder_is_removed_is_no_success(
 
 @pytest.mark.parametrize(
     "change",
-    [{"step": 99}, {"best_step": 2}, {"averaged": 1}, {"stopped": True}, {"metrics_bytes": 0}, {"without_better": 9}],
+    [{"step": 99}, {"best_step": 99}, {"averaged": 1}, {"stopped": True}, {"metrics_bytes": 0}, {"without_better": 9}],
 )
 def test_a_checkpoint_beyond_the_run_is_refused(write_recipe: Write, tmp_path: Path, change: dict[str, int]) -> None:
     recipe = write_recipe(stopping={"steps": 3})
