@@ -17,6 +17,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Before anything imports a kernel: where no GPU is at hand, Triton's interpreter runs it.
 os.environ.setdefault("TRITON_INTERPRET", "0" if Path("/dev/nvidiactl").exists() else "1")
+# As `mtext` does: threads that spin while they wait take the cores from other programs, the tests' own among them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two programs with two threads each on two cores wait for one another most of the time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

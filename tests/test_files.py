@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from matryoshka_text.errors import RunError
-from matryoshka_text.files import held, locked, require_space, sha256_of, sweep, whole_folder, write_whole
+from matryoshka_text.files import held, locked, require_space, sha256_of, sweep, sweep_shared, whole_folder, write_whole
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -105,9 +105,30 @@ def test_a_file_stays_locked_until_the_other_thread_is_done(tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunError, match=r"cannot be written \(.*\); give another folder"):
-        with held(tmp_path / "file", doing="training"):
-            pass
+    with pytest.raises(RunError, match="file: is a file; allowed: a folder"), held(tmp_path / "file", doing="training"):
+        pass
+    with (
+        pytest.raises(RunError, match=r"cannot be written \(.*\); give another folder"),
+        held(tmp_path / "file" / "run", doing="training"),
+    ):
+        pass
+
+
+def test_a_folder_that_was_held_for_nothing_is_gone_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "runs" / "one", doing="training"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    with held(tmp_path / "there", doing="training"):
+        pass
+    with held(tmp_path / "runs" / "two", doing="training"):
+        (tmp_path / "runs" / "two" / "result").write_text("x")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "runs",
+        "runs/two",
+        "runs/two/result",
+        "there",
+    ]
 
 
 def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
@@ -117,3 +138,25 @@ def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     sweep(tmp_path / "not there")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there can a process be looked at without harm")
+def test_in_a_shared_folder_only_what_the_dead_left_is_swept(tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib, sys
+from matryoshka_text import files
+os.fsync = lambda handle: print("writing", flush=True) or sys.stdin.read()
+files.write_whole(pathlib.Path({str(tmp_path / "deep" / "a.json")!r}), "x")
+"""
+    (tmp_path / ".a.elsewhere-1.x.part").write_text("half")
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        (half,) = (tmp_path / "deep").iterdir()
+        sweep_shared(tmp_path)
+        assert half.exists()
+        other.kill()
+        other.wait()
+    sweep_shared(tmp_path)
+    assert not half.exists()
+    assert (tmp_path / ".a.elsewhere-1.x.part").exists()
+    sweep_shared(tmp_path / "not there")

@@ -1,8 +1,11 @@
 """YAML as a recipe reads it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from matryoshka_text.yaml_lines import dump_yaml, parse_yaml
+from matryoshka_text.yaml_lines import dump_yaml, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,16 @@ def test_aliases_that_stand_for_too_many_values_are_refused() -> None:
     assert [text.split(";")[0] for _, text in found.faults] == [
         "found more than 100,000 values, those of aliases counted"
     ]
+
+
+def test_a_file_that_cannot_be_a_declaration_is_a_fault_of_the_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text("# " + "x" * 1_000_000)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    found = {name: read_yaml(tmp_path / name).told(Path(name)) for name in ("large.yaml", "pipe.yaml", "none.yaml")}
+    assert found == {
+        "large.yaml": ("large.yaml: found 1,000,002 bytes; allowed: 1,000,000; write less",),
+        "pipe.yaml": ("pipe.yaml: found no plain file; allowed: a YAML file; name one",),
+        "none.yaml": (
+            "none.yaml: cannot be read (No such file or directory); allowed: a readable file; check its permissions",
+        ),
+    }

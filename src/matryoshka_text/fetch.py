@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from matryoshka_text.errors import DataError, MtextError, RunError
-from matryoshka_text.files import locked, require_space, sha256_of, sync_folder, write_whole
+from matryoshka_text.files import expanded, locked, require_space, sha256_of, sync_folder, write_whole
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
@@ -60,7 +60,7 @@ def fetch(
 
     A run that was killed goes on with the data set it was at, file by file. Two at once in one `out`: one waits.
     """
-    root = out.expanduser().resolve() / "mteb"
+    root = expanded(out).resolve() / "mteb"
     done: list[Fetched] = []
     with locked(root / "fetch"):
         for number, one in enumerate(wanted, start=1):

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import platform
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,16 +18,26 @@ from matryoshka_text.errors import RunError
 __all__ = [
     "added_to_folder",
     "cache_folder",
+    "expanded",
     "held",
     "locked",
     "require_space",
     "sha256_of",
     "sweep",
+    "sweep_shared",
     "sync_folder",
     "whole_file",
     "whole_folder",
     "write_whole",
 ]
+
+
+def expanded(name: str | Path) -> Path:
+    """`name` as a path, "~" as the home folder; the "~name" of nobody is a name like any other, as in a shell."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -41,7 +53,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     If the block fails, it vanishes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.{_owner()}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             yield out
@@ -64,7 +76,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     (between the two renames, which take microseconds, the old one stands next to it as `.<name>.old`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_owner()}.", suffix=".part", dir=path.parent))
     try:
         yield beside
         for file in beside.rglob("*"):
@@ -138,9 +150,15 @@ def locked(path: Path) -> Iterator[None]:
 def held(folder: Path, *, doing: str) -> Iterator[None]:
     """`folder`, made if it is missing and locked against a second program. The lock ends with the process.
 
-    `RunError` if another program holds it ("another process is `doing` here") or if it cannot be written.
+    Hold the folder first, then look what is in it: no other program can change the answer. A folder that was made here
+    and in which nothing was put is gone again at the end. `RunError` if `folder` is a file, if another program holds it
+    ("another process is `doing` here"), or if it cannot be written.
     """
-    lock = FileLock(folder / ".lock", blocking=False)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
+    path = folder / ".lock"
+    lock = FileLock(path, blocking=False)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -151,12 +169,51 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: whoever has opened the file by now finds that it is gone, and does not take it for a lock.
+        with suppress(OSError):
+            path.unlink()
+            for place in made:
+                place.rmdir()
         lock.release()
 
 
 def sweep(folder: Path, pattern: str = ".*.part") -> None:
-    """Remove what a kill left half written in `folder`: files and folders whose names match `pattern`."""
-    for part in folder.glob(pattern):
+    """Remove what a kill left half written in `folder`, which is held: files and folders of names like `pattern`."""
+    _remove(folder.glob(pattern))
+
+
+def sweep_shared(folder: Path) -> None:
+    """Remove what kills left half written in `folder` and below, where other programs may be writing just now.
+
+    Only what a process of this machine began that is no more; the name of a half-written file says which one did.
+    """
+    if os.name == "posix":
+        ours = re.compile(rf"\.{re.escape(_node())}-([0-9]+)\.[^.]+\.part")
+        found = [(path, ours.search(path.name)) for path in folder.rglob(".*.part")]
+        _remove(path for path, process in found if process is not None and not _lives(int(process[1])))
+
+
+def _owner() -> str:
+    """This process, in the name of a file that it is writing."""
+    return f"{_node()}-{os.getpid()}"
+
+
+def _node() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:16] or "here"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(parts: Iterable[Path]) -> None:
+    for part in parts:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:

@@ -6,12 +6,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from matryoshka_text.errors import RunError
+from matryoshka_text.errors import RunError, shown
 from matryoshka_text.files import write_whole
+from matryoshka_text.yaml_lines import dotted
 
 __all__ = ["earlier_record", "read_record", "require_same", "write_record"]
 
 _Record = TypeVar("_Record", bound=BaseModel)
+_WAY_OUT = "give another folder, or remove this one and run the command again"
 
 
 def write_record(path: Path, record: BaseModel) -> None:
@@ -19,27 +21,29 @@ def write_record(path: Path, record: BaseModel) -> None:
     write_whole(path, record.model_dump_json(indent=2) + "\n")
 
 
-def read_record(path: Path, kind: type[_Record], command: str) -> _Record:
-    """The record that `command` wrote to `path`; `RunError` if it cannot be read."""
+def read_record(path: Path, kind: type[_Record], command: str, *, way_out: str = _WAY_OUT) -> _Record:
+    """The record that `command` wrote to `path`, every value of its type; `RunError` if it cannot be read.
+
+    The file may have been changed by anybody: what is in it is believed only as far as `kind` checks it.
+    """
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise RunError(
-            f"{path}: cannot be read as the record of `{command}` ({str(error).splitlines()[0]}); "
-            "give another folder, or remove this one and run the command again"
-        ) from error
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        found = f", found {shown(first['input'])}" if first["loc"] else ""
+        why = f"{dotted(first['loc'])}: {first['msg']}{found}".removeprefix(": ")
+        raise RunError(f"{path}: cannot be read as the record of `{command}` ({why}); {way_out}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise RunError(f"{path}: cannot be read as the record of `{command}` ({why}); {way_out}") from error
 
 
 def earlier_record(path: Path, kind: type[_Record], command: str) -> _Record | None:
     """What an earlier run of `command` has begun in the folder of `path`; None if that is new or empty.
 
-    `RunError` for a file in its place, and for a folder with other things in it.
+    `RunError` for a folder with other things in it. The caller holds the folder, so that the answer stays true.
     """
     folder = path.parent
-    if not folder.exists():
-        return None
-    if not folder.is_dir():
-        raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
     if path.exists():
         return read_record(path, kind, command)
     strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))

@@ -1,23 +1,54 @@
 """What every section of a recipe is: frozen, strict, and able to report all its faults at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Strict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
 
 from matryoshka_text.dims import out_of_order
+from matryoshka_text.errors import shown
 from matryoshka_text.yaml_lines import Loc
 
-__all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "order_of", "value_of"]
-
-# Without Strict, pydantic takes "64" and true for the number 64 and 1.
-Whole = Annotated[int, Strict()]
-Real = Annotated[float, Strict()]
-Flag = Annotated[bool, Strict()]
+__all__ = ["OWN", "Fault", "Flag", "Loc", "Real", "Section", "Whole", "items_of", "order_of", "value_of"]
 
 Fault = tuple[Loc, str]
 OWN = "mtext"  # the pydantic error type of the faults that are worded here
+_OF_PYDANTIC = get_args(ErrorType)
+
+
+def _whole(value: int) -> int:
+    if abs(value) > 10**12:
+        raise _own(f"found {shown(value)}; allowed: whole numbers up to 1,000,000,000,000; write a smaller one")
+    return value
+
+
+def _real(value: float) -> float:
+    # Training runs in float32, which knows no 1e308 and whose sums of squares end at 1e38.
+    if abs(value) > 1e12:
+        raise _own(f"found {value:g}; allowed: numbers up to 1e12; write a smaller one")
+    if 0 < abs(value) < 1e-30:
+        raise _own(f"found {value:g}; allowed: numbers of at least 1e-30; write a larger one, or 0 if that is meant")
+    return value
+
+
+def _own(text: str) -> PydanticCustomError:
+    return PydanticCustomError(OWN, "{text}", {"text": text})
+
+
+# Without Strict, pydantic takes "64" and true for the number 64 and 1.
+Whole = Annotated[int, Strict(), AfterValidator(_whole)]
+Real = Annotated[float, Strict(), AfterValidator(_real)]
+Flag = Annotated[bool, Strict()]
 
 
 class Section(BaseModel):
@@ -58,10 +89,7 @@ class Section(BaseModel):
                 for name, field in cls.model_fields.items()
                 if name not in wrong
             }
-        details.extend(
-            InitErrorDetails(type=PydanticCustomError(OWN, "{text}", {"text": text}), loc=loc, input=None)
-            for loc, text in cls.across(found)
-        )
+        details.extend(InitErrorDetails(type=_own(text), loc=loc, input=None) for loc, text in cls.across(found))
         if details:
             raise ValidationError.from_exception_data(cls.__name__, details)
         return section
@@ -70,6 +98,12 @@ class Section(BaseModel):
 def value_of(section: Any, key: str) -> Any:
     """`section[key]` of a raw mapping or `section.key` of a finished section; None where there is none."""
     return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
+
+
+def items_of(values: Any, key: str) -> list[Any]:
+    """The list under `key`, also of raw values; empty if there is none."""
+    items = value_of(values, key) if values is not None else None
+    return list(items) if isinstance(items, list | tuple) else []
 
 
 def order_of(key: Loc, dims: Sequence[Any] | None) -> Iterator[Fault]:
@@ -83,7 +117,7 @@ def order_of(key: Loc, dims: Sequence[Any] | None) -> Iterator[Fault]:
 
 
 def _rebuilt(detail: ErrorDetails) -> InitErrorDetails:
-    kind: str | PydanticCustomError = detail["type"]
-    if kind == OWN:
-        kind = PydanticCustomError(OWN, "{text}", detail["ctx"])
+    # Errors of a kind of their own, ours among them, are known to pydantic by name only here.
+    known = detail["type"] in _OF_PYDANTIC
+    kind = detail["type"] if known else PydanticCustomError(detail["type"], "{text}", {"text": detail["msg"]})
     return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=detail.get("ctx", {}))

@@ -2,15 +2,19 @@
 
 PyYAML reads YAML 1.1, where 5e-5 is a text, `no` is false and 1:30 is ninety. Here scalars are resolved as YAML 1.2's
 core schema does: null, true/false, decimal integers and floats (5e-5 among them); everything else is text.
+
+Recipes and suites come in here, and may come from anybody: size, depth, and what aliases stand for are bounded.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["Document", "Loc", "dotted", "dump_yaml", "parse_yaml"]
+__all__ = ["Document", "Loc", "dotted", "dump_yaml", "parse_yaml", "read_yaml"]
 
 Loc = tuple[int | str, ...]
 
@@ -25,11 +29,20 @@ _CORE = {
 _TAG = "tag:yaml.org,2002:"
 # A few hundred bytes of aliases to aliases stand for billions of values.
 _MOST_VALUES = 100_000
+_MOST_BYTES = 1_000_000
+# What no file and no path can hold: NUL, and half a surrogate pair.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_FOUND_NO_TEXT = "found a NUL or half a surrogate pair"
+# How many faults are told.
+_MOST_TOLD = 100
 
 
 @dataclass
 class Document:
-    """A YAML text as plain values, the line (from 1) of every key and item, and what was wrong with it."""
+    """A YAML text as plain values, the line (from 1) of every key and item, and what was wrong with it.
+
+    A fault in line 0 is one of the whole file.
+    """
 
     value: Any = None
     lines: dict[Loc, int] = field(default_factory=dict)
@@ -41,6 +54,16 @@ class Document:
         while loc and loc not in self.lines:
             loc = loc[:-1]
         return self.lines.get(loc, 1)
+
+    def told(self, path: Path, faults: Iterable[tuple[Loc, str]] = ()) -> tuple[str, ...]:
+        """The document's own faults and others as lines `path:12: data[0].file: what is wrong`, in order of lines."""
+        numbered = [(line, f"{path}:{line}: {text}" if line else f"{path}: {text}") for line, text in self.faults]
+        for loc, text in faults:
+            line = self.line_of(loc)
+            numbered.append((line, f"{path}:{line}: {dotted(loc)}".removesuffix(": ") + f": {text}"))
+        lines = [text for _, text in sorted(numbered, key=lambda one: one[0])]
+        more = (f"{path}: there are more faults; mend these first",) if len(lines) > _MOST_TOLD else ()
+        return (*lines[:_MOST_TOLD], *more)
 
 
 class _Loader(yaml.SafeLoader):
@@ -74,6 +97,21 @@ def dump_yaml(values: dict[str, Any]) -> str:
     """`values` as YAML in their own order, innermost lists and mappings on one line."""
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
     return str(text)
+
+
+def read_yaml(path: Path) -> Document:
+    """The file as a Document; one that cannot be read is a fault in it, none is raised."""
+    try:
+        if path.exists() and not path.is_file():
+            return Document(faults=[(0, "found no plain file; allowed: a YAML file; name one")])
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            return Document(faults=[(0, f"found {size:,} bytes; allowed: {_MOST_BYTES:,}; write less")])
+        return parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        what = f"found bytes that are not UTF-8 (at byte {error.start}); allowed: UTF-8 text; save it as UTF-8"
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); allowed: a readable file; check its permissions"
+    return Document(faults=[(0, what)])
 
 
 def parse_yaml(text: str) -> Document:
@@ -117,6 +155,9 @@ def _plain(node: yaml.Node, loc: Loc, found: Document, around: tuple[int, ...]) 
     if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
         inner = (*around, id(node))
         return [_plain(item, (*loc, index), found, inner) for index, item in enumerate(node.value)]
+    if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(str(node.value)):
+        found.faults.append((node.start_mark.line + 1, f"{_FOUND_NO_TEXT}; allowed: text; remove it"))
+        return None
     if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) in {*_CORE, "str"}:
         return _scalar(node)
     found.faults.append((node.start_mark.line + 1, f"found the tag {node.tag!r}; allowed: plain values; remove it"))
@@ -131,6 +172,9 @@ def _mapping(node: yaml.MappingNode, loc: Loc, found: Document, around: tuple[in
             found.faults.append((line, "found a key that is no name; allowed: names; write `key: value`"))
             continue
         key = str(key_node.value)
+        if _NO_TEXT.search(key):
+            found.faults.append((line, f"{_FOUND_NO_TEXT} in a key; allowed: names; remove it"))
+            continue
         if key in values:
             first = found.lines[(*loc, key)]
             found.faults.append((line, f"found the key {key!r} again (first in line {first}); remove one of the two"))

@@ -62,3 +62,25 @@ def test_check_is_a_verb_of_its_own() -> None:
     found = typer_testing.CliRunner().invoke(app, ["check", "--help"])
     assert found.exit_code == 0
     assert "Nothing is run" in " ".join(found.output.split())
+
+
+def test_a_recipe_that_cannot_be_checked_does_not_cost_the_report_on_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from matryoshka_text.build import check as build
+    from matryoshka_text.cli.check import check
+
+    known = build.inspect_recipe
+
+    def inspect(path: Path) -> build.Findings:
+        if path.name == "bug.yaml":
+            raise KeyError("a bug of ours")
+        return known(path)
+
+    monkeypatch.setattr(build, "inspect_recipe", inspect)
+    (tmp_path / "bad.yaml").write_text("name: bad\n")
+    with pytest.raises(KeyError, match="a bug of ours"):
+        check([tmp_path / "bug.yaml", tmp_path / "bad.yaml"])
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/bad.yaml: 5 errors" in said
+    assert f"{tmp_path}/bug.yaml: 1 error" in said

@@ -1,34 +1,41 @@
+import time
+
 import pytest
 import torch
 
-from matryoshka_text.encoder import dtype
+from matryoshka_text.encoder.dtype import choose_dtype, decide_dtype
+
+CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> None:
-    """What was measured for one test is not believed in the next."""
-    dtype._measured.cache_clear()
+@pytest.fixture
+def instructions(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """What the CPU says it has."""
+    found: dict[str, bool] = {"avx2": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    return found
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
-def test_what_is_asked_for_is_not_measured(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dtype, "speed_of_bf16", lambda _: pytest.fail("measured"))
-    assert dtype.choose_dtype(asked, torch.device("cpu")) == asked
+def test_what_is_asked_for_is_taken(asked: str, instructions: dict[str, bool]) -> None:
+    assert decide_dtype(asked, CPU) == (asked, "asked for")
 
 
-@pytest.mark.parametrize(("speed", "chosen"), [(0.2, "float32"), (1.29, "float32"), (1.31, "bf16"), (2.5, "bf16")])
-def test_auto_follows_the_measurement(speed: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dtype, "speed_of_bf16", lambda _: speed)
-    assert dtype.choose_dtype("auto", torch.device("cpu")) == chosen
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "sve_bf16"])
+def test_auto_is_bf16_if_the_cpu_has_instructions_for_it(name: str, instructions: dict[str, bool]) -> None:
+    instructions[name] = False
+    assert decide_dtype("auto", CPU).dtype == "float32"
+    assert "none of amx_bf16" in decide_dtype("auto", CPU).reason
+    instructions[name] = True
+    assert decide_dtype("auto", CPU) == ("bf16", f"auto: the CPU has {name}")
 
 
-def test_it_is_measured_once_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[torch.device] = []
-    monkeypatch.setattr(dtype, "speed_of_bf16", lambda device: calls.append(device) or 2.0)
-    for _ in range(3):
-        dtype.choose_dtype("auto", torch.device("cpu"))
-    assert len(calls) == 1
+def test_no_clock_has_a_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = choose_dtype("auto", CPU)
+    for name in ("perf_counter", "monotonic", "time"):
+        monkeypatch.setattr(time, name, lambda: pytest.fail("measured"))
+    assert choose_dtype("auto", CPU) == expected
 
 
-def test_the_measurement_is_a_ratio() -> None:
-    assert 0.01 < dtype.speed_of_bf16(torch.device("cpu"), rounds=1) < 100
+def test_another_kind_of_device_gets_float32() -> None:
+    assert decide_dtype("auto", torch.device("mps")).dtype == "float32"

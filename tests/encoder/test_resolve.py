@@ -114,3 +114,8 @@ def test_a_cut_models_width_is_its_last_denses(tiny_model: Path, tmp_path: Path)
 
     MatryoshkaEncoder(tiny_model, device="cpu").truncated(dim=8, layers=1).save(str(tmp_path / "cut"))
     assert width_of(tmp_path / "cut") == 8
+
+
+def test_a_folder_has_no_revisions(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="is a folder, and found the revision 'v1'; allowed: none with a folder"):
+        resolve_model(str(tiny_model), "v1")

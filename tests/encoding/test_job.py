@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import weakref
@@ -45,7 +46,7 @@ def test_parts_hold_the_vectors_of_encode_and_the_record_says_what_they_are(
     assert done.summary == f"{out}: 406 vectors of 8 dims, float32, in 5 parts"
 
 
-@pytest.mark.parametrize("damage", ["missing", "short", "other shape", "no npy", "half a header"])
+@pytest.mark.parametrize("damage", ["missing", "short", "other shape", "no npy", "half a header", "another byte"])
 def test_the_same_call_does_only_what_is_missing_or_damaged(
     tiny_model: Path, lines: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -57,6 +58,10 @@ def test_the_same_call_does_only_what_is_missing_or_damaged(
         part.unlink()
     elif damage == "other shape":
         np.save(part, np.zeros((50, 31), np.float32))
+    elif damage == "another byte":
+        data = bytearray(part.read_bytes())
+        data[-7] ^= 1
+        part.write_bytes(data)
     else:
         keep = {"short": -1, "no npy": 0, "half a header": 9}[damage]
         part.write_bytes(b"garbage" if damage == "no npy" else part.read_bytes()[:keep])
@@ -66,8 +71,46 @@ def test_the_same_call_does_only_what_is_missing_or_damaged(
     assert done.encoded == 50
     assert contents(out) == whole
     assert {p: p.stat().st_mtime_ns for p in untouched} == untouched
-    assert sorted(p.name for p in out.iterdir() if p.name.startswith(".")) == [".lock"]
+    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
     assert encode_file(tiny_model, lines, out, rows_per_part=50).encoded == 0
+    sums = [line.split("  ") for line in (out / "parts.sha256").read_text().splitlines()]
+    assert sums == [[hashlib.sha256(data).hexdigest(), name] for name, data in whole.items()]
+
+
+def test_parts_of_an_older_version_have_no_sums_and_are_believed(tiny_model: Path, lines: Path, tmp_path: Path) -> None:
+    encode_file(tiny_model, lines, tmp_path / "out", rows_per_part=50)
+    (tmp_path / "out" / "parts.sha256").unlink()
+    assert encode_file(tiny_model, lines, tmp_path / "out", rows_per_part=50).encoded == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows_per_part": 10**19}, "rows_per_part: Input should be less than or equal to 1000000000"),
+        ({"rows": 10**12}, "rows 1000000000000 is not 203, the sum of the inputs"),
+        ({"rows": 10**12, "inputs": [{"file": "x", "sha256": None, "rows": 10**12}]}, "20,000,000,000 parts"),
+        ({"dim": 64}, "dim 64 is not that of the ranges, or above the width 32"),
+        ({"precision": "int8"}, "precision int8 without ranges"),
+        ({"dim": "8"}, "dim: Input should be a valid integer, found '8'"),
+        ({"rows": -5}, "rows: Input should be greater than or equal to 0, found -5"),
+        ({"inputs": 5}, "inputs: Input should be a valid (array|tuple), found 5"),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(
+    tiny_model: Path, lines: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    encode_file(tiny_model, lines, tmp_path / "out", rows_per_part=50)
+    record = tmp_path / "out" / "encoding.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    with pytest.raises(RunError, match=rf"encoding\.json: cannot be read as the record of `mtext encode` \(.*{said}"):
+        encode_file(tiny_model, lines, tmp_path / "out", rows_per_part=50)
+
+
+@pytest.mark.parametrize("word", ["rows_per_part", "batch_tokens", "calibrate"])
+def test_a_number_that_nobody_means_is_refused(tiny_model: Path, lines: Path, tmp_path: Path, word: str) -> None:
+    with pytest.raises(ModelError, match=rf"--{word.replace('_', '-')}: found 10{{19}}; allowed: whole numbers from 1"):
+        encode_file(tiny_model, lines, tmp_path / "out", **{word: 10**19})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +255,7 @@ def test_a_record_without_a_role_is_of_neither(tiny_model: Path, lines: Path, tm
         ({"dtype": "fp8"}, "--dtype: .*allowed: float32, bf16, auto"),
         ({"precision": "int4"}, "--precision: found 'int4'; allowed: float32, float16, int8, ubinary"),
         ({"role": "passage"}, "--role: found 'passage'; allowed: query, document"),
-        ({"rows_per_part": 0}, "--rows-per-part: found 0; allowed: a whole number from 1"),
+        ({"rows_per_part": 0}, "--rows-per-part: found 0; allowed: whole numbers from 1"),
         ({"batch_tokens": -1}, "--batch-tokens: found -1"),
         ({"prompt": "a", "prompt_name": "b"}, "both given"),
         ({"column": "x", "inputs": "rows.jsonl"}, "found no column 'x'; allowed: text"),

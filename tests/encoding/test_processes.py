@@ -1,9 +1,7 @@
 """`mtext encode` as real processes: two of them against one, killed at awkward moments, and fed through a pipe."""
 
 import json
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 
 from matryoshka_text.encoding import open_vectors
+from tests.killing import kill_when
 
 Command = Callable[..., tuple[list[str], dict[str, str]]]
 
@@ -24,16 +23,8 @@ def _parts(folder: Path) -> dict[str, bytes]:
 
 
 def _kill_when(command: tuple[list[str], dict[str, str]], reached: Callable[[], bool]) -> None:
-    process = subprocess.Popen(command[0], env=command[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not reached():
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    kill_when(subprocess.Popen(command[0], env=command[1], **silent), reached)
 
 
 @pytest.mark.slow

@@ -4,16 +4,14 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from matryoshka_text.rows import Row, latest_rows, read_rows
+from tests.killing import kill_when
 
 SUITE = """name: own
 data: data
@@ -47,19 +45,8 @@ def start(model: Path, folder: Path, out: str) -> "subprocess.Popen[str]":
     )
 
 
-def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> None:
-    """SIGKILL as soon as that is so; it has to be before the end."""
-    until = time.monotonic() + 120
-    while not reached():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
 def finish(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate()
     assert process.returncode == 0, err + out
     return err
 

@@ -95,3 +95,48 @@ def test_public_names() -> None:
 
     assert all(hasattr(room, name) for name in room.__all__)
     assert sorted(room.__all__, key=str.casefold) == sorted(set(room.__all__), key=str.casefold)
+
+
+@pytest.mark.parametrize(
+    ("add", "said"),
+    [
+        ("folder: 5\n", "r.yaml:13: folder: found 5; allowed: the path of a folder"),
+        ('folder: "\\0"\n', "r.yaml:13: found a NUL or half a surrogate pair"),
+        ('folder: "\\ud800"\n', "r.yaml:13: found a NUL or half a surrogate pair"),
+        ("evaluation: {every: 1, data: 5}\n", "r.yaml:13: evaluation.data: found 5; allowed: a list of sections"),
+        ("layers: {kind: pairs, pairs: 5}\n", "r.yaml:13: layers.pairs: found 5; allowed: a list"),
+        ("rotation: {data: 5}\n", "r.yaml:13: rotation.data: found 5; allowed: a list of sections"),
+        ("lora: {rank: 1099511627776}\n", "r.yaml:13: lora.rank: found 1099511627776; allowed: a whole number"),
+        ("batch: {max_length: 9223372036854775808}\n", "r.yaml:13: batch.max_length: found 9223372036854775808"),
+        ("checkpoints: {every: 10000000000000000000}\n", "r.yaml:13: checkpoints.every: found 10000000000000000000"),
+        (
+            "optimizer: {weight_decay: 1e308}\n",
+            "r.yaml:13: optimizer.weight_decay: found 1e+308; allowed: numbers up to 1e12; write",
+        ),
+        (
+            "optimizer: {epsilon: 1e-320}\n",
+            "r.yaml:13: optimizer.epsilon: found 9.99989e-321; allowed: numbers of at least",
+        ),
+        ("twins: [ff, plain, ff]\n", "r.yaml:13: twins[2]: found 'ff' again; allowed: each once; remove one"),
+        ("trackers: [tensorboard, tensorboard]\n", "r.yaml:13: trackers[1]: found 'tensorboard' again"),
+    ],
+)
+def test_a_value_without_meaning_is_a_fault_of_its_line(problems: Problems, add: str, said: str) -> None:
+    (problem,) = problems(add=add)
+    assert problem.startswith(said), problem
+
+
+@pytest.mark.parametrize("objective", ["{kind: info_nce, temperature: 1e308}", "{kind: cosent, weight: 1e308}"])
+def test_a_number_that_float32_does_not_know(problems: Problems, objective: str) -> None:
+    found = problems(("{kind: info_nce, temperature: 5e-2}", objective))
+    assert any("found 1e+308; allowed: numbers up to 1e12; write a smaller one" in line for line in found), found
+
+
+def test_thousands_of_faults_are_a_short_report(problems: Problems) -> None:
+    found = problems(add="".join(f"key{i}: 1\n" for i in range(5000)))
+    assert len(found) == 101
+    assert found[-1] == "r.yaml: there are more faults; mend these first"
+
+
+def test_nobodys_home_is_a_name_like_any_other(problems: Problems) -> None:
+    assert problems(add="folder: ~nosuch/x\n") == []

@@ -2,13 +2,13 @@
 
 import json
 import random
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.killing import kill_when
 
 Command = Callable[..., tuple[list[str], dict[str, str]]]
 
@@ -25,16 +25,8 @@ def words(tmp_path: Path) -> list[object]:
 
 
 def _kill_when(command: tuple[list[str], dict[str, str]], reached: Callable[[], bool]) -> None:
-    process = subprocess.Popen(command[0], env=command[1], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    try:
-        while not reached():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < until
-            time.sleep(0.001)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    kill_when(subprocess.Popen(command[0], env=command[1], **silent), reached)
 
 
 def _finish(command: tuple[list[str], dict[str, str]]) -> str:

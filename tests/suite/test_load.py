@@ -146,6 +146,12 @@ def test_a_missing_file_is_named() -> None:
         ("- a", r"holds list; allowed: a mapping"),
         ("", r"holds nothing; allowed: a mapping"),
         ("{}", r":1: name: found nothing; it has to be given"),
+        ('name: "\\0"\ntasks: [{task: A}]', r":1: found a NUL or half a surrogate pair"),
+        ("name: x\ndraws: 1000000000\ntasks: [{task: A}]", r":2: draws: .*1000, found 1000000000"),
+        (
+            "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)),
+            "found more than 100,000 values, those of aliases counted",
+        ),
         ("a: [", r":1: found broken YAML"),
     ],
 )

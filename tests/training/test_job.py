@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from matryoshka_text import load_recipe, train
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.errors import MtextError, RecipeError, RunError, TrainingError
 from matryoshka_text.training.job import TrainedRun
+from matryoshka_text.training.loop import Loop
+from matryoshka_text.training.streams import advice
 
 Write = Callable[..., Path]
 DISTILL = {"kind": "distill", "pair_weight": 10.0}
@@ -150,8 +153,6 @@ def test_distillation_leaves_a_perfect_student_alone(write_recipe: Write, tmp_pa
 
 
 def _without_dropout(model: str, to: Path) -> Path:
-    import shutil
-
     shutil.copytree(model, to)
     config = json.loads((to / "config.json").read_text())
     (to / "config.json").write_text(
@@ -220,8 +221,6 @@ def test_patience_stops_a_run_that_gets_no_better(
 def test_a_run_that_had_stopped_takes_no_step_more_when_its_model_was_not_written(
     write_recipe: Write, tmp_path: Path, scored_file: Path, rows_file: Path
 ) -> None:
-    import shutil
-
     recipe = write_recipe(
         evaluation=_evaluation(scored_file, rows_file, every=1),
         stopping={"steps": 40, "patience": 1},
@@ -302,7 +301,7 @@ def test_what_cannot_be_run_leaves_nothing_behind(
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(write_recipe: Write, tmp_path: Path) -> None:
     recipe = write_recipe(
-        optimizer={"learning_rate": 1e38, "schedule": "constant", "warmup": 0.9}, checkpoints={"every": 1}
+        optimizer={"learning_rate": 1e12, "schedule": "constant", "warmup": 0.9}, checkpoints={"every": 1}
     )
     with pytest.raises(
         TrainingError, match=r"step \d+: .*pairs\.jsonl:\d+.*checkpoints written before are kept|step \d+: a weight"
@@ -318,8 +317,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(write_r
 def test_the_row_that_breaks_the_model_is_named(
     write_recipe: Write, tmp_path: Path, tiny_model: Path, rows_file: Path
 ) -> None:
-    import shutil
-
     from transformers import AutoTokenizer
 
     # One word's vector is no number, and one row of the data has that word.
@@ -344,8 +341,6 @@ def test_the_row_that_breaks_the_model_is_named(
 def test_a_full_disk_is_found_before_the_first_step(
     write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(RunError, match=r"the run \(two checkpoints and the model\) needs .* MB free; .*--out"):
@@ -393,15 +388,14 @@ def test_a_kill_between_the_first_records_costs_nothing(write_recipe: Write, tmp
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     write_recipe: Write, tmp_path: Path, name: str
 ) -> None:
-    import shutil
-
     recipe = write_recipe()
     run = train(recipe, out=tmp_path / "run")
     shutil.copytree(run.folder, tmp_path / "whole")
     shutil.rmtree(run.model)
     newest = sorted((run.folder / "checkpoints").iterdir())[-1]
     (newest / name).write_bytes(b"{broken")
-    with pytest.raises(RunError, match=rf"{newest.name}/{name}: is damaged .*resume again, from the checkpoint before"):
+    said = rf"{newest.name}/{name}: (is damaged|cannot be read) .*resume again, from the checkpoint before"
+    with pytest.raises(RunError, match=said):
         train(recipe, out=run.folder, resume=True)
     shutil.rmtree(newest)
     train(recipe, out=run.folder, resume=True)
@@ -418,8 +412,6 @@ def test_an_unreadable_environment_is_named(write_recipe: Write, tmp_path: Path)
 
 
 def test_another_teacher_ends_a_resume(write_recipe: Write, tmp_path: Path, tiny_model: Path) -> None:
-    import shutil
-
     teacher = tmp_path / "teacher"
     shutil.copytree(tiny_model, teacher)
     recipe = write_recipe(objectives=[{**DISTILL, "teacher": str(teacher)}])
@@ -429,3 +421,92 @@ def test_another_teacher_ends_a_resume(write_recipe: Write, tmp_path: Path, tiny
     save_file({k: v * 1.5 for k, v in weights.items()}, teacher / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match="other contents of model: teacher"):
         train(recipe, out=run.folder, resume=True)
+
+
+def test_no_other_recipe_comes_between_the_look_and_the_lock(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one run reads its inputs, another recipe cannot begin in its folder, nor go on in it after it has ended."""
+    from matryoshka_text.training import job
+
+    recipe, other = write_recipe(stopping={"steps": 2}), write_recipe("other.yaml", seed=7, stopping={"steps": 2})
+    known = job.read_inputs
+
+    def read_inputs(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(job, "read_inputs", known)
+        with pytest.raises(RunError, match="another process is training here"):
+            train(other, out=tmp_path / "run")
+        return known(*given, **named)
+
+    monkeypatch.setattr(job, "read_inputs", read_inputs)
+    run = train(recipe, out=tmp_path / "run")
+    assert load_recipe(run.folder / "recipe.yaml").seed == 0
+    with pytest.raises(RunError, match="is the run of another recipe"):
+        train(other, out=tmp_path / "run", resume=True)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(write_recipe: Write, tmp_path: Path) -> None:
+    with pytest.raises(MtextError):
+        train(write_recipe(dims=[4, 64]), out=tmp_path / "runs" / "run")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_only_the_base_shows_is_told_with_recipe_and_line(write_recipe: Write, tmp_path: Path) -> None:
+    path = write_recipe(dims=[4, 64], batch={"size": 4000, "max_length": 24})
+    with pytest.raises(RecipeError) as told:
+        train(path, out=tmp_path / "run", dry_run=True)
+    lines = path.read_text().splitlines()
+    dims, size = lines.index("- 64") + 1, lines.index("  size: 4000") + 1
+    first, second = str(told.value).splitlines()
+    assert first.startswith(f"{path}:{dims}: dims[1]: found 64, and ")
+    assert second.startswith(f"{path}:{size}: batch.size: found 4000; allowed: at most 400")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "lower optimizer.learning_rate, or raise the temperature"),
+        ({"optimizer": {"weight_decay": 1e12}}, "lower optimizer.weight_decay, which is 1e+12"),
+        (
+            {"weights": [1, 1, 1, 1e11], "objectives": [{"kind": "info_nce", "weight": 1e9}]},
+            "lower objectives[0].weight, which is 1e+09, and weights[3], which is 1e+11",
+        ),
+    ],
+)
+def test_the_advice_names_the_settings_that_are_far_from_what_works(
+    write_recipe: Write, changes: dict[str, Any], said: str
+) -> None:
+    assert advice(load_recipe(write_recipe(**changes))) == said
+
+
+def test_a_run_whose_folder_is_removed_is_no_success(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Loop.step
+
+    def step(self: Loop, number: int, *given: Any) -> Any:
+        if number == 2:
+            shutil.rmtree(tmp_path / "run")
+        return known(self, number, *given)
+
+    monkeypatch.setattr(Loop, "step", step)
+    with pytest.raises(RunError, match=r"metrics\.jsonl: was removed or replaced while the run wrote to it"):
+        train(write_recipe(), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"step": 99}, {"best_step": 99}, {"averaged": 1}, {"stopped": True}, {"metrics_bytes": 0}, {"without_better": 9}],
+)
+def test_a_checkpoint_beyond_the_run_is_refused(write_recipe: Write, tmp_path: Path, change: dict[str, int]) -> None:
+    recipe = write_recipe(stopping={"steps": 3})
+    run = train(recipe, out=tmp_path / "run").folder
+    shutil.rmtree(run / "model")
+    state = next((run / "checkpoints").glob("*/state.json"))
+    state.write_text(json.dumps(json.loads(state.read_text()) | change))
+    if "step" in change:
+        state.parent.rename(state.parent.with_name("step-00000099"))
+    said = rf"state\.json: found .*{next(iter(change))} .*, which this run of 3 steps does not come to"
+    with pytest.raises(RunError, match=said):
+        train(recipe, out=run, resume=True)

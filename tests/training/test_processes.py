@@ -7,17 +7,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from tests.killing import kill_when
 
 Write = Callable[..., Path]
 Still = Callable[[Path, Path], Path]
@@ -207,18 +207,8 @@ def test_every_process_has_the_gradient_of_one_and_gathers_once(
 
 def _kill_when(reached: Callable[[], bool], *program: object) -> None:
     """Start two processes, and end them and their launcher with SIGKILL once `reached`."""
-    launcher = psutil.Popen(_command(2, *program), env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not reached():
-            assert launcher.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-    finally:
-        # The launcher first: it would end the others in its own way once one of them is gone.
-        for process in (launcher, *launcher.children(recursive=True)):
-            process.kill()
-        launcher.wait()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    kill_when(subprocess.Popen(_command(2, *program), env=ENV, **silent), reached)
 
 
 @pytest.mark.slow

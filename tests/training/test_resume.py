@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.killing import kill_when
 
 Write = Callable[..., Path]
 LONG = {
@@ -35,18 +35,8 @@ def _train(recipe: Path, run: Path, *more: str) -> subprocess.CompletedProcess[s
 
 
 def _kill_when(recipe: Path, run: Path, reached: Callable[[], bool], *more: str) -> None:
-    process = subprocess.Popen(
-        _command(recipe, run, *more), env=_env(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not reached():
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    kill_when(subprocess.Popen(_command(recipe, run, *more), env=_env(), **silent), reached)
 
 
 def _lines(run: Path) -> int:

@@ -8,10 +8,11 @@ from matryoshka_text.build.facts import facts_of_data, facts_of_files
 from matryoshka_text.build.findings import Findings, valid, valid_objective
 from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model
 from matryoshka_text.errors import ModelError
+from matryoshka_text.files import expanded
 from matryoshka_text.recipe import Base, read_recipe
 from matryoshka_text.recipe.facts import BaseFacts, Facts
-from matryoshka_text.recipe.requirements import items_of, requirements
-from matryoshka_text.section import Loc, value_of
+from matryoshka_text.recipe.requirements import requirements
+from matryoshka_text.section import Loc, items_of, value_of
 
 __all__ = ["inspect_recipe"]
 
@@ -61,7 +62,7 @@ def _found(loc: Loc, name: str, revision: str | None, findings: Findings) -> Bas
         require_weights(found.path, name)
         return facts_of_files(found.path)
     except ModelError as error:
-        if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        if expanded(name).is_dir() or name.startswith((".", "/", "~")) or name.count("/") > 1:
             findings.problem(loc, f"found {name!r}: {error}")
         else:
             findings.note(loc, f"{name} is not on this machine, so its width is not looked at")

@@ -26,9 +26,10 @@ from matryoshka_text.data import (
 from matryoshka_text.errors import DataError
 from matryoshka_text.objectives import STREAMS, Stream
 from matryoshka_text.recipe import Batch, HeldOut, RotationSection, Source
-from matryoshka_text.recipe.requirements import batch_of, items_of
+from matryoshka_text.recipe.requirements import batch_of
 from matryoshka_text.recipe.sources import stream_of
 from matryoshka_text.recipe.wording import dotted, loc_of
+from matryoshka_text.section import items_of
 
 __all__ = ["check_data", "check_rotation_texts"]
 

@@ -1,6 +1,5 @@
 """What a check finds out about a recipe: problems, and what it could not look at."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -9,17 +8,11 @@ from pydantic import ValidationError
 from matryoshka_text.errors import DataError
 from matryoshka_text.objectives import KINDS, Objective
 from matryoshka_text.recipe import Reading
-from matryoshka_text.recipe.wording import loc_of
 from matryoshka_text.section import Loc, Section, value_of
 
 __all__ = ["Findings", "valid", "valid_objective"]
 
 S = TypeVar("S", bound=Section)
-
-# A key of the recipe, not a file that is called data.csv.
-_KEY = re.compile(
-    r"((?:rotation\.)?data\[\d+\]|evaluation\.data\[\d+\]|objectives\[\d+\]|batch|rotation)(\.[a-z_0-9]+|\[\d+\])*"
-)
 
 
 @dataclass
@@ -52,12 +45,7 @@ class Findings:
 
     def of_data(self, error: DataError) -> None:
         """Record each line of `error`; one that begins with a key of the recipe gets the key's file and line."""
-        for line in str(error).splitlines():
-            key, _, text = line.partition(": ")
-            if _KEY.fullmatch(key):
-                self.problem(loc_of(key), text)
-            else:
-                self.problems.append(line)
+        self.problems += self.reading.placed(str(error)).splitlines()
 
 
 def valid(section: type[S], values: Any) -> S | None:

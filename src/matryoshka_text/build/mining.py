@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,6 +30,11 @@ __all__ = ["MinedPair", "MinedRows", "mine_pairs", "stored_pairs"]
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4096  # texts given to the encoder in one call, which sorts them by length
+
+
+_Row = Annotated[int, Field(ge=0)]
+_HEAD: TypeAdapter[dict[str, str | int]] = TypeAdapter(dict[str, str | int])
+_PAIR: TypeAdapter[tuple[int, int, float]] = TypeAdapter(tuple[_Row, _Row, Annotated[float, Field(ge=-2, le=2)]])
 
 
 class MinedPair(NamedTuple):
@@ -157,16 +163,10 @@ def _fingerprint(encoder: MatryoshkaEncoder, rows: SourceRows, source: Source) -
 def _read(path: Path, mark: str, rows: int) -> tuple[MinedPair, ...] | None:
     """The stored pairs; None if they are not of that fingerprint, or not whole."""
     try:
-        head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if head["fingerprint"] != mark or head["pairs"] != len(lines):
+        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        if _HEAD.validate_json(head) != {"fingerprint": mark, "pairs": len(lines)}:
             return None
-        return tuple(_pair(line, rows) for line in lines)
-    except (OSError, ValueError, KeyError, TypeError):
+        pairs = [_PAIR.validate_json(line, strict=True) for line in lines]
+    except (OSError, ValueError):
         return None
-
-
-def _pair(line: Any, rows: int) -> MinedPair:
-    anchor, positive, cosine = line
-    if not (0 <= anchor < rows and 0 <= positive < rows):
-        raise ValueError(f"row {anchor} or {positive} of {rows}")
-    return MinedPair(int(anchor), int(positive), float(cosine))
+    return tuple(MinedPair(*pair) for pair in pairs) if all(max(pair[:2]) < rows for pair in pairs) else None

@@ -23,7 +23,9 @@ def encode(
     out: Annotated[Path, typer.Option(help="Folder for the vectors.", show_default=False)],
     dim: Annotated[int | None, typer.Option(help="Prefix length. Default: the full width.")] = None,
     layers: Annotated[int | None, typer.Option(help="Run only the first N layers. Default: all.")] = None,
-    dtype: Annotated[str, typer.Option(help="Arithmetic: float32, bf16, or auto (bf16 if it is faster).")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="Arithmetic: float32, bf16, or auto (bf16 if the hardware has it).")
+    ] = "float32",
     precision: Annotated[
         str, typer.Option(help="Stored as float32, float16, int8 (1 byte a dim) or binary (1 bit a dim).")
     ] = "float32",

@@ -47,7 +47,9 @@ _RawPrefix = Annotated[
     bool,
     typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does. Default: bring them to length 1."),
 ]
-_Dtype = Annotated[str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if it is faster).")]
+_Dtype = Annotated[
+    str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if the hardware has it).")
+]
 _Submission = Annotated[
     Path | None, typer.Option(help="Also lay out and check a leaderboard submission here. Implies --raw-prefix.")
 ]

@@ -1,27 +1,49 @@
-"""Ctrl-C while a module is being imported."""
+"""Ctrl-C and SIGTERM: one line, whatever was going on."""
 
 import os
 import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["end_if_importing"]
+__all__ = ["AGAIN", "interruptions", "status_of"]
 
-_STATUS = 130
+AGAIN = "run the same command again to go on (`mtext train`: with --resume)"
 
 
-def end_if_importing() -> None:
-    """From now on Ctrl-C within an import ends the process at once; at any other time it is a `KeyboardInterrupt`.
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """The signals so far that ask the program to end. Each raises `KeyboardInterrupt` as well.
 
-    An import that is cut off leaves half a module behind. Libraries that load their parts when they are first used
-    then look for a part in itself (numpy: RecursionError), or swallow the exception and go on for ever.
+    Within an import it ends the process at once. An import that is cut off leaves half a module behind: libraries that
+    load their parts when they are first used then look for a part in itself (numpy: RecursionError), or swallow the
+    exception and go on for ever.
     """
-    signal.signal(signal.SIGINT, _interrupted)
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        if _importing(frame):
+            os.write(2, f"interrupted; {AGAIN}\n".encode())
+            os._exit(status_of(seen))
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
+def status_of(signals: Sequence[int]) -> int:
+    """The exit status that says which signal came first, as a shell gives it: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + (signals[0] if signals else signal.SIGINT)
+
+
+def _importing(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, b"interrupted\n")
-            os._exit(_STATUS)
+            return True
         frame = frame.f_back
-    raise KeyboardInterrupt
+    return False

@@ -48,7 +48,9 @@ _Characters = Annotated[
     int,
     typer.Option(help="Cut texts after N characters. Beginnings are enough to learn from, and faster.", metavar="N"),
 ]
-_Dtype = Annotated[str, typer.Option(help="Arithmetic of encoding: float32, bf16, or auto (bf16 if it is faster).")]
+_Dtype = Annotated[
+    str, typer.Option(help="Arithmetic of encoding: float32, bf16, or auto (bf16 if the hardware has it).")
+]
 _Prompt = Annotated[
     list[str] | None, typer.Option(help="Words to put before every text. Repeat it to give one for each --texts.")
 ]

@@ -17,7 +17,7 @@ from matryoshka_text.data.hub import open_hub
 from matryoshka_text.data.kinds import column_names, examples_in
 from matryoshka_text.data.vectors import read_vectors
 from matryoshka_text.errors import DataError
-from matryoshka_text.files import cache_folder, sha256_of
+from matryoshka_text.files import cache_folder, expanded, sha256_of
 from matryoshka_text.reading import Faults, Table, open_table, require_columns
 from matryoshka_text.reading.files import readable
 from matryoshka_text.reading.saved import is_saved
@@ -120,7 +120,7 @@ def open_section(section: Source | HeldOut, folder: Path, faults: Faults, *, key
 
 def path_of(file: str, folder: Path) -> Path:
     """The path that a recipe in `folder` means by `file`, relative to the working folder if it lies below it."""
-    path = (folder / Path(file).expanduser()).absolute()
+    path = (folder / expanded(file)).absolute()
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

@@ -110,7 +110,7 @@ def _checkpoint(folder: RunFolder) -> Iterator[Line]:
         return
     kept = len(list(folder.checkpoints.glob("step-*")))
     size = sum(file.stat().st_size for file in found.path.iterdir())
-    yield Line("checkpoint", f"step {found.step}, {size / 1e6:,.1f} MB, {kept} kept")
+    yield Line("checkpoint", f"step {found.progress.step}, {size / 1e6:,.1f} MB, {kept} kept")
     yield from _damaged(found)
 
 

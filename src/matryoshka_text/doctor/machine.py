@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from sentence_transformers.util import get_device_name
 
 from matryoshka_text.doctor.line import Line, look
-from matryoshka_text.encoder.dtype import choose_dtype
+from matryoshka_text.encoder.dtype import decide_dtype
 from matryoshka_text.versions import __version__, surroundings, version_of
 
 __all__ = ["machine"]
@@ -29,7 +29,6 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # Less than this, and the next checkpoint of a small model does not fit.
 _LITTLE = 1e9
 _CGROUP = Path("/sys/fs/cgroup")
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 
 
 def machine() -> Iterator[Line]:
@@ -79,23 +78,8 @@ def _devices(device: torch.device) -> Iterator[Line]:
 
 
 def _precision(device: torch.device) -> Iterator[Line]:
-    chosen = choose_dtype("auto", device)
-    if device.type == "cuda":
-        can = torch.cuda.is_bf16_supported(including_emulation=False)
-        why = f"the GPU {'has' if can else 'has no'} bf16 arithmetic"
-    else:
-        flags = _cpu_flags()
-        has = [name for name in _INSTRUCTIONS if name in flags]
-        why = f"torch uses {torch.backends.cpu.get_cpu_capability()}; the CPU has {', '.join(has) or 'none of them'}"
-    yield Line("precision", f"`auto` means {chosen} here; {why}")
-
-
-def _cpu_flags() -> set[str]:
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return set()
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", info.read_text(), re.MULTILINE)
-    return set(found[1].split()) if found else set()
+    decision = decide_dtype("auto", device)
+    yield Line("precision", f"`auto` means {decision.dtype} here; {decision.reason.removeprefix('auto: ')}")
 
 
 def _threads() -> Iterator[Line]:

@@ -1,17 +1,23 @@
-"""Which arithmetic an encoder runs in: measured on this machine, not assumed from its name."""
+"""Which arithmetic an encoder runs in: decided by what the hardware is, so that it is the same under any load."""
 
-import time
-from functools import cache
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
-__all__ = ["Dtype", "checked_dtype", "choose_dtype", "speed_of_bf16"]
+__all__ = ["Decision", "Dtype", "checked_dtype", "choose_dtype", "decide_dtype"]
 
 Dtype = Literal["float32", "bf16", "auto"]
 
-# Below this the casts and the lost digits are not paid for.
-WORTH_IT = 1.3
+# Instructions that multiply bf16 at twice the rate of float32, or more.
+_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16")
+
+
+class Decision(NamedTuple):
+    """An arithmetic, and why it was taken."""
+
+    dtype: Literal["float32", "bf16"]
+    reason: str
 
 
 def checked_dtype(asked: object) -> Dtype:
@@ -24,40 +30,24 @@ def checked_dtype(asked: object) -> Dtype:
 
 
 def choose_dtype(asked: Dtype, device: torch.device) -> Literal["float32", "bf16"]:
-    """What `asked` means on `device`: auto is bf16 where a bf16 product runs at least 1.3 x as fast as float32."""
+    """What `asked` means on `device`: auto is bf16 if the hardware has instructions for it."""
+    return decide_dtype(asked, device).dtype
+
+
+def decide_dtype(asked: Dtype, device: torch.device) -> Decision:
+    """What `asked` means on `device`, with the reason. Nothing is measured: the answer depends on the hardware only."""
     if asked != "auto":
-        return asked
-    return "bf16" if _measured(device) >= WORTH_IT else "float32"
-
-
-@cache
-def _measured(device: torch.device) -> float:
-    # Once a process: an encoder that is asked for one text at a time must not measure each time.
-    with torch.inference_mode(False):
-        return speed_of_bf16(device)
-
-
-def speed_of_bf16(device: torch.device, *, rounds: int = 5) -> float:
-    """How many times as fast as float32 a linear layer of an encoder's size runs in bf16, forward and backward."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return 0.0
-    rows = 2048 if device.type == "cpu" else 16384
-    weight = torch.ones(1536, 384, device=device, requires_grad=True)
-    inputs = torch.ones(rows, 384, device=device, requires_grad=True)
-    times: dict[torch.dtype, float] = {}
-    for dtype in (torch.float32, torch.bfloat16) * rounds:
-        times[dtype] = min(times.get(dtype, float("inf")), _seconds(inputs, weight, dtype))
-    return times[torch.float32] / times[torch.bfloat16]
-
-
-def _seconds(inputs: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> float:
-    def wait() -> float:
-        if inputs.device.type == "cuda":
-            torch.cuda.synchronize(inputs.device)
-        return time.perf_counter()
-
-    start = wait()
-    with torch.enable_grad(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-        out = torch.nn.functional.linear(inputs, weight)
-        torch.autograd.grad(out.sum(), (inputs, weight))
-    return wait() - start
+        return Decision(asked, "asked for")
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Decision("bf16", f"auto: {name} has bf16")
+        return Decision("float32", f"auto: {name} has no bf16")
+    if device.type == "cpu":
+        # Older releases of torch do not tell.
+        capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        there = [name for name in _INSTRUCTIONS if capabilities.get(name, False)]
+        if there and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return Decision("bf16", f"auto: the CPU has {', '.join(there)}")
+        return Decision("float32", f"auto: the CPU has none of {', '.join(_INSTRUCTIONS)}")
+    return Decision("float32", f"auto: bf16 is taken on CPUs and NVIDIA GPUs only, not on {device.type}")

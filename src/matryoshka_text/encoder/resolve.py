@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from matryoshka_text.encoder import packaged
 from matryoshka_text.errors import ModelError
+from matryoshka_text.files import expanded
 
 __all__ = [
     "BERT_FAMILY",
@@ -61,9 +62,14 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
     The folder of a training run or a rotation stands for the model in it, <run>/model. With `local_only` the hub is not
     asked. `ModelError` says what was tried if nothing answered.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+        if revision is not None:
+            raise ModelError(
+                f"{name}: is a folder, and found the revision {revision!r}; allowed: none with a folder, which has no "
+                "revisions; leave it out"
+            )
         found = Resolved((folder / "model" if is_run else folder).resolve(), "folder", name)
         _require_config(found)
         return found

@@ -1,6 +1,7 @@
 """Texts in, vectors on disk out: part by part, whole or not at all, going on where a run before it stopped."""
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -19,7 +20,16 @@ from matryoshka_text.encoder.dtype import Dtype
 from matryoshka_text.encoder.prompts import Role
 from matryoshka_text.encoding.manifest import FILE, JOINED, Manifest, earlier, identity, read_manifest, write_manifest
 from matryoshka_text.encoding.plan import Asked, Opened, opened, planned
-from matryoshka_text.encoding.vectors import Vectors, open_vectors, read_part, write_part
+from matryoshka_text.encoding.vectors import (
+    SUMS,
+    Vectors,
+    changed,
+    open_vectors,
+    read_part,
+    read_sums,
+    tidy_sums,
+    write_part,
+)
 from matryoshka_text.errors import DataError, ModelError, RunError
 from matryoshka_text.files import held, require_space, sweep
 from matryoshka_text.process_group import leave_at_exit
@@ -30,6 +40,8 @@ from matryoshka_text.records import require_same
 from matryoshka_text.vectors.codec import STORED_TYPES, Stored, ranges_of, stored
 
 __all__ = ["Encoding", "encode_file"]
+
+log = logging.getLogger(__name__)
 
 # Processes wait for the first one's reading of the inputs, and for the last part of the slowest.
 _PATIENCE = timedelta(days=7)
@@ -92,7 +104,6 @@ def encode_file(
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     texts = Texts(names, column)
     _require_one_reader(texts, state.num_processes)
-    earlier(folder)
     asked = Asked(
         dim=dim,
         layers=layers,
@@ -105,13 +116,13 @@ def encode_file(
         batch_tokens=batch_tokens,
         calibrate=calibrate,
     )
-    encoder = opened(model, asked, str(state.device))
     first = state.process_index == 0
-    wanted = planned(encoder, asked, texts, earlier(folder)) if first else None
-    # Of several processes of a run the first one holds the folder for all.
+    # Of several processes of a run the first one holds the folder for all. Only then does it look what is in it.
     with held(folder, doing="encoding") if first else nullcontext():
-        if wanted is not None:
-            _begin(folder, wanted, encoder, texts)
+        there = earlier(folder) if first else None
+        encoder = opened(model, asked, str(state.device))
+        if first:
+            _begin(folder, planned(encoder, asked, texts, there), there, encoder, texts)
         state.wait_for_everyone()
         manifest = read_manifest(folder)
         job = _Job(folder, manifest, encoder, index=state.process_index, processes=state.num_processes)
@@ -136,9 +147,8 @@ def _require_one_reader(texts: Texts, processes: int) -> None:
         raise DataError(f"inputs: found - with {processes} processes, which cannot share it; give a file")
 
 
-def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> None:
-    """Have the record in place before the first part."""
-    there = earlier(folder)
+def _begin(folder: Path, wanted: Manifest, there: Manifest | None, encoder: Opened, texts: Texts) -> None:
+    """Have the record in place before the first part; `there` is what an earlier run has begun."""
     if there is None:
         if not texts.head(1):
             raise DataError("standard input: found no rows; allowed: at least one text, a line each")
@@ -152,7 +162,7 @@ def _begin(folder: Path, wanted: Manifest, encoder: Opened, texts: Texts) -> Non
             "stopped; give a file to be able to go on, another --out, or remove the folder"
         )
     require_same(folder, identity(there), identity(wanted), what="encoding")
-    for name in (FILE, "part-*.npy", JOINED):
+    for name in (FILE, "part-*.npy", SUMS, JOINED):
         sweep(folder, f".{name}.*.part")
     if there.batch_tokens != wanted.batch_tokens:  # smaller passes, say, after memory ran out: only last bits differ
         write_manifest(folder, there.model_copy(update={"batch_tokens": wanted.batch_tokens}))
@@ -181,11 +191,15 @@ class _Job:
         assert m.parts is not None
         mine = range(self.index, m.parts, self.processes)
         everybodys = {part for part in range(m.parts) if read_part(self.folder, part, m) is None}
-        parts = everybodys.intersection(mine)
+        sums = read_sums(self.folder)
+        rotten = {part for part in mine if part not in everybodys and changed(self.folder, part, sums)}
+        for part in sorted(rotten):
+            log.warning("%s: part %d is not as it was written; its texts are encoded again", self.folder, part)
+        parts = everybodys.intersection(mine) | rotten
         total = sum(map(m.rows_of, parts))
         if not parts:
             return 0
-        self._require_space(sum(map(m.rows_of, everybodys)))
+        self._require_space(sum(map(m.rows_of, everybodys | rotten)))
         share = f" (process {self.index} of {self.processes})" if self.processes > 1 else ""
         with Progress(f"encoding{share}", "texts", total, shown=shown and self.index == 0) as progress:
             for part, block in _blocks(texts, m.rows_per_part, parts):
@@ -261,6 +275,7 @@ def _encoded(
 
 
 def _finish(folder: Path, *, join: bool) -> None:
+    tidy_sums(folder)
     vectors = open_vectors(folder)
     if vectors.manifest.finished is None:
         write_manifest(folder, vectors.manifest.model_copy(update={"finished": datetime.now(UTC)}))

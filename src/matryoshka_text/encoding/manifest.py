@@ -3,17 +3,31 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from matryoshka_text.reading.files import is_plain
 from matryoshka_text.records import earlier_record, read_record, write_record
 from matryoshka_text.vectors.codec import Stored
 
-__all__ = ["FILE", "JOINED", "InputRecord", "Manifest", "earlier", "identity", "read_manifest", "write_manifest"]
+__all__ = [
+    "FILE",
+    "JOINED",
+    "MOST",
+    "MOST_PARTS",
+    "InputRecord",
+    "Manifest",
+    "earlier",
+    "identity",
+    "read_manifest",
+    "write_manifest",
+]
 
 FILE = "encoding.json"
 JOINED = "vectors.npy"
 _Bounds = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+# Rows of a part, tokens of a pass: more is a slip of the finger.
+MOST = 10**9
+MOST_PARTS = 1_000_000
 
 
 class InputRecord(BaseModel):
@@ -23,17 +37,17 @@ class InputRecord(BaseModel):
 
     file: str
     sha256: str | None
-    rows: int | None
+    rows: int | None = Field(ge=0)
 
 
 class Manifest(BaseModel):
     """encoding.json: everything that tells these vectors from others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     model: str = Field(description="as it was named")
     weights: str = Field(description="sha256 over the model's weights and configuration")
-    width: int = Field(gt=0, description="full width of the model's vectors")
+    width: int = Field(gt=0, le=10**6, description="full width of the model's vectors")
     dim: int = Field(gt=0, description="coordinates of each vector; unit length before they are stored")
     layers: int | None = Field(description="only the first so many layers were run; null: all")
     dtype: Literal["float32", "bf16"] = Field(description="arithmetic of the products")
@@ -46,12 +60,30 @@ class Manifest(BaseModel):
     )
     column: str
     inputs: tuple[InputRecord, ...]
-    rows: int | None = Field(description="texts in all; null until standard input has ended")
-    rows_per_part: int = Field(gt=0)
-    batch_tokens: int = Field(gt=0, description="padded tokens of a forward pass; changes last bits only")
+    rows: int | None = Field(ge=0, description="texts in all; null until standard input has ended")
+    rows_per_part: int = Field(gt=0, le=MOST)
+    batch_tokens: int = Field(gt=0, le=MOST, description="padded tokens of a forward pass; changes last bits only")
     versions: dict[str, str]
     started: AwareDatetime
     finished: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self, info: ValidationInfo) -> "Manifest":
+        """Numbers that follow from each other do so: others would be vectors of other texts, or no end of parts."""
+        counts = [one.rows for one in self.inputs]
+        known = None if None in counts else sum(count for count in counts if count is not None)
+        if self.dim > self.width or (self.ranges is not None and {len(one) for one in self.ranges} != {self.dim}):
+            raise ValueError(f"dim {self.dim} is not that of the ranges, or above the width {self.width}")
+        # In memory the ranges come after the rest; in a file they are there.
+        if info.mode == "json" and (self.precision == "int8") != (self.ranges is not None):
+            raise ValueError(f"precision {self.precision} {'with' if self.ranges else 'without'} ranges")
+        if self.ranges is not None and any(least > greatest for least, greatest in zip(*self.ranges, strict=True)):
+            raise ValueError("ranges with a least value above the greatest")
+        if self.rows != known:
+            raise ValueError(f"rows {self.rows} is not {known}, the sum of the inputs")
+        if (self.parts or 0) > MOST_PARTS:
+            raise ValueError(f"{self.parts:,} parts; allowed: at most {MOST_PARTS:,}")
+        return self
 
     @property
     def columns(self) -> int:

@@ -11,7 +11,7 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
 from matryoshka_text.encoder.prompts import ROLES, Role, asked_prompt
-from matryoshka_text.encoding.manifest import InputRecord, Manifest
+from matryoshka_text.encoding.manifest import MOST, MOST_PARTS, InputRecord, Manifest
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.prompts import ModelPrompts
@@ -51,8 +51,9 @@ class Asked:
             raise ModelError(f"--dtype: {error}") from error
         for word in ("rows_per_part", "batch_tokens", "calibrate"):
             value = getattr(self, word)
-            if value is not None and value < 1:
-                raise ModelError(f"--{word.replace('_', '-')}: found {value}; allowed: a whole number from 1")
+            if value is not None and not 1 <= value <= MOST:
+                key = word.replace("_", "-")
+                raise ModelError(f"--{key}: found {value}; allowed: whole numbers from 1 to {MOST:,}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None)
     """
     inputs = [] if texts.from_stdin else texts.survey()
     rows = sum(one.rows for one in inputs)
+    if rows > MOST_PARTS * asked.rows_per_part:
+        raise ModelError(
+            f"--rows-per-part: found {asked.rows_per_part}, which makes more than {MOST_PARTS:,} parts of {rows:,} "
+            "texts; give a larger number"
+        )
     records = tuple(InputRecord(file=one.file, sha256=one.sha256, rows=one.rows) for one in inputs)
     device = torch.device(encoder.model.device)
     auto = there.dtype if there is not None and asked.dtype == "auto" else choose_dtype(asked.dtype, device)

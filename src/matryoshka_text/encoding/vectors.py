@@ -1,9 +1,11 @@
 """Vectors on disk: the parts that `mtext encode` writes, read as one array without being in memory, and .npy files."""
 
+import hashlib
 import io
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,22 @@ from jaxtyping import Float32, Int64, Shaped
 
 from matryoshka_text.encoding.manifest import FILE, Manifest, read_manifest
 from matryoshka_text.errors import DataError
-from matryoshka_text.files import require_space, sync_folder, write_whole
+from matryoshka_text.files import require_space, sha256_of, sync_folder, write_whole
 from matryoshka_text.vectors.codec import STORED_TYPES, restored
 
-__all__ = ["Vectors", "open_floats", "open_vectors", "read_part", "write_part"]
+__all__ = [
+    "Vectors",
+    "changed",
+    "open_floats",
+    "open_vectors",
+    "read_part",
+    "read_sums",
+    "tidy_sums",
+    "write_part",
+]
+
+# What the bytes of each part are, in the words of sha256sum: `sha256sum -c parts.sha256` checks them.
+SUMS = "parts.sha256"
 
 
 def open_vectors(folder: str | Path) -> "Vectors":
@@ -165,10 +179,34 @@ def part_path(folder: Path, part: int) -> Path:
 
 
 def write_part(folder: Path, part: int, rows: Shaped[np.ndarray, "n columns"]) -> None:
-    """Put a part in place, whole and on disk."""
+    """Put a part in place, whole and on disk, its sum first."""
     data = io.BytesIO()
     np.save(data, rows, allow_pickle=False)
-    write_whole(part_path(folder, part), data.getvalue())
+    path = part_path(folder, part)
+    # Several processes add lines; one that a kill has cut short is no line.
+    with (folder / SUMS).open("a") as out:
+        out.write(f"{hashlib.sha256(data.getbuffer()).hexdigest()}  {path.name}\n")
+        out.flush()
+        os.fsync(out.fileno())
+    write_whole(path, data.getvalue())
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The sha256 of the parts by file name, as they were written; an older version wrote none."""
+    text = (folder / SUMS).read_text(encoding="ascii", errors="replace") if (folder / SUMS).is_file() else ""
+    return {name: sha256 for sha256, name in re.findall(r"([0-9a-f]{64})  (part-[0-9]+\.npy)\n", text)}
+
+
+def tidy_sums(folder: Path) -> None:
+    """A line for each part, once no process writes parts any more."""
+    if sums := read_sums(folder):
+        write_whole(folder / SUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+
+
+def changed(folder: Path, part: int, sums: Mapping[str, str]) -> bool:
+    """Whether the part's bytes are not those that were written."""
+    path = part_path(folder, part)
+    return path.name in sums and sha256_of(path) != sums[path.name]
 
 
 def read_part(folder: Path, part: int, manifest: Manifest) -> Shaped[np.ndarray, "n columns"] | None:

@@ -1,6 +1,7 @@
 """`evaluate`: models on a suite, from the plan to tables, rows and the curve."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from matryoshka_text.evaluation.run import Failure, Run
 from matryoshka_text.evaluation.scoring.compare import Comparisons
 from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
-from matryoshka_text.files import write_whole
+from matryoshka_text.files import expanded, sweep_shared
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Method, Precision, Row, read_rows
 from matryoshka_text.suite import Suite
@@ -157,11 +158,13 @@ def run_plan(
     """The plan carried out as `evaluate` does it; what failed is among its `failures`."""
     if not planned.subjects:
         raise EvaluationError("no model given: name a folder or a hub id")
-    folder = Path(out).expanduser() if out is not None else Path(f"eval-{planned.subjects[0].label}")
-    vectors = Path(os.environ.get(STORE) or folder / "vectors").expanduser()
+    folder = expanded(out) if out is not None else Path(f"eval-{planned.subjects[0].label}")
+    vectors = expanded(os.environ.get(STORE) or folder / "vectors")
     _require_writable(folder, "--out")
     if os.environ.get(STORE):
         _require_writable(vectors, STORE)
+    for place in (folder, vectors):
+        sweep_shared(place)
     known = read_rows(folder / "rows.jsonl")  # somebody else's file is found before anything is encoded
     suite = planned.suite
     settings = Settings(
@@ -188,9 +191,9 @@ def run_plan(
 
 
 def _require_writable(folder: Path, given_by: str) -> None:
-    probe = folder / ".writable"
     try:
-        write_whole(probe, "")
-        probe.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error}); give another folder with {given_by}") from error

@@ -11,6 +11,7 @@ from matryoshka_text.evaluation.models import Subject, open_subjects, open_twins
 from matryoshka_text.evaluation.rotations import Fit, Given, given_rotation
 from matryoshka_text.evaluation.tasks.names import open_suite
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText, planned_tasks
+from matryoshka_text.files import expanded
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
 from matryoshka_text.suite import Suite
@@ -213,7 +214,7 @@ def _with_settings(
     if baselines is not None:
         changes["baselines"] = tuple(baselines)
     if sample is not None:
-        changes["sample"] = str(Path(sample).expanduser().resolve())
+        changes["sample"] = str(expanded(sample).resolve())
     if raw_prefix:
         changes["normalize"] = False
     return suite.model_copy(update=changes)

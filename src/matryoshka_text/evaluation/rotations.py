@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from matryoshka_text.errors import DataError, EvaluationError, ModelError
 from matryoshka_text.evaluation.tasks.sample import Sample
+from matryoshka_text.files import expanded
 from matryoshka_text.rotation import FitSettings, Rotation, learn
 
 __all__ = ["Fit", "Given", "given_rotation", "require_enough", "rotation_of"]
@@ -62,7 +63,7 @@ def given_rotation(rotation: str | Path | Rotation) -> Given:
     """The rotation, opened where it is a file. `DataError` for a file that holds none."""
     if isinstance(rotation, Rotation):
         return Given("rotation", rotation)
-    path = Path(rotation).expanduser()
+    path = expanded(rotation)
     return Given(path.name, Rotation.open(path))
 
 

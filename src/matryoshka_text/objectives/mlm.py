@@ -37,7 +37,9 @@ class Mlm(Objective):
         description="of those tokens, the shares masked, replaced by a random token, and left (arXiv:1810.04805)",
     )
     whole_words: Flag = Field(default=False, description="guess all tokens of a word, or none")
-    max_length: Whole = Field(default=128, ge=8, description="tokens of a sequence, the special ones among them")
+    max_length: Whole = Field(
+        default=128, ge=8, le=2**20, description="tokens of a sequence, the special ones among them"
+    )
     packing: Flag = Field(
         default=True,
         description="texts one after another, cut into sequences of max_length (false: one text a sequence)",

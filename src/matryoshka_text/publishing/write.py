@@ -21,7 +21,7 @@ from matryoshka_text.errors import EvaluationError, RunError
 from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.mteb_compat import quiet
 from matryoshka_text.evaluation.plan import Plan
-from matryoshka_text.files import whole_folder, write_whole
+from matryoshka_text.files import expanded, whole_folder, write_whole
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.publishing.check import (
     require_mock_run,
@@ -76,9 +76,8 @@ def require_submittable(plan: Plan, directory: Path, *, published: str | None = 
     `EvaluationError` for a model that is not on the hub, or if no score can be submitted, `RunError` if
     `directory` holds something else: all that can be known before anything is encoded.
     """
-    directory, subject = directory.expanduser(), plan.subjects[0]
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not (directory / NOTE).is_file():
-        raise RunError(f"{directory}: is there and is no submission; give another folder with --submission")
+    directory, subject = expanded(directory), plan.subjects[0]
+    _require_own(directory)
     found = _published(subject, published) if published is not None else _in_cache(subject.path)
     if found is None:
         raise EvaluationError(_unpublished(subject))
@@ -121,7 +120,7 @@ def write_submission(
     layers, of mteb's tasks on the bytes that mteb declares; the rest is listed. `EvaluationError`, and nothing written,
     where nothing is left, or mteb does not read, run or repeat it.
     """
-    directory = directory.expanduser().resolve()
+    directory = expanded(directory).resolve()
     subject = plan.subjects[0]
     name, revision = require_submittable(plan, directory, published=published)
     choice = choose(plan, rows, out)
@@ -132,7 +131,16 @@ def write_submission(
     meta = proposed_meta(encoder, subject.path, name=name, revision=revision, dims=dims, prompts=plan.suite.prompts)
     del encoder
     with whole_folder(directory) as folder, quiet():
-        return _fill(folder, directory, meta, choice)
+        written = _fill(folder, directory, meta, choice)
+        # Looked at again: the checks on the files take minutes, in which somebody may have put a folder there.
+        _require_own(directory)
+        return written
+
+
+def _require_own(directory: Path) -> None:
+    """`RunError` if `directory` holds anything but an earlier submission, which is replaced."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not (directory / NOTE).is_file():
+        raise RunError(f"{directory}: is there and is no submission; give another folder with --submission")
 
 
 def _fill(folder: Path, directory: Path, meta: ModelMeta, choice: Choice) -> Submission:

@@ -9,7 +9,7 @@ from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.rotation_only import faults_of_rotation
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import stream_of
-from matryoshka_text.section import Fault, Loc, order_of, value_of
+from matryoshka_text.section import Fault, Loc, items_of, order_of, value_of
 
 __all__ = ["faults_between"]
 
@@ -28,14 +28,18 @@ def faults_between(found: Mapping[str, Any]) -> Iterator[Fault]:
     yield from order_of(("dims",), lengths)
     yield from faults_of_rotation(found)
     yield from _number_of_weights(lengths, found.get("weights"))
-    yield from repeated_names("data", found.get("data"))
-    yield from _repeated_kinds(found.get("objectives"))
-    yield from _two_batches(found.get("objectives"))
-    yield from _without_a_teacher(found.get("objectives"))
-    if found.get("data") and found.get("objectives"):
-        yield from _streams(found["data"], found["objectives"])
-        yield from _shares(found["data"], found.get("stream_shares"))
-        yield from _held_out(found["objectives"], found.get("evaluation"))
+    objectives = items_of(found, "objectives")
+    yield from repeated_names("data", items_of(found, "data"))
+    yield from _repeated_kinds(objectives)
+    yield from _two_batches(objectives)
+    yield from _without_a_teacher(objectives)
+    for key in ("twins", "trackers"):
+        yield from _repeated(key, items_of(found, key))
+    data = items_of(found, "data")
+    if data and objectives:
+        yield from _streams(data, objectives)
+        yield from _shares(data, found.get("stream_shares"))
+        yield from _held_out(objectives, found.get("evaluation"))
     yield from _prompts_of_plain_text(found)
     yield from _layers(found, lengths)
     yield from _patience(found)
@@ -50,9 +54,16 @@ def _number_of_weights(dims: Sequence[Any] | None, weights: Any) -> Iterator[Fau
         )
 
 
-def _repeated_kinds(objectives: Any) -> Iterator[Fault]:
+def _repeated(key: str, words: list[Any]) -> Iterator[Fault]:
+    """The fault of a word that stands in a list twice."""
+    for index, word in enumerate(words):
+        if isinstance(word, str) and word in words[:index]:
+            yield (key, index), f"found {shown(word)} again; allowed: each once; remove one of the two"
+
+
+def _repeated_kinds(objectives: list[Any]) -> Iterator[Fault]:
     seen: dict[Any, int] = {}
-    for index, objective in enumerate(objectives or ()):
+    for index, objective in enumerate(objectives):
         kind = value_of(objective, "kind")
         if not isinstance(kind, str):
             continue
@@ -65,7 +76,7 @@ def _repeated_kinds(objectives: Any) -> Iterator[Fault]:
         seen.setdefault(kind, index)
 
 
-def _two_batches(objectives: Any) -> Iterator[Fault]:
+def _two_batches(objectives: list[Any]) -> Iterator[Fault]:
     """Objectives that read the same batches and want them of different sizes."""
     seen: dict[str, tuple[int, Any]] = {}
     for index, kind in _kinds(objectives, _OWN_BATCH):
@@ -82,7 +93,7 @@ def _two_batches(objectives: Any) -> Iterator[Fault]:
             )
 
 
-def _without_a_teacher(objectives: Any) -> Iterator[Fault]:
+def _without_a_teacher(objectives: list[Any]) -> Iterator[Fault]:
     """The fault of `self_distill` where nothing else trains."""
     kinds = _kinds(objectives, KINDS)
     own = [index for index, kind in kinds if kind == "self_distill"]
@@ -96,9 +107,9 @@ def _without_a_teacher(objectives: Any) -> Iterator[Fault]:
         )
 
 
-def _kinds(sections: Any, allowed: Any) -> list[tuple[int, str]]:
+def _kinds(sections: list[Any], allowed: Any) -> list[tuple[int, str]]:
     """The place and kind of every section whose kind is known."""
-    kinds = [(index, value_of(section, "kind")) for index, section in enumerate(sections or ())]
+    kinds = [(index, value_of(section, "kind")) for index, section in enumerate(sections)]
     return [(index, kind) for index, kind in kinds if isinstance(kind, str) and kind in allowed]
 
 
@@ -107,7 +118,7 @@ _OWN_BATCH = [kind for kind, objective in KINDS.items() if "batch" in objective.
 _SOURCE_KINDS = ("pairs", "triplets", "nli", "mined", "text", "labelled", "scored")
 
 
-def _streams(data: Any, objectives: Any) -> Iterator[Fault]:
+def _streams(data: list[Any], objectives: list[Any]) -> Iterator[Fault]:
     """Objectives without data, and data that no objective reads."""
     sources, wanted = _kinds(data, _SOURCE_KINDS), _kinds(objectives, KINDS)
     if len(sources) < len(data) or len(wanted) < len(objectives):
@@ -129,7 +140,7 @@ def _streams(data: Any, objectives: Any) -> Iterator[Fault]:
             )
 
 
-def _shares(data: Any, shares: Any) -> Iterator[Fault]:
+def _shares(data: list[Any], shares: Any) -> Iterator[Fault]:
     if shares is None:
         return
     there = {stream_of(kind) for _, kind in _kinds(data, _SOURCE_KINDS)}
@@ -146,11 +157,11 @@ def _shares(data: Any, shares: Any) -> Iterator[Fault]:
         )
 
 
-def _held_out(objectives: Any, evaluation: Any) -> Iterator[Fault]:
+def _held_out(objectives: list[Any], evaluation: Any) -> Iterator[Fault]:
     """Held-out sets that need a head which nothing trains."""
     need = {"labelled": "classify", "text": "mlm"}
     trained = {kind for _, kind in _kinds(objectives, KINDS)}
-    for index, kind in _kinds(value_of(evaluation, "data"), need):
+    for index, kind in _kinds(items_of(evaluation, "data"), need):
         if need[kind] not in trained:
             yield (
                 ("evaluation", "data", index, "kind"),
@@ -181,7 +192,7 @@ def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fau
     layers = found.get("layers")
     if layers is None:
         return
-    wanted = _kinds(found.get("objectives"), KINDS)
+    wanted = _kinds(items_of(found, "objectives"), KINDS)
     if wanted and not any(KINDS[kind].layers for _, kind in wanted):
         *most, last = (kind for kind, objective in KINDS.items() if objective.layers)
         yield (

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from matryoshka_text.dims import out_of_order
 from matryoshka_text.objectives import KINDS
-from matryoshka_text.section import Fault, Real, Section, Whole
+from matryoshka_text.section import Fault, Real, Section, Whole, items_of
 
 __all__ = ["Dims", "LayerPairs", "Layers", "RandomLayer", "Weights", "faults_of_pairs", "preset_or_list", "weights_of"]
 
@@ -82,7 +82,7 @@ class LayerPairs(Section):
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
         """The faults of pairs that do not grow."""
-        pairs = [tuple(pair) for pair in found.get("pairs") or () if isinstance(pair, list | tuple)]
+        pairs = [tuple(pair) for pair in items_of(found, "pairs") if isinstance(pair, list | tuple)]
         for index, (before, pair) in enumerate(pairwise(pairs), start=1):
             numbers = all(isinstance(one, int) for one in (*before, *pair)) and len(before) == len(pair) == 2
             if numbers and not (before[0] < pair[0] and before[1] < pair[1]):

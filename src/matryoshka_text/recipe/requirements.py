@@ -10,9 +10,9 @@ from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.prompts import faults_of_names
 from matryoshka_text.recipe.sections import Batch
 from matryoshka_text.recipe.sources import TRAINING_ROLES, stream_of
-from matryoshka_text.section import Fault, Loc, value_of
+from matryoshka_text.section import Fault, Loc, items_of, value_of
 
-__all__ = ["batch_of", "items_of", "requirements"]
+__all__ = ["batch_of", "requirements"]
 
 
 def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
@@ -38,12 +38,6 @@ def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
         yield from _teacher(found, place, dims, width=width, teacher=wide)
     yield from _vectors(found)
     yield from _texts(found, facts.texts)
-
-
-def items_of(values: Any, key: str) -> list[Any]:
-    """The list under `key`; empty where there is none."""
-    items = value_of(values, key) if values is not None else None
-    return list(items) if isinstance(items, list | tuple) else []
 
 
 def batch_of(found: Mapping[str, Any], stream: Stream) -> tuple[int, Loc]:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from matryoshka_text.recipe.sections import repeated_names
 from matryoshka_text.recipe.sources import Source
-from matryoshka_text.section import Fault, Flag, Real, Section, Whole, order_of, value_of
+from matryoshka_text.section import Fault, Flag, Real, Section, Whole, items_of, order_of, value_of
 
 __all__ = ["RotationSection", "rotation_dims"]
 
@@ -58,10 +58,10 @@ class RotationSection(Section):
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
         """Faults of sources (repeated names, mined texts, vectors), and dims that do not increase."""
-        sources, dims = found.get("data"), found.get("dims")
+        sources, dims = items_of(found, "data"), found.get("dims")
         yield from order_of(("dims",), dims if isinstance(dims, list | tuple) else None)
         yield from repeated_names("data", sources)
-        for index, source in enumerate(sources if isinstance(sources, list | tuple) else ()):
+        for index, source in enumerate(sources):
             if value_of(source, "kind") == "mined":
                 yield (
                     ("data", index, "kind"),

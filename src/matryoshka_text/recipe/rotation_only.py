@@ -5,7 +5,7 @@ from typing import Any
 
 from matryoshka_text.errors import shown
 from matryoshka_text.recipe.wording import as_yaml
-from matryoshka_text.section import Fault, value_of
+from matryoshka_text.section import Fault, items_of, value_of
 
 __all__ = ["faults_of_rotation"]
 
@@ -60,7 +60,7 @@ def _with_objectives(found: Mapping[str, Any]) -> Iterator[Fault]:
             "allowed: 0 with lora; leave it out",
         )
     if found.get("rotation") is not None:
-        for index, objective in enumerate(found["objectives"]):
+        for index, objective in enumerate(items_of(found, "objectives")):
             if value_of(objective, "kind") == "mlm" and value_of(objective, "cut") == "hidden":
                 yield (
                     ("objectives", index, "cut"),

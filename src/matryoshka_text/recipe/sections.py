@@ -1,13 +1,13 @@
 """The sections of a recipe that say what is trained, and how."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from matryoshka_text.recipe.names import Names
 from matryoshka_text.recipe.sources import HeldOut
-from matryoshka_text.section import Fault, Flag, Real, Section, Whole, value_of
+from matryoshka_text.section import Fault, Flag, Real, Section, Whole, items_of, value_of
 
 __all__ = [
     "Averaging",
@@ -66,7 +66,7 @@ class Batch(Section):
 
     size: Whole = Field(default=64, ge=2, description="rows of the GLOBAL batch, over all processes")
     max_length: Whole = Field(
-        default=128, ge=3, description="tokens of a text in training; the saved model has its own"
+        default=128, ge=3, le=2**20, description="tokens of a text in training; the saved model has its own"
     )
     chunk: Whole | None = Field(
         default=None,
@@ -189,7 +189,7 @@ class Averaging(Section):
 class Lora(Section):
     """Low-rank adapters in place of training all weights; merged into the saved model."""
 
-    rank: Whole = Field(default=16, ge=1, description="rank of each adapter")
+    rank: Whole = Field(default=16, ge=1, le=4096, description="rank of each adapter")
     alpha: Whole = Field(default=32, ge=1, description="the adapter is scaled by alpha / rank")
     dropout: Real = Field(default=0.05, ge=0, lt=1, description="dropout before each adapter")
     target_modules: Names = Field(
@@ -229,7 +229,7 @@ class Evaluation(Section):
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
         """The faults of names that occur twice."""
-        yield from repeated_names("data", found.get("data"))
+        yield from repeated_names("data", items_of(found, "data"))
 
 
 class StreamShares(Section):
@@ -248,10 +248,10 @@ class Checkpoints(Section):
     keep: Whole = Field(default=2, ge=1, description="how many of the newest are kept, beside the best")
 
 
-def repeated_names(key: str, sections: Any) -> Iterator[Fault]:
+def repeated_names(key: str, sections: Sequence[Any]) -> Iterator[Fault]:
     """A fault for each of `sections` whose name an earlier one has."""
     seen: dict[Any, int] = {}
-    for index, section in enumerate(sections or ()):
+    for index, section in enumerate(sections):
         name = value_of(section, "name")
         if not isinstance(name, str):
             continue

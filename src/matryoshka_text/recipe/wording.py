@@ -19,7 +19,8 @@ __all__ = ["as_yaml", "dotted", "faults_of", "loc_of"]
 
 def faults_of(error: ValidationError, schema: type[Section]) -> Iterator[tuple[Loc, str]]:
     """Each fault of `error` as its path in the recipe and its wording."""
-    for detail in error.errors(include_url=False):
+    # A file may have a fault in each of 100,000 lines, and finding the words takes time.
+    for detail in error.errors(include_url=False)[:1000]:
         if detail["type"] == "too_short" and detail["input"]:
             continue  # pydantic counts the items that are right; those that are wrong have their own lines
         spot = locate(schema, detail["loc"])
@@ -86,6 +87,8 @@ def _way_out(spot: Spot) -> str:
     # A key whose default is said in words, and that has an example, is required in some recipes.
     if spot.field.is_required() or (isinstance(extra, dict) and {"default", "example"} <= set(extra)):
         return _example(spot)
+    if isinstance(extra, dict) and "default" in extra:
+        return f"leave it out for the default, {extra['default']}"
     default = spot.field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, Section):
         return "leave the section out for its defaults"

@@ -102,18 +102,27 @@ def rotate(
     fit = settings or FitSettings()
     reading = Reading(tuple(columns), most, max_characters, fit.seed)
     asked = _Asked(dims, reading, split, fit, dtype, AskedPrompts(prompt, prompt_name))
-    folder = None if out is None else RotationFolder(Path(out))
-    there = None if folder is None else folder.earlier()
-    sources = read_sources(texts, reading)
+    if out is None:
+        with tempfile.TemporaryDirectory() as made:
+            run, record = _prepared(model, texts, asked, None, progress)
+            learned = run.learned(record, Path(made))
+        return Rotated(run.base.encoder.rotated(learned.rotation), learned.rotation, learned.kept)
+    folder = RotationFolder(Path(out))
+    with held(folder.path, doing="learning a rotation"):
+        there = folder.earlier()
+        run, record = _prepared(model, texts, asked, there, progress)
+        return run.into(folder, record, there)
+
+
+def _prepared(
+    model: str | Path | MatryoshkaEncoder, texts: Given, asked: _Asked, there: Record | None, progress: bool
+) -> tuple["_Run", Record]:
+    """The run, its texts read and its model opened, and its record; `there` is what an earlier run has begun."""
+    sources = read_sources(texts, asked.reading)
     base = open_base(model)
     record = _record(base, sources, asked, there)
-    require_enough({one.name: len(one.texts) for one in sources}, record.width, fit)
-    run = _Run(base, sources, asked, progress)
-    if folder is not None:
-        return run.into(folder, record)
-    with tempfile.TemporaryDirectory() as made:
-        learned = run.learned(record, Path(made))
-    return Rotated(base.encoder.rotated(learned.rotation), learned.rotation, learned.kept)
+    require_enough({one.name: len(one.texts) for one in sources}, record.width, asked.settings)
+    return _Run(base, sources, asked, progress), record
 
 
 def _record(base: Base, sources: Sequence[SourceTexts], asked: _Asked, there: Record | None) -> Record:
@@ -158,30 +167,23 @@ class _Run:
     asked: _Asked
     progress: bool
 
-    def into(self, folder: RotationFolder, wanted: Record) -> Rotated:
-        """The rotation in its folder, made as far as it is not there yet."""
-        there = folder.earlier()
+    def into(self, folder: RotationFolder, wanted: Record, there: Record | None) -> Rotated:
+        """The rotation in its folder, which is held, made as far as it is not there yet."""
         if there is not None:
             require_same(folder.path, identity(there), identity(wanted), what="rotation")
             if folder.finished:
                 return self._found(folder, there)
-        with held(folder.path, doing="learning a rotation"):
-            there = folder.earlier()  # another process may have been here in the meantime
-            if there is not None:
-                require_same(folder.path, identity(there), identity(wanted), what="rotation")
-                if folder.finished:
-                    return self._found(folder, there)
-                if there.environment != wanted.environment:
-                    log.warning("%s: was begun with other versions or threads; the last bits may differ", folder.path)
-            record = there or wanted
-            folder.sweep()
-            if there is None:
-                needed = 4 * record.width * sum(one.used for one in record.sources)
-                require_space(folder.path, needed, what="the vectors of the texts")
-                write_record(folder.record, record)
-            with _metrics(folder.metrics) as write:
-                learned = self.learned(record, folder.vectors, write)
-            return self._written(folder, record, learned)
+            if there.environment != wanted.environment:
+                log.warning("%s: was begun with other versions or threads; the last bits may differ", folder.path)
+        record = there or wanted
+        folder.sweep()
+        if there is None:
+            needed = 4 * record.width * sum(one.used for one in record.sources)
+            require_space(folder.path, needed, what="the vectors of the texts")
+            write_record(folder.record, record)
+        with _metrics(folder.metrics) as write:
+            learned = self.learned(record, folder.vectors, write)
+        return self._written(folder, record, learned)
 
     def learned(
         self, record: Record, store: Path, write: Callable[[dict[str, Any]], object] = lambda line: None

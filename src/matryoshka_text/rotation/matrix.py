@@ -129,7 +129,7 @@ class Rotation:
             return cls(matrix, known.get("dims", ()), known.get("record", {}))
         except DataError:
             raise
-        except (SafetensorError, AttributeError, ValueError, TypeError, OSError) as error:
+        except (SafetensorError, AttributeError, ValueError, TypeError, OSError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read as a rotation ({error}); {way_out}") from error
 
 

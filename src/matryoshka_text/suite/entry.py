@@ -87,8 +87,10 @@ class TaskEntry(Section):
     columns: dict[str, str] | None = Field(default=None, description="an own set: which of its columns holds what")
     positive: str | int | None = Field(default=None, description="the label of a pair that belongs together; null: 1")
     share: float = Field(default=0.15, gt=0, lt=1, description="of the tokens that are masked and have to be found")
-    max_length: int = Field(default=128, ge=3, description="tokens of a sequence; the texts are packed into such")
-    seed: int = Field(default=0, ge=0, description="decides which tokens are masked")
+    max_length: int = Field(
+        default=128, ge=3, le=2**20, description="tokens of a sequence; the texts are packed into such"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31, description="decides which tokens are masked")
 
     @field_validator("languages", "subsets", mode="before")
     @classmethod

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import RecipeError
+from matryoshka_text.files import expanded
 from matryoshka_text.suite.entry import TaskEntry
 from matryoshka_text.suite.schema import Suite
-from matryoshka_text.yaml_lines import Document, dotted, parse_yaml
+from matryoshka_text.yaml_lines import Document, Loc, read_yaml
 
 __all__ = ["load_suite", "suite_names"]
 
@@ -28,23 +29,23 @@ def suite_names() -> list[str]:
 def load_suite(name_or_path: str | Path) -> Suite:
     """The suite of that bundled name, or in that YAML file; `RecipeError` with a line for each of its faults."""
     path = _path_of(str(name_or_path))
-    document = _document_of(path)
-    faults = [(line, f"{path}:{line}: {text}") for line, text in document.faults]
+    document = read_yaml(path)
+    faults: list[tuple[Loc, str]] = []
     suite = None
     if isinstance(document.value, dict):
         own = {"folder": path.parent, "given": str(name_or_path), "places": _places(path, document)}
         for key in set(own) & set(document.value):
-            line = document.line_of((key,))
-            faults.append((line, f"{path}:{line}: {key}: unknown key; allowed: {', '.join(_KEYS)}; remove it"))
+            faults.append(((key,), f"unknown key; allowed: {', '.join(_KEYS)}; remove it"))
         try:
             suite = Suite.model_validate({**document.value, **own})
         except ValidationError as error:
-            faults += [_fault(path, document, one) for one in error.errors()]
-    elif not faults:
+            faults += [(one["loc"], _wording(one)) for one in error.errors()[:1000]]
+    elif not document.faults:
         what = "nothing" if document.value is None else type(document.value).__name__
-        faults.append((1, f"{path}: holds {what}; allowed: a mapping with name and tasks"))
-    if suite is None or faults:
-        raise RecipeError("\n".join(text for _, text in sorted(faults, key=lambda fault: fault[0])))
+        document.faults.append((0, f"holds {what}; allowed: a mapping with name and tasks"))
+    problems = document.told(path, faults)
+    if suite is None or problems:
+        raise RecipeError("\n".join(problems))
     return suite
 
 
@@ -57,7 +58,7 @@ def _places(path: Path, document: Document) -> tuple[str, ...]:
 
 def _path_of(wanted: str) -> Path:
     if wanted.endswith((".yaml", ".yml")) or "/" in wanted:
-        path = Path(wanted).expanduser()
+        path = expanded(wanted)
         if not path.is_file():
             raise RecipeError(f"{path}: there is no such suite file; bundled suites: {', '.join(suite_names())}")
         return path.resolve()
@@ -68,24 +69,6 @@ def _path_of(wanted: str) -> Path:
             f"unknown suite {wanted!r}; {hint}bundled: {', '.join(suite_names())}; or give the path of a .yaml file"
         )
     return bundled("suites") / f"{wanted}.yaml"
-
-
-def _document_of(path: Path) -> Document:
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise RecipeError(
-            f"{path}: found bytes that are not UTF-8 (at byte {error.start}); save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _fault(path: Path, document: Document, error: Any) -> tuple[int, str]:
-    loc = error["loc"]
-    line = document.line_of(loc)
-    place = f"{path}:{line}: {dotted(loc)}".removesuffix(": ")
-    return line, f"{place}: {_wording(error)}"
 
 
 def _wording(error: Any) -> str:

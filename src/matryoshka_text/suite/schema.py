@@ -39,7 +39,9 @@ class Suite(Section):
         description="other ways to m coordinates: random, pca, svd (fitted on the sample), projection, "
         "rotation (fitted on each task's own documents)",
     )
-    draws: int = Field(default=3, ge=1, description="random and projection: how many seeds, from `seed` upwards")
+    draws: int = Field(
+        default=3, ge=1, le=1000, description="random and projection: how many seeds, from `seed` upwards"
+    )
     sample: str | None = Field(
         default=None,
         description="a .txt or .txt.gz file of texts for pca, svd and int8; null: texts bundled for training",
@@ -48,7 +50,7 @@ class Suite(Section):
         default_factory=dict,
         description="put before texts, by task, task type, query or document; over the model's own",
     )
-    seed: int = Field(default=0, ge=0, description="decides draws, the sample and bootstrap intervals")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="decides draws, the sample and bootstrap intervals")
     tasks: tuple[TaskEntry, ...]
     folder: Path = Field(default=Path(), exclude=True, description="where relative paths start; set by load_suite")
     given: str | None = Field(default=None, exclude=True, description="what names it on the command line")

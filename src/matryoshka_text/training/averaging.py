@@ -33,6 +33,12 @@ class RunningAverage:
         """The average by parameter, for a checkpoint; empty until it begins."""
         return self._mean
 
+    def count_after(self, done: int) -> int:
+        """How many states it holds after `done` steps."""
+        if self.section is None or done < self.first:
+            return 0
+        return (done - self.first) // self.section.every + 1
+
     def restore(self, tensors: Mapping[str, Tensor], count: int) -> None:
         """Go on from a checkpoint's `tensors`, an average of `count` states."""
         self.count = count

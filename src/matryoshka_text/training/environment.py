@@ -1,14 +1,16 @@
 """What a run's bits depend on beside its recipe: recorded at the start, compared on resume."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from matryoshka_text.errors import RunError
+from matryoshka_text.records import read_record
 from matryoshka_text.versions import surroundings
 
-__all__ = ["PACKAGES", "differences", "environment", "require_same_data"]
+__all__ = ["PACKAGES", "differences", "environment", "require_same_data", "stored_environment"]
 
 _LAST_BITS = ("matryoshka_text", "commit", "python", "device", "cpu", "threads", "processes", "precision", "runtime")
 PACKAGES = (
@@ -24,11 +26,36 @@ PACKAGES = (
 )
 
 
+class Stored(BaseModel):
+    """environment.json as a run wrote it, an older version among them, which had fewer keys."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    precision: Literal["float32", "bf16"]
+    matryoshka_text: str | None = None
+    commit: str | None = None
+    python: str | None = None
+    device: str | None = None
+    cpu: str | None = None
+    threads: int | None = None
+    processes: int | None = None
+    runtime: dict[str, Any] | None = None
+    versions: dict[str, str | None] = {}
+    data: dict[str, str] = {}
+    model: dict[str, str | None] = {}
+
+
+def stored_environment(path: Path) -> Stored:
+    """What a run's environment.json says; `RunError` if it cannot be read."""
+    return read_record(path, Stored, "mtext train", way_out="put it back, or start again with another --out")
+
+
 def environment(
     *,
     device: torch.device,
     processes: int,
     precision: str,
+    precision_reason: str,
     data: dict[str, str],
     model: dict[str, Any],
     heads: dict[str, dict[str, int]],
@@ -39,6 +66,7 @@ def environment(
         **surroundings(device, PACKAGES),
         "processes": processes,
         "precision": precision,
+        "precision_reason": precision_reason,
         "runtime": runtime,
         "data": data,
         "model": model,

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from matryoshka_text import files
 from matryoshka_text.encoder.resolve import width_of
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Recipe, load_recipe
+from matryoshka_text.records import read_record
 
 __all__ = ["RunFolder"]
+
+
+class _Head(BaseModel):
+    """What is read of the config.json of a model's MLM head."""
+
+    model_config = ConfigDict(strict=True)
+
+    width: int = Field(gt=0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,9 @@ class RunFolder:
         width = width_of(self.model)
         assert width is not None
         head = self.model / "heads" / "mlm" / "config.json"
-        return width, min(width, json.loads(head.read_text())["width"]) if head.exists() else width
+        way_out = "put the model back, or start again with another --out"
+        own = read_record(head, _Head, "mtext train", way_out=way_out).width if head.exists() else width
+        return width, min(width, own)
 
     @property
     def finished(self) -> bool:
@@ -109,13 +122,10 @@ class RunFolder:
     def require_mine(self, recipe: Recipe, *, resume: bool) -> Recipe:
         """The recipe to go on with: `recipe`, with what it leaves open as the run in the folder began.
 
-        `RunError` if the folder is in the way, or is another recipe's. Writes nothing.
+        `RunError` if the folder is in the way, or is another recipe's. Writes nothing. Only while the folder is held
+        does the answer stay true.
         """
-        if not self.path.exists():
-            return recipe
-        if not self.path.is_dir():
-            raise RunError(f"{self.path}: is a file; give another folder with --out")
-        if not any(self.path.iterdir()):
+        if not self.path.exists() or not _visible(self.path):
             return recipe
         if not resume:
             raise RunError(
@@ -125,7 +135,7 @@ class RunFolder:
         if not self.recipe.exists():
             # Pairs are mined, and the rotation is learned, before the run begins: a kill may have left them alone.
             rotation = {self.rotation.name, self.rotation_record.name, self.rotation_vectors.name}
-            names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - rotation
+            names = _visible(self.path) - rotation
             strangers = sorted(name for name in names if not (name.startswith("mined-") and name.endswith(".jsonl")))
             if strangers:
                 raise RunError(
@@ -165,6 +175,11 @@ class RunFolder:
         """The folder, held against a second run in it at the same time; a kill lets go of it by itself."""
         with files.held(self.path, doing="training"):
             yield
+
+
+def _visible(folder: Path) -> set[str]:
+    """The names in `folder` but those with a dot before them, such as the lock's."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def _difference(stored: Recipe, given: Recipe) -> str:

@@ -1,12 +1,11 @@
 """`train`: everything is checked first, then the run folder is made, then the loop runs."""
 
 import contextlib
-import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -14,15 +13,15 @@ from accelerate.utils import broadcast_object_list
 from matryoshka_text.build.runtime import Runtime
 from matryoshka_text.checkpoint import latest_checkpoint
 from matryoshka_text.data import fingerprint
-from matryoshka_text.encoder.dtype import choose_dtype
+from matryoshka_text.encoder.dtype import choose_dtype, decide_dtype
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
 from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.process_group import leave_at_exit
-from matryoshka_text.recipe import Recipe, Twin, load_recipe, twins_of
+from matryoshka_text.recipe import Recipe, Twin, load_recipe, read_recipe, twins_of
 from matryoshka_text.training.batches import batch_size
-from matryoshka_text.training.environment import differences, environment, require_same_data
+from matryoshka_text.training.environment import differences, environment, require_same_data, stored_environment
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.inputs import Inputs, read_inputs
 from matryoshka_text.training.outlook import outlook
@@ -77,12 +76,20 @@ def train(
     wherever that can be known.
     """
     home = None if out is None else Path(out)
-    if not isinstance(recipe, Recipe):
-        path, recipe = Path(recipe), load_recipe(Path(recipe))
-        if resume and home is None and RunFolder(path.parent).is_of(path):
-            home = path.parent
-    folder = RunFolder.of(recipe, home)
     how = _How(Runtime(compile, attention), resume, dry_run)
+    if isinstance(recipe, Recipe):
+        return _with_twins(recipe, RunFolder.of(recipe, home), how, twins)
+    reading = read_recipe(Path(recipe))
+    if reading.recipe is None:
+        raise RecipeError("\n".join(reading.problems))
+    if resume and home is None and RunFolder(reading.path.parent).is_of(reading.path):
+        home = reading.path.parent
+    with reading.placing():
+        return _with_twins(reading.recipe, RunFolder.of(reading.recipe, home), how, twins)
+
+
+def _with_twins(recipe: Recipe, folder: RunFolder, how: "_How", twins: Sequence[Twin]) -> TrainedRun:
+    """The run and then its twins, those of the recipe and `twins`."""
     if twins and not recipe.objectives:
         raise RecipeError(
             f"--twin: found {', '.join(twins)}, but the recipe has no objectives, which a twin trains otherwise; "
@@ -106,33 +113,46 @@ class _How:
 
 
 def _trained(recipe: Recipe, folder: RunFolder, how: _How) -> tuple[TrainedRun, _Trunk]:
-    if not how.dry_run:
-        recipe = folder.require_mine(recipe, resume=how.resume)
-    if folder.finished and how.resume and not how.dry_run:
-        done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
-        return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(recipe, folder))
     accelerator = _accelerator(recipe, folder)
     _require_equal_shares(recipe, accelerator)
-    recipe = recipe.model_copy(update={"precision": _precision(recipe, folder, accelerator)})
-    inputs = read_inputs(recipe, folder, accelerator, store=not how.dry_run, runtime=how.runtime)
-    processes = Processes(accelerator, bf16=recipe.precision == "bf16")
-    how.runtime.require_works(inputs.encoder, bf16=recipe.precision == "bf16")
-    head, width = inputs.trained.vocabulary, inputs.encoder.width
-    full = width if head is None else min(width, head.width)
     if how.dry_run:
-        lines = outlook(inputs, folder, processes)
-        return TrainedRun(folder.path, folder.model, 0, lines), _Trunk(width, full, inputs.steps)
-    accelerator.wait_for_everyone()
-    with _held(folder, inputs, accelerator):
+        inputs, processes = _opened(recipe, folder, accelerator, how)
+        lines = outlook(inputs, folder, processes, _why(recipe, accelerator))
+        return TrainedRun(folder.path, folder.model, 0, lines), _trunk(inputs)
+    # Of several processes the main one holds the folder for all. Only then is there a look at what is in it.
+    with folder.held() if accelerator.is_main_process else contextlib.nullcontext():
+        accelerator.wait_for_everyone()
+        recipe = folder.require_mine(recipe, resume=how.resume)
+        if folder.finished:
+            done = f"{folder.path}: this run has ended already; its model is in {folder.model}"
+            return TrainedRun(folder.path, folder.model, 0, done), _Trunk(*folder.widths(), _steps_of(recipe, folder))
+        inputs, processes = _opened(recipe, folder, accelerator, how)
+        accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             for line in prompt_lines(inputs.recipe):
                 log.info("prompts of %s", line)
-            _start(folder, inputs, _environment(inputs, accelerator, how.runtime))
+            _require_room(folder, inputs)
+            why = _why(recipe, accelerator)
+            _start(folder, inputs, _environment(inputs, accelerator, how.runtime, why))
         accelerator.wait_for_everyone()
         summary = (
             run_to_the_end(inputs, folder, processes) if recipe.objectives else _rotate(inputs, folder, accelerator)
         )
-    return TrainedRun(folder.path, folder.model, inputs.steps, summary), _Trunk(width, full, _steps_of(recipe, folder))
+    trunk = replace(_trunk(inputs), steps=_steps_of(recipe, folder))
+    return TrainedRun(folder.path, folder.model, inputs.steps, summary), trunk
+
+
+def _opened(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, how: _How) -> tuple[Inputs, Processes]:
+    """The inputs in the precision of this run, and the processes; an attention that cannot train is a `RecipeError`."""
+    recipe = recipe.model_copy(update={"precision": _precision(recipe, folder, accelerator)})
+    inputs = read_inputs(recipe, folder, accelerator, store=not how.dry_run, runtime=how.runtime)
+    how.runtime.require_works(inputs.encoder, bf16=recipe.precision == "bf16")
+    return inputs, Processes(accelerator, bf16=recipe.precision == "bf16")
+
+
+def _trunk(inputs: Inputs) -> _Trunk:
+    head, width = inputs.trained.vocabulary, inputs.encoder.width
+    return _Trunk(width, width if head is None else min(width, head.width), inputs.steps)
 
 
 def _steps_of(recipe: Recipe, folder: RunFolder) -> int:
@@ -142,7 +162,7 @@ def _steps_of(recipe: Recipe, folder: RunFolder) -> int:
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise RunError(f"{folder.checkpoints}: the run has ended, but has no checkpoint that says after how many steps")
-    return checkpoint.step
+    return checkpoint.progress.step
 
 
 def _require_equal_shares(recipe: Recipe, accelerator: Accelerator) -> None:
@@ -156,21 +176,15 @@ def _require_equal_shares(recipe: Recipe, accelerator: Accelerator) -> None:
             )
 
 
-@contextlib.contextmanager
-def _held(folder: RunFolder, inputs: Inputs, accelerator: Accelerator) -> Iterator[None]:
-    """The folder, held by the main process, with room for the run on its disk."""
-    if not accelerator.is_main_process:
-        yield
-        return
-    # Better now than at the first checkpoint: weights and two moments, the model, and the next checkpoint.
+def _require_room(folder: RunFolder, inputs: Inputs) -> None:
+    """`RunError` if the disk has no room: better now than at the first checkpoint."""
+    # Weights and two moments, the model, and the next checkpoint.
     size = sum(p.numel() * 4 for p in inputs.trained.parameters())
     if inputs.recipe.objectives:
         each = 3 if inputs.recipe.averaging is None else 4
         require_space(folder.path, (2 * each + 1) * size, what="the run (two checkpoints and the model)")
     else:
         require_space(folder.path, size, what="the model")
-    with folder.held():
-        yield
 
 
 def _rotate(inputs: Inputs, folder: RunFolder, accelerator: Accelerator) -> str:
@@ -183,7 +197,7 @@ def _rotate(inputs: Inputs, folder: RunFolder, accelerator: Accelerator) -> str:
     return "\n".join(["rotated, no objectives", *rotation.summary(), f"model   {folder.model}"])
 
 
-def _environment(inputs: Inputs, accelerator: Accelerator, runtime: Runtime) -> dict[str, object]:
+def _environment(inputs: Inputs, accelerator: Accelerator, runtime: Runtime, why: str) -> dict[str, object]:
     resolved = inputs.encoder.resolved
     assert resolved is not None
     given = inputs.teacher.resolved if inputs.teacher is not None else None
@@ -191,6 +205,7 @@ def _environment(inputs: Inputs, accelerator: Accelerator, runtime: Runtime) -> 
         device=accelerator.device,
         processes=accelerator.num_processes,
         precision=inputs.recipe.precision,
+        precision_reason=why,
         data=fingerprint(inputs.recipe),
         model={
             "name": resolved.name,
@@ -209,7 +224,7 @@ def _start(folder: RunFolder, inputs: Inputs, now: dict[str, object]) -> None:
     if not (folder.environment.exists() and folder.recipe.exists()):
         folder.start(inputs.recipe, now)
         return
-    stored = _stored(folder)
+    stored = stored_environment(folder.environment).model_dump()
     require_same_data(stored, now, folder.path)
     _require_same_prompts(load_recipe(folder.recipe), inputs.recipe, folder)
     if changed := differences(stored, now):
@@ -238,22 +253,14 @@ def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
 
 
 def _precision(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> Literal["float32", "bf16"]:
-    """The run's precision: as stored, as asked, or as measured by the main process for all of them."""
+    """The run's precision: as stored, as asked, or as the main process's hardware decides it for all."""
     if folder.environment.exists():
-        stored: Literal["float32", "bf16"] = _stored(folder)["precision"]
-        return stored
+        return stored_environment(folder.environment).precision
     chosen = [choose_dtype(recipe.precision, accelerator.device)]
     broadcast_object_list(chosen)
     return chosen[0]
 
 
-def _stored(folder: RunFolder) -> dict[str, Any]:
-    """environment.json as the run wrote it."""
-    try:
-        stored = json.loads(folder.environment.read_text())
-        return {**stored, "precision": stored["precision"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{folder.environment}: cannot be read ({type(error).__name__}: {error}); put it back, or start again with "
-            "another --out"
-        ) from error
+def _why(recipe: Recipe, accelerator: Accelerator) -> str:
+    """Why a run that begins now has its precision."""
+    return decide_dtype(recipe.precision, accelerator.device).reason

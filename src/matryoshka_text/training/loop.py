@@ -14,7 +14,7 @@ from matryoshka_text.errors import TrainingError
 from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.processes import Processes
 from matryoshka_text.training.setup import build_streams
-from matryoshka_text.training.streams import Contribution, PerDim, Prepared, stopped
+from matryoshka_text.training.streams import Contribution, PerDim, Prepared, advice, stopped
 
 __all__ = ["LaunchedStep", "Loop", "StepRecord"]
 
@@ -70,6 +70,7 @@ class LaunchedStep:
     learning_rate: float
     learned: tuple[str, ...]
     lengths: tuple[int, ...]
+    advice: str
 
     def record(self, seconds: Callable[[], float]) -> StepRecord:
         """What the step did, once it is done; `TrainingError` where a number of it is none.
@@ -114,7 +115,7 @@ class LaunchedStep:
                 continue
             what = f"{name} is {value}"
             bad = [place for part in self.parts if part.bad is not None for place in part.bad()]
-            raise TrainingError(stopped(what, self.step, bad or self.places()))
+            raise TrainingError(stopped(what, self.step, bad or self.places(), self.advice))
 
 
 class Loop:
@@ -173,6 +174,7 @@ class Loop:
             learning_rate=self.rate(step),
             learned=tuple(factors),
             lengths=self.recipe.lengths,
+            advice=advice(self.recipe),
         )
 
     def _update(self, step: int, values: Float[Tensor, " values"]) -> None:

@@ -12,8 +12,11 @@ from matryoshka_text.training.prompts import prompt_lines
 __all__ = ["outlook"]
 
 
-def outlook(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
-    """The lines of a dry run: folder, base, dims, heads, data, prompts, rotation, steps, device and loss."""
+def outlook(inputs: Inputs, folder: RunFolder, processes: Processes, why: str) -> str:
+    """The lines of a dry run: folder, base, dims, heads, data, prompts, rotation, steps, device and loss.
+
+    `why` is the reason for the precision.
+    """
     recipe, encoder, accelerator = inputs.recipe, inputs.encoder, processes.accelerator
     origin = encoder.resolved.origin if encoder.resolved else "?"
     size = sum(p.numel() for p in encoder.parameters())
@@ -28,7 +31,8 @@ def outlook(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
             *_listed("prompts", prompt_lines(recipe)),
             *_listed("rotation", inputs.rotation.outlook() if inputs.rotation is not None else ()),
             f"steps    {inputs.steps:,}",
-            f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {recipe.precision}",
+            f"device   {accelerator.device}, {accelerator.num_processes} process(es)",
+            f"dtype    {recipe.precision} ({why})",
             f"loss     {chosen.name}: {chosen.reason}",
         ]
     )

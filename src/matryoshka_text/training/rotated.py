@@ -105,18 +105,17 @@ def rotated(
         record = _stored(folder, mark, begun=folder.recipe.exists()) or _of_trunk(folder, mark)
         if record is None:
             store_of = folder.rotation_vectors / f"{model[:16]}-{dtype}"
-            with folder.held():
-                learned, lines = _learned(recipe, encoder, texts, store_of, dtype=dtype)
-                record = RotationRecord(
-                    fingerprint=mark,
-                    dims=learned.rotation.dims,
-                    texts=counts,
-                    kept=kept_records(learned.kept),
-                    lines=tuple(lines),
-                )
-                # The rotation last: where it is, all of it is there.
-                write_record(folder.rotation_record, record)
-                learned.rotation.save(folder.rotation)
+            learned, lines = _learned(recipe, encoder, texts, store_of, dtype=dtype)
+            record = RotationRecord(
+                fingerprint=mark,
+                dims=learned.rotation.dims,
+                texts=counts,
+                kept=kept_records(learned.kept),
+                lines=tuple(lines),
+            )
+            # The rotation last: where it is, all of it is there.
+            write_record(folder.rotation_record, record)
+            learned.rotation.save(folder.rotation)
         if accelerator.is_main_process:
             shutil.rmtree(folder.rotation_vectors, ignore_errors=True)
     turn(encoder, Rotation.open(folder.rotation))

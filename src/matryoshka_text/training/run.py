@@ -4,7 +4,6 @@ import shutil
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from matryoshka_text.checkpoint import (
     Checkpoint,
+    Progress,
     latest_checkpoint,
     load_weights,
     prune,
@@ -34,31 +34,9 @@ from matryoshka_text.training.inputs import Inputs
 from matryoshka_text.training.loop import LaunchedStep, Loop, StepRecord
 from matryoshka_text.training.prefetch import Prefetch
 from matryoshka_text.training.processes import Processes
+from matryoshka_text.training.streams import advice
 
 __all__ = ["Run", "run_to_the_end"]
-
-
-@dataclass
-class _Progress:
-    """What a checkpoint stores beside weights and moments."""
-
-    step: int = 0
-    metrics_bytes: int = 0
-    best_score: float | None = None
-    best_step: int | None = None
-    without_better: int = 0
-    stopped: bool = False
-    averaged: int = 0
-
-
-def _progress_of(checkpoint: Checkpoint) -> _Progress:
-    try:
-        return _Progress(**checkpoint.state)
-    except TypeError as error:
-        raise RunError(
-            f"{checkpoint.path / 'state.json'}: was written by another version ({error}); "
-            "resume with that version, or start again with another --out"
-        ) from error
 
 
 def run_to_the_end(inputs: Inputs, folder: RunFolder, processes: Processes) -> str:
@@ -84,7 +62,7 @@ class Run:
         self.recipe, self.folder, self.loop, self.inputs = inputs.recipe, folder, loop, inputs
         self.steps, self.accelerator = inputs.steps, loop.processes.accelerator
         self.dims = self.recipe.lengths
-        self.progress = _Progress()
+        self.progress = Progress()
         self.average = RunningAverage(self.recipe.averaging, loop.trained, self.steps)
         self._main = self.accelerator.is_main_process
         self._metrics: MetricsFile | None = None
@@ -102,9 +80,9 @@ class Run:
         checkpoint = latest_checkpoint(self.folder.checkpoints)
         if checkpoint is not None:
             read_checkpoint(checkpoint, self.loop.trained, self.loop.optimizer)
-            self.progress = _progress_of(checkpoint)
+            self.progress = self._checked(checkpoint)
             if self.progress.averaged:
-                self.average.restore(read_average(checkpoint), self.progress.averaged)
+                self.average.restore(read_average(checkpoint, self.loop.trained), self.progress.averaged)
         if self._main:
             # Weights that were the best after this checkpoint are trained again.
             for later in (p for p in self.folder.best.glob("step-*") if p.name > self._best(self.progress.step).name):
@@ -118,6 +96,26 @@ class Run:
             self.accelerator.init_trackers(
                 "tensorboard", init_kwargs={"tensorboard": {"purge_step": self.progress.step + 1}}
             )
+
+    def _checked(self, checkpoint: Checkpoint) -> Progress:
+        """What the checkpoint says of this run; `RunError` if this run could not have written that."""
+        found, stopping = checkpoint.progress, self.recipe.stopping
+        patience = stopping.patience if stopping is not None else None
+        right = {
+            "step": found.step <= self.steps,
+            "metrics_bytes": found.metrics_bytes > 0,
+            "best_step": (found.best_step or 0) <= found.step,
+            "best_score": (found.best_score is None) == (found.best_step is None),
+            "without_better": found.without_better <= found.step,
+            "stopped": found.stopped == (patience is not None and found.without_better >= patience),
+            "averaged": found.averaged == self.average.count_after(found.step),
+        }
+        if wrong := [f"{key} {getattr(found, key)}" for key, is_right in right.items() if not is_right]:
+            raise RunError(
+                f"{checkpoint.path / 'state.json'}: found {', '.join(wrong)}, which this run of {self.steps} steps "
+                f"does not come to; remove the folder {checkpoint.path} and resume again, from the checkpoint before it"
+            )
+        return found
 
     def go_on(self) -> None:
         """Take the steps that are left, evaluating and writing checkpoints as the recipe says."""
@@ -201,9 +199,9 @@ class Run:
                 # The untouched model (step 0) is scored for comparison; it is never the result of a training run.
                 if done > 0:
                     self._compare(done, score)
-        shared = [asdict(self.progress)]
+        shared = [self.progress]
         broadcast_object_list(shared)
-        self.progress = _Progress(**shared[0])
+        self.progress = shared[0]
 
     def _note_scores(self, done: int, scores: HeldOutScores, score: float) -> None:
         assert self._metrics is not None
@@ -236,7 +234,7 @@ class Run:
                 self.folder.checkpoints,
                 self.loop.trained,
                 self.loop.optimizer,
-                asdict(self.progress),
+                self.progress,
                 average=self.average.tensors,
             )
             prune(self.folder.checkpoints, self.recipe.checkpoints.keep)
@@ -248,8 +246,8 @@ class Run:
         """A checkpoint with a NaN in it would be no last good one, and a NaN has no score."""
         if not all(bool(torch.isfinite(p).all()) for p in self.loop.trainable):
             raise TrainingError(
-                f"step {self.progress.step}: a weight is no finite number; checkpoints written before are kept. "
-                "Lower optimizer.learning_rate"
+                f"step {self.progress.step}: a weight is no finite number; checkpoints written before are kept; "
+                f"{advice(self.recipe)}"
             )
 
     def _best(self, step: int) -> Path:

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Contribution", "PerDim", "Prepared", "Rows", "Stream", "stopped"]
+from matryoshka_text.recipe import Recipe
+
+__all__ = ["Contribution", "PerDim", "Prepared", "Rows", "Stream", "advice", "stopped"]
 
 PerDim = dict[str, dict[int, float]]
 Rows = Sequence[int]
@@ -72,10 +74,24 @@ class Stream(Protocol):
         """Add the gradient of this process's share of the loss to the parameters' own, averaged over the batches."""
 
 
-def stopped(what: str, step: int, places: Sequence[str]) -> str:
-    """The message of a run that had to stop."""
+def advice(recipe: Recipe) -> str:
+    """What to change if a number is no longer finite: the settings that are far from what works, if there are any."""
+    optimizer = recipe.optimizer
+    found = {
+        "optimizer.learning_rate": (optimizer.learning_rate, 1e-2),
+        "optimizer.head_learning_rate": (optimizer.head_learning_rate, 1.0),
+        "optimizer.weight_decay": (optimizer.weight_decay, 10.0),
+        **{f"objectives[{place}].weight": (spec.weight, 1e4) for place, spec in enumerate(recipe.objectives)},
+        **{f"weights[{place}]": (weight, 1e4) for place, weight in enumerate(recipe.factors)},
+    }
+    far = [f"{key}, which is {value:g}" for key, (value, most) in found.items() if value > most]
+    return f"lower {', and '.join(far)}" if far else "lower optimizer.learning_rate, or raise the temperature"
+
+
+def stopped(what: str, step: int, places: Sequence[str], way_out: str) -> str:
+    """The message of a run that had to stop; `way_out` is what to change."""
     more = f" and {len(places) - 5} more" if len(places) > 5 else ""
     return (
         f"step {step + 1}: {what}; rows of this batch to look at: {', '.join(places[:5])}{more}. Nothing was updated, "
-        "and checkpoints written before are kept; lower optimizer.learning_rate, or raise the temperature"
+        f"and checkpoints written before are kept; {way_out}"
     )

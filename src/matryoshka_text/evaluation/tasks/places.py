@@ -8,6 +8,7 @@ from pathlib import Path
 from matryoshka_text.bundled import bundled
 from matryoshka_text.errors import DataError
 from matryoshka_text.evaluation.tasks.beir import missing_files
+from matryoshka_text.files import expanded
 from matryoshka_text.reading.files import TABLE_SUFFIXES
 from matryoshka_text.reading.saved import is_saved
 from matryoshka_text.suite import Suite
@@ -35,13 +36,13 @@ def data_roots(suite: Suite, data_root: str | Path | None) -> list[Path]:
 
     An empty list means the hub. `DataError` for a root that is no folder.
     """
-    roots = [] if data_root is None else [_require_folder(Path(data_root).expanduser(), "--data-root")]
+    roots = [] if data_root is None else [_require_folder(expanded(data_root), "--data-root")]
     if suite.data == "bundled":
         roots.append(bundled("recipes") / "data")
     elif suite.data is not None:
-        roots.append(_require_folder(suite.folder / Path(suite.data).expanduser(), f"suite {suite.name}: data"))
+        roots.append(_require_folder(suite.folder / expanded(suite.data), f"suite {suite.name}: data"))
     elif not roots and os.environ.get(DATA_ROOT):
-        roots.append(_require_folder(Path(os.environ[DATA_ROOT]).expanduser(), f"the environment variable {DATA_ROOT}"))
+        roots.append(_require_folder(expanded(os.environ[DATA_ROOT]), f"the environment variable {DATA_ROOT}"))
     return [root.resolve() for root in roots]
 
 
@@ -100,7 +101,7 @@ def find_own(roots: Iterable[Path], name: str, base: Path) -> Found:
 
 def _path_hint(name: str, base: Path, endings: Iterable[str]) -> str:
     """What to write for a file or folder that is there, but not where a name without a dot before it is sought."""
-    given = Path(name).expanduser()
+    given = expanded(name)
     if given.is_absolute() or name.startswith("."):
         return ""
     for folder, where in ((base, ""), (Path.cwd(), " on the command line")):
@@ -112,7 +113,7 @@ def _path_hint(name: str, base: Path, endings: Iterable[str]) -> str:
 
 
 def _looked(roots: Iterable[Path], name: str, base: Path) -> list[Path]:
-    given = Path(name).expanduser()
+    given = expanded(name)
     if given.is_absolute() or name.startswith("."):
         return [base / given]
     return [place / name for root in roots for place in (root, root / "extra")]
@@ -132,7 +133,7 @@ def _split_of(file: Path) -> str | None:
 
 def find_text(roots: Iterable[Path], name: str, base: Path) -> Path | str:
     """The text file, `name` as a path or below a root; or what is missing in words."""
-    given = Path(name).expanduser()
+    given = expanded(name)
     looked = [base / given] if given.is_absolute() or name.startswith(".") else [root / name for root in roots]
     there = [file.resolve() for file in looked if file.is_file()]
     if there:

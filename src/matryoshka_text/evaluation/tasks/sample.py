@@ -13,6 +13,7 @@ from typing import Any
 from matryoshka_text.bundled import bundled
 from matryoshka_text.data.draw import plain
 from matryoshka_text.errors import DataError
+from matryoshka_text.files import expanded
 from matryoshka_text.reading import read_texts
 from matryoshka_text.suite import Suite
 
@@ -60,7 +61,7 @@ def read_sample(suite: Suite, most: int = MOST) -> Sample:
         found = [*_pairs(data / "pairs/nli.jsonl.gz"), *read_texts(data / "text/train.txt.gz")]
         origin = "the bundled training data (sentence pairs and paragraphs)"
     else:
-        path = suite.folder / Path(suite.sample).expanduser()
+        path = suite.folder / expanded(suite.sample)
         if not path.is_file():
             raise DataError(f"sample: {path}: there is no such file; give a .txt or .txt.gz file, one text a line")
         found, origin = read_texts(path), path.name
