@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import RemoteCode
 from matryoshka_text.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def evaluate(
     published: Annotated[
         str | None, typer.Option(help="With --submission: org/name@commit of the model on the Hub.")
     ] = None,
+    trust_remote_code: RemoteCode = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: eval-<model>.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show tasks, data, models and dims. Run nothing.")] = False,
 ) -> None:
@@ -85,6 +87,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix or submission is not None,
         rotation=rotation,
+        trust_remote_code=trust_remote_code,
     )
     _require_used(planned, sample, published if submission is None else None, baselines or "")
     arithmetic = _arithmetic(dtype)

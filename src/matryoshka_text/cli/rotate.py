@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import RemoteCode
 from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RecipeError
 
@@ -77,6 +78,7 @@ def rotate(
     seed: Annotated[int, typer.Option(help="Seed of the texts and batches that are drawn.")] = 0,
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
+    trust_remote_code: RemoteCode = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what prefixes keep as they are. Learn and write nothing.")
     ] = False,
@@ -93,8 +95,9 @@ def rotate(
     _require_read(vectors, column, max_characters, dtype, prompt)
     quietly()
     reading, settings = _reading(column, most, max_characters, seed), _settings(given)
+    encoding: dict[str, Any] = {"dtype": dtype, "prompt": prompt, "trust_remote_code": trust_remote_code}
     if dry_run:
-        look = _look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt, few=True)
+        look = _look(model, texts, vectors, numbers(dims, "--dims"), few_of_each=True, reading=reading, **encoding)
         typer.echo(f"{look}\nnothing was learned or written (--dry-run)")
         return
     if out is None:
@@ -106,7 +109,7 @@ def rotate(
     from matryoshka_text.rotating import rotate as job
 
     assert model is not None and texts is not None
-    how |= {"columns": reading.columns, "max_characters": max_characters, "dtype": dtype, "prompt": prompt}
+    how |= {"columns": reading.columns, "max_characters": max_characters, **encoding}
     done = job(model, list(texts), numbers(dims, "--dims"), out=out, **how)
     files = "model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt, vectors/"
     typer.echo(done)
@@ -124,13 +127,15 @@ def dims_of(
     seed: Annotated[int, typer.Option(help="Seed of the texts that are drawn.")] = 0,
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
+    trust_remote_code: RemoteCode = False,
 ) -> None:
     """Show how far MODEL can be cut: the share of nearest neighbours that each prefix keeps. No labels are needed."""
     _require_one(model, texts, vectors)
     _require_read(vectors, column, max_characters, dtype, prompt)
     quietly()
     reading = _reading(column, most, max_characters, seed)
-    typer.echo(_look(model, texts, vectors, numbers(dims, "--dims"), reading, dtype, prompt), nl=False)
+    encoding: dict[str, Any] = {"dtype": dtype, "prompt": prompt, "trust_remote_code": trust_remote_code}
+    typer.echo(_look(model, texts, vectors, numbers(dims, "--dims"), reading=reading, **encoding), nl=False)
 
 
 def _require_one(model: str | None, texts: Sequence[Path] | None, vectors: Sequence[Path] | None) -> None:
@@ -176,19 +181,18 @@ def _look(
     texts: Sequence[Path] | None,
     vectors: Sequence[Path] | None,
     dims: tuple[int, ...] | None,
-    reading: "Reading",
-    dtype: Any,
-    prompt: str | None,
     *,
-    few: bool = False,
+    reading: "Reading",
+    few_of_each: bool = False,
+    **encoding: Any,
 ) -> "Look":
     from matryoshka_text.rotating.look import few_of, look_at_texts, look_at_vectors
 
-    reading = few_of(reading, len(vectors or texts or ())) if few else reading
+    reading = few_of(reading, len(vectors or texts or ())) if few_of_each else reading
     if vectors:
         return look_at_vectors(vectors, dims, reading=reading)
     assert model is not None and texts is not None
-    return look_at_texts(model, list(texts), dims, reading=reading, dtype=dtype, prompt=prompt, progress=True)
+    return look_at_texts(model, list(texts), dims, reading=reading, progress=True, **encoding)
 
 
 def _rotate_vectors(vectors: Sequence[Path], out: Path, dims: tuple[int, ...] | None, how: dict[str, Any]) -> None:

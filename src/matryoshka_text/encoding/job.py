@@ -70,6 +70,7 @@ def encode_file(
     batch_tokens: int | None = None,
     calibrate: int = 16384,
     join: bool = False,
+    trust_remote_code: bool = False,
     progress: bool = False,
 ) -> Encoding:
     """Encode every text of `inputs` into `out`: part-00000.npy, … [rows, dim], and encoding.json.
@@ -79,8 +80,8 @@ def encode_file(
     `calibrate` texts). The same call again does only the parts that are missing or short; one that asks for other
     vectors is a `RunError`. Under `accelerate launch` every process calls this, and process r of P does parts
     r, r + P, …; P may differ from call to call, and on a CPU with the same number of threads the parts come out bit for
-    bit the same. `join` adds one file, vectors.npy. Errors are `MtextError`s; those of rows name file:line and come
-    before anything is encoded.
+    bit the same. `join` adds one file, vectors.npy. `trust_remote_code`: run the Python code that the model brings
+    along. Errors are `MtextError`s; those of rows name file:line and come before anything is encoded.
     """
     folder, state = Path(out), _processes()
     leave_at_exit()
@@ -99,7 +100,7 @@ def encode_file(
         batch_tokens=batch_tokens,
         calibrate=calibrate,
     )
-    encoder = opened(model, asked, str(state.device))
+    encoder = opened(model, asked, str(state.device), trust_remote_code=trust_remote_code)
     first = state.process_index == 0
     wanted = planned(encoder, asked, texts, earlier(folder)) if first else None
     # Of several processes of a run the first one holds the folder for all.

@@ -91,6 +91,7 @@ def evaluate(
     sample: str | Path | None = None,
     raw_prefix: bool = False,
     rotation: str | Path | Rotation | None = None,
+    trust_remote_code: bool = False,
     measure_search: bool = False,
     out: str | Path | None = None,
     device: str | None = None,
@@ -108,7 +109,8 @@ def evaluate(
     from `sample` (a text file; None: bundled training texts). The baseline `rotation` is fitted on each retrieval,
     reranking or clustering task's own documents, never on queries or labels, and its column says so; other tasks have
     none. `rotation` (a file of `mtext rotate`, or the object) is a given one, whose prefixes of the model's own vectors
-    are scored next to the model's. `raw_prefix`: prefixes are left as they are, as mteb does.
+    are scored next to the model's. `raw_prefix`: prefixes are left as they are, as mteb does. `trust_remote_code`: run
+    the Python code that the models bring along.
 
     `dtype` is the arithmetic of the encoding, as in `MatryoshkaEncoder.encode`: bf16, or auto, is faster and moves
     scores by some hundredths of a point; such results are kept apart.
@@ -136,6 +138,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix,
         rotation=rotation,
+        trust_remote_code=trust_remote_code,
     )
     found = run_plan(
         planned,

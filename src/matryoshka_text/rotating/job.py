@@ -83,6 +83,7 @@ def rotate(
     settings: FitSettings | None = None,
     dtype: Dtype = "float32",
     prompt: str | None = None,
+    trust_remote_code: bool = False,
     progress: bool = False,
 ) -> Rotated:
     """`model`, its vectors multiplied by an orthogonal matrix learned from `texts`, so that prefixes work better.
@@ -91,7 +92,7 @@ def rotate(
     or files as `Path` objects; each source should be texts of one kind. Of each at most `most` different texts are
     drawn by the seed of `settings`, and cut at `max_characters`: the beginning of a passage is enough to learn from,
     and is encoded faster. `split` divides each source into so many by k-means. `dims` None: the model's trained dims,
-    or halvings of its width.
+    or halvings of its width. `trust_remote_code`: run the Python code that the model brings along.
 
     `out` gets model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt and vectors/; the same call goes on
     where it was killed, and comes to the same bits on the same machine. Errors are `MtextError`s.
@@ -102,7 +103,7 @@ def rotate(
     folder = None if out is None else RotationFolder(Path(out))
     there = None if folder is None else folder.earlier()
     sources = read_sources(texts, reading)
-    base = open_base(model)
+    base = open_base(model, trust_remote_code=trust_remote_code)
     record = _record(base, sources, asked, there)
     require_enough({one.name: len(one.texts) for one in sources}, record.width, fit)
     run = _Run(base, sources, asked, progress)

@@ -50,13 +50,14 @@ def look_at_texts(
     reading: Reading | None = None,
     dtype: Dtype = "float32",
     prompt: str | None = None,
+    trust_remote_code: bool = False,
     progress: bool = False,
 ) -> Look:
     """What prefixes of the model's vectors keep of the neighbourhoods at full width; nothing is left on disk."""
     reading = reading or Reading()
     sources = read_sources(texts, reading)
     _require_enough({one.name: len(one.texts) for one in sources}, reading.most)
-    base = open_base(model, rotatable=False)
+    base = open_base(model, rotatable=False, trust_remote_code=trust_remote_code)
     width = base.encoder.width
     looked = _dims(dims, base.encoder.dims, width)
     with tempfile.TemporaryDirectory() as made, Progress("encoding", "texts", shown=progress) as bar:

@@ -25,7 +25,9 @@ class Base:
     weights: str
 
 
-def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) -> Base:
+def open_base(
+    model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True, trust_remote_code: bool = False
+) -> Base:
     """The model of that name; for a folder of a training run or a rotation, the model in it.
 
     `ModelError` for a model that gives no single vector for a text or, if it is to be `rotatable`, whose vectors have
@@ -35,7 +37,7 @@ def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) 
         encoder, name = model, model.resolved.name if model.resolved is not None else "an encoder in memory"
         weights = model_mark(model)
     else:
-        encoder, name = MatryoshkaEncoder(model).eval(), str(model)
+        encoder, name = MatryoshkaEncoder(model, trust_remote_code=trust_remote_code).eval(), str(model)
         assert encoder.resolved is not None
         weights = weights_hash(encoder.resolved.path)
     _require_one_vector(encoder, name)

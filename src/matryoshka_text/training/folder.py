@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text import files
-from matryoshka_text.encoder.resolve import width_of
+from matryoshka_text.encoder.folder import width_of
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Recipe, load_recipe
