@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from matryoshka_text.encoder.foreign import WAY_OUT, FileFault, require_size
 
-__all__ = ["require_agreement"]
+__all__ = ["require_agreement", "require_dense"]
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 _MATRIX = ("word_embeddings.weight", "tok_embeddings.weight")
@@ -46,6 +46,15 @@ def require_agreement(
             "allowed: a row for each token; after adding tokens call model.resize_token_embeddings(len(tokenizer)), "
             "then save both"
         )
+
+
+def require_dense(home: Path, settings: Mapping[str, Any], tensors: Mapping[str, list[int]]) -> None:
+    """`FileFault` if the weights of the Dense in `home` (`tensors`: their shapes) are not those of its settings."""
+    expected = {"linear.weight": [settings["out_features"], settings["in_features"]]}
+    if settings.get("bias", True):
+        expected["linear.bias"] = [settings["out_features"]]
+    if tensors and tensors != expected:
+        raise FileFault(f"{home}: found the weights {dict(tensors)}; allowed by its config.json: {expected}; {WAY_OUT}")
 
 
 def _stored_layers(tensors: Mapping[str, list[int]]) -> set[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from matryoshka_text.encoder.agreement import require_agreement
+from matryoshka_text.encoder.agreement import require_agreement, require_dense
 from matryoshka_text.encoder.foreign import (
     FileFault,
     read_json,
@@ -120,6 +120,9 @@ def read_folder(path: Path, name: str, *, trust_remote_code: bool = False) -> Mo
         shapes = {folder: stored_shapes(folder) for folder in (found.home, *(one.folder for one in found.modules))}
         # Models that bring their code name their layers as they like; ALBERT's share one.
         told = found.config["model_type"] in BERT_FAMILY and found.config["model_type"] != "albert"
+        for module in found.modules:
+            if module.kind == "Dense":
+                require_dense(module.folder, module.settings, shapes[module.folder])
         require_agreement(found.home, found.config, shapes[found.home], found.depth if told else None)
     except FileFault as fault:
         raise ModelError(f"{name}: cannot be opened: {fault}") from fault
@@ -184,6 +187,12 @@ def _modules(path: Path, trust_remote_code: bool) -> Iterator[SavedModule]:
         found = read_json(settings) if kind in MODULES and entry["path"] and settings.is_file() else {}
         if kind in MODULES and (found or kind == "Dense"):
             require_allowed(settings, MODULES[kind], found)
+        if not trust_remote_code and not found.get("activation_function", "torch.").startswith("torch."):
+            # sentence-transformers would take Tanh instead, and other vectors would come out.
+            raise FileFault(
+                f"{settings}: activation_function: found {shown(found['activation_function'])}; allowed: a class of "
+                "torch.nn; give --trust-remote-code if you trust the model's code"
+            )
         yield SavedModule(kind, home, found)
     kinds = [entry["type"].rpartition(".")[2] for entry in listed]
     if trust_remote_code:

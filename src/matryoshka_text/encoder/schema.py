@@ -49,6 +49,9 @@ class TransformersConfig(Foreign):
     type_vocab_size: Annotated[int, Field(ge=0, le=2**16)] | None = None
     num_labels: Annotated[int, Field(ge=0, le=2**20)] = 0
     pad_token_id: Place | None = None
+    bos_token_id: Place | None = None
+    eos_token_id: Place | list[Place] | None = None
+    chunk_size_feed_forward: Place = 0
     hidden_dropout_prob: Share | None = None
     attention_probs_dropout_prob: Share | None = None
     dropout: Share | None = None
@@ -61,6 +64,9 @@ class TransformersConfig(Foreign):
     torch_dtype: str | None = None
     architectures: list[str] | None = None
     tie_word_embeddings: bool | None = None
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    use_cache: bool | None = None
     auto_map: dict[str, Any] | None = None
     id2label: dict[str, Any] | None = None
     matryoshka_layers: list[Depth] | None = None
@@ -93,14 +99,12 @@ class Pooling(Foreign):
 
 
 class Dense(Foreign):
-    """A Dense's config.json; its class takes no other word."""
-
-    model_config = ConfigDict(extra="forbid")
+    """A Dense's config.json."""
 
     in_features: Width
     out_features: Width
     bias: bool = True
-    activation_function: str | None = None
+    activation_function: Text = "torch.nn.Tanh"
     use_residual: bool = False
     module_input_name: str | None = None
     module_output_name: str | None = None
@@ -121,7 +125,7 @@ class SentenceConfig(Foreign):
     query_length: Annotated[int, Field(ge=1)] | None = None
     document_length: Annotated[int, Field(ge=1)] | None = None
     transformer_task: Text | None = None
-    modality_config: dict[str, Any] | None = None
+    modality_config: dict[str, dict[str, Any]] | None = None
     module_output_name: Text | None = None
     processing_kwargs: dict[str, dict[str, Any]] | None = None
     query_expansion: dict[str, Any] | bool | None = None
@@ -132,6 +136,7 @@ class SentenceTransformersConfig(Foreign):
     """config_sentence_transformers.json."""
 
     prompts: dict[str, str] | None = None
+    version: dict[str, Any] = Field(default={}, alias="__version__")
     default_prompt_name: str | None = None
     similarity_fn_name: Literal["cosine", "dot", "euclidean", "manhattan"] | None = None
     truncate_dim: Width | None = None
@@ -141,10 +146,11 @@ class TokenizerConfig(Foreign):
     """tokenizer_config.json."""
 
     model_max_length: Tokens | None = None
-    padding_side: Literal["left", "right"] | None = None
-    truncation_side: Literal["left", "right"] | None = None
+    padding_side: Literal["left", "right"] = "right"
+    truncation_side: Literal["left", "right"] = "right"
     tokenizer_class: Text | None = None
     model_input_names: list[str] | None = None
+    auto_map: dict[str, Any] | None = None
     added_tokens_decoder: dict[str, dict[str, Any]] | None = None
     pad_token: Token = None
     unk_token: Token = None
