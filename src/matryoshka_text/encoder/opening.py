@@ -46,8 +46,10 @@ _OLD_NAMES = {"gamma": "weight", "beta": "bias"}
 
 
 @contextmanager
-def model_faults(name: str, way_out: str = "give the folder of a whole model") -> Iterator[None]:
-    """Turn what the libraries raise inside for a damaged model `name` into `ModelError`, which ends in `way_out`.
+def model_faults(
+    name: str, way_out: str = "give the folder of a whole model", *, what: str = "cannot be opened"
+) -> Iterator[None]:
+    """Turn what the libraries raise inside for a damaged model `name` into `ModelError`: `what`, why, and `way_out`.
 
     Any other error that they raise in their own code is one about a value in the model's files, or about files of
     another release. What is raised elsewhere, a TypeError of our own call as much as a bug, comes out as it is, with a
@@ -63,7 +65,7 @@ def model_faults(name: str, way_out: str = "give the folder of a whole model") -
             words = " ".join(str(error).split())
             if "ignore_mismatched_sizes" in words:
                 words = "size mismatch: its weights have other shapes than config.json says"
-            raise ModelError(f"{name}: cannot be opened: {type(error).__name__}: {words[:600]}; {way_out}") from error
+            raise ModelError(f"{name}: {what}: {type(error).__name__}: {words[:600]}; {way_out}") from error
         error.add_note(f"while the model {name} was opened")
         raise
 

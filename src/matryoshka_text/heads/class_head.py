@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 class _Saved(Foreign):
     """config.json of a saved head."""
+
+    model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     width: Annotated[int, Field(ge=1, le=2**16)]
@@ -160,16 +162,17 @@ class ClassHead(nn.Module):
     def load(cls, folder: Path) -> "ClassHead":
         """The head that `save` wrote; `ModelError` if the folder holds none, or a damaged one."""
         path = folder / "config.json"
-        if not path.is_file():
+        try:
+            config = read_json(path)
+            require_allowed(path, _Saved, config)
+            with model_faults(str(folder)):
+                head = cls(**_Saved.model_validate(config).model_dump())
+                head.load_state_dict(load_file(folder / "model.safetensors"))
+        except ModelError as error:
             raise ModelError(
-                f"{folder}: no classification head can be read there: found no config.json; "
+                f"{folder}: no classification head can be read there: {error}; "
                 "allowed: a folder with config.json and model.safetensors, as training with `classify` saves it"
-            )
-        config = read_json(path)
-        require_allowed(path, _Saved, config)
-        with model_faults(str(folder), "give the folder of a whole head, as training with `classify` saves it"):
-            head = cls(**_Saved.model_validate(config).model_dump(include=set(_Saved.model_fields)))
-            head.load_state_dict(load_file(folder / "model.safetensors"))
+            ) from error
         return head
 
 

@@ -44,9 +44,10 @@ def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, s
     from transformers import AutoModelForMaskedLM
 
     name, config = called(encoder), backbone_of(encoder).config
-    way_out = "take a base whose family transformers has a masked-language model for (AutoModelForMaskedLM)"
-    with _seeded(seed), _unreported(), model_faults(name, way_out):
-        if encoder.folder is None:
+    way_out = "take a base whose family transformers has one for (AutoModelForMaskedLM)"
+    faults = model_faults(name, way_out, what="cannot be opened as a masked-language model")
+    with _seeded(seed), _unreported(), faults:
+        if encoder.resolved is None or encoder.folder is None:
             model = AutoModelForMaskedLM.from_config(config, dtype=torch.float32)
             missing = {key for key, _ in model.named_parameters(remove_duplicate=False)}
         else:
