@@ -163,7 +163,7 @@ def require_one_text(encoder: SentenceTransformer, name: str) -> None:
             encoder.eval()
             features = encoder.preprocess([_A_TEXT])
             features = {key: one.to(encoder.device) if torch.is_tensor(one) else one for key, one in features.items()}
-            vectors = encoder(features).get("sentence_embedding")
+            vectors = _sentence_vectors(encoder, features)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -179,6 +179,16 @@ def require_one_text(encoder: SentenceTransformer, name: str) -> None:
             f"{name}: cannot be opened: a short text gives {found}; allowed: {width} finite numbers; "
             "give the folder of a whole model"
         )
+
+
+def _sentence_vectors(encoder: SentenceTransformer, features: dict[str, Any]) -> Any:
+    """The vectors of a forward pass; None if nothing makes them of the tokens' vectors."""
+    try:
+        return encoder(features).get("sentence_embedding")
+    except KeyError as error:
+        if error.args != ("sentence_embedding",):
+            raise
+        return None
 
 
 def _modern(name: str) -> str:
