@@ -204,8 +204,8 @@ def _modules(path: Path, trust_remote_code: bool) -> Iterator[SavedModule]:
         )
     if not set(kinds) & set(_POOLING):
         raise FileFault(
-            f"{file}: found the modules {', '.join(kinds)}, so it gives a vector for each token, and none for the whole "
-            "text; allowed: a model that pools them; give an embedding model, or remove modules.json for their mean"
+            f"{file}: found the modules {', '.join(kinds)}, so it gives a vector for each token, and none for the "
+            "whole text; allowed: a model that pools them; give an embedding model, or remove modules.json"
         )
 
 
