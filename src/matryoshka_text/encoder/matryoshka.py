@@ -18,9 +18,7 @@ from matryoshka_text.encoder.opening import (
     model_faults,
     repeatable,
     require_one_text,
-    require_token_rows,
-    require_weights_for,
-    within_positions,
+    require_whole,
 )
 from matryoshka_text.encoder.prefixes import PrefixEncoder
 from matryoshka_text.encoder.resolve import Resolved, resolve_model
@@ -88,10 +86,8 @@ class MatryoshkaEncoder(PrefixEncoder):
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
             )
-        if self.folder is not None and self.transformers_model is not None:
-            require_weights_for(self.folder.home, name, self.transformers_model)
-            require_token_rows(self, name)
-            within_positions(self)
+        if self.folder is not None:
+            require_whole(self, self.folder.home, name)
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
         self.normalized_by_us = not isinstance(self[-1], Normalize)

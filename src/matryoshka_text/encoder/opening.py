@@ -23,8 +23,7 @@ __all__ = [
     "repeatable",
     "require_one_text",
     "require_token_rows",
-    "require_weights_for",
-    "within_positions",
+    "require_whole",
 ]
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,15 @@ def fresh_modules(path: Path, pooling: str | None, trust_remote_code: bool) -> l
     return [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling or "mean"), Normalize()]
 
 
-def require_weights_for(path: Path, name: str, backbone: Any) -> None:
+def require_whole(encoder: SentenceTransformer, home: Path, name: str) -> None:
+    """`ModelError` unless the model in `home` has its weights and a row for each token; texts are cut to fit it."""
+    if encoder.transformers_model is not None:
+        _require_weights(home, name, encoder.transformers_model)
+        require_token_rows(encoder, name)
+        _cut_at_positions(encoder)
+
+
+def _require_weights(path: Path, name: str, backbone: Any) -> None:
     """Log which weights of `backbone` the safetensors files in `path` lack: they were drawn at random.
 
     `ModelError` if they are at least half of its weights or hold the whole vocabulary matrix: the vectors would mean
@@ -127,7 +134,7 @@ def require_weights_for(path: Path, name: str, backbone: Any) -> None:
     log.warning("%s: the checkpoint lacks %d weights, which start at random: %s", name, len(missing), shown)
 
 
-def within_positions(encoder: SentenceTransformer) -> None:
+def _cut_at_positions(encoder: SentenceTransformer) -> None:
     """Let texts be cut where the backbone's positions end, if the model's settings cut later or never."""
     backbone: Any = encoder.transformers_model
     # Relative and rotary positions have no table that could end.
