@@ -169,4 +169,4 @@ def test_a_damaged_configuration_is_a_problem(check: Check, family: Family, tmp_
     (tmp_path / "base" / "modules.json").write_text("{")
     (problem,) = check(tmp_path / "base", MLM)
     assert problem.startswith("base.model: found")
-    assert "cannot be read" in problem
+    assert "modules.json: found" in problem and "allowed: JSON" in problem

@@ -291,7 +291,7 @@ def test_trained_layers_that_cannot_be_are_a_model_error(tiny_model: Path, tmp_p
     shutil.copytree(tiny_model, tmp_path / "m")
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "matryoshka_layers": wrong}))
-    with pytest.raises(ModelError, match=r"m: config\.json has matryoshka_layers"):
+    with pytest.raises(ModelError, match=r"m: .*config\.json.* matryoshka_layers"):
         MatryoshkaEncoder(tmp_path / "m", device="cpu")
 
 

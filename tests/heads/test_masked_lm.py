@@ -15,9 +15,9 @@ from matryoshka_text.data.packing import pack
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.layers import first_layers
 from matryoshka_text.encoder.lora import add_adapter
+from matryoshka_text.encoder.tokens import usable_tokens
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.heads import masked_lm
-from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.heads.vocabulary import VocabularyHead, backbone_of, masked_hidden
 

@@ -346,9 +346,10 @@ def test_loading_into_another_encoder(encoder_of: EncoderOf, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2 with cut 'hidden'; this release reads version 1"),
-        ({"cut": "tail"}, "version 1 with cut 'tail'; this release reads .* hidden, transform, nested"),
-        ({"dims": None}, "cannot be read"),
+        ({"version": 2}, "version: found 2; allowed: 1"),
+        ({"cut": "tail"}, "cut: found 'tail'; allowed: 'hidden', 'transform' or 'nested'"),
+        ({"dims": None}, "dims: found null; allowed: a list"),
+        ({"width": "wide"}, "width: found 'wide'; allowed: a whole number"),
         ({"vocabulary": 100}, "a head for a vocabulary of 100 words"),
     ],
 )
@@ -367,7 +368,7 @@ def test_damaged_weights(encoder_of: EncoderOf, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"none")
     with pytest.raises(ModelError, match="cannot be opened: SafetensorError"):
         VocabularyHead.load(tmp_path, encoder)
-    with pytest.raises(ModelError, match=r"config.json: cannot be read .* give the folder of a whole saved head"):
+    with pytest.raises(ModelError, match=r"config.json: found .*No such file.*; allowed: JSON"):
         VocabularyHead.load(tmp_path / "nowhere", encoder)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from matryoshka_text.build.check_data import check_data, check_rotation_texts
 from matryoshka_text.build.facts import facts_of_data, facts_of_files
 from matryoshka_text.build.findings import Findings, valid, valid_objective
-from matryoshka_text.encoder.resolve import beside, require_bert_family, require_weights, resolve_model
+from matryoshka_text.encoder.folder import read_folder
+from matryoshka_text.encoder.resolve import beside, resolve_model
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import expanded
 from matryoshka_text.recipe import Base, read_recipe
@@ -36,11 +37,12 @@ def inspect_recipe(path: Path) -> Findings:
     teachers, texts = facts_of_data(items_of(values, "objectives"), rows)
     section = valid(Base, values.get("base"))
     if section is not None:
-        base = _found(("base", "model"), section.model, section.revision, findings)
+        code = section.trust_remote_code
+        base = _found(("base", "model"), section.model, findings, revision=section.revision, code=code)
     for place, objective in enumerate(items_of(values, "objectives")):
         teacher = value_of(objective, "teacher")
         if isinstance(teacher, str) and teacher:
-            width = _found(("objectives", place, "teacher"), teacher, None, findings).width
+            width = _found(("objectives", place, "teacher"), teacher, findings).width
             teachers |= {place: width} if width is not None else {}
     for loc, text in requirements(_with_defaults(values), Facts(base, teachers, texts)):
         findings.problem(loc, text)
@@ -54,16 +56,18 @@ def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "objectives": objectives}
 
 
-def _found(loc: Loc, name: str, revision: str | None, findings: Findings) -> BaseFacts:
+def _found(loc: Loc, name: str, findings: Findings, *, revision: str | None = None, code: bool = False) -> BaseFacts:
     """What the files of model `name` say; a problem if it can never be used, a note if it is not on this machine."""
     try:
         found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True)
-        require_bert_family(found.path, name)
-        require_weights(found.path, name)
-        return facts_of_files(found.path)
     except ModelError as error:
         if expanded(name).is_dir() or name.startswith((".", "/", "~")) or name.count("/") > 1:
             findings.problem(loc, f"found {name!r}: {error}")
         else:
             findings.note(loc, f"{name} is not on this machine, so its width is not looked at")
+        return BaseFacts()
+    try:
+        return facts_of_files(read_folder(found.path, name, trust_remote_code=code))
+    except ModelError as error:
+        findings.problem(loc, f"found {name!r}: {error}")
         return BaseFacts()

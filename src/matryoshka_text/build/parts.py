@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from matryoshka_text.build.facts import own_prompts
 from matryoshka_text.data import Examples
 from matryoshka_text.data.packing import PackedTexts
 from matryoshka_text.encoder import MatryoshkaEncoder
@@ -83,7 +82,7 @@ def build_encoder(recipe: Recipe, device: torch.device) -> MatryoshkaEncoder:
     )
     # Not an argument above: a name that does not exist is a fault of the recipe, not of the model.
     encoder.default_prompt_name = base.default_prompt_name or encoder.default_prompt_name
-    own = own_prompts(encoder.resolved.path) if encoder.resolved is not None else {}
+    own = encoder.folder.prompts if encoder.folder is not None else {}
     for name, words in base.prompts.items():
         if (before := own.get(name)) and before != words:
             log.warning("base.prompts.%s: %r takes the place of %s's own %r", name, words, base.model, before)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from matryoshka_text.cli.options import RemoteCode
 from matryoshka_text.cli.quietly import quietly
 
 __all__ = ["encode"]
@@ -44,6 +45,7 @@ def encode(
     ] = None,
     calibrate: Annotated[int, typer.Option(help="int8: take the ranges from the first N texts.")] = 16384,
     join: Annotated[bool, typer.Option("--join", help="Also write all rows to one file, vectors.npy.")] = False,
+    trust_remote_code: RemoteCode = False,
 ) -> None:
     """Encode the texts of INPUT… with MODEL. The --out folder gets part-00000.npy, … and encoding.json.
 
@@ -68,6 +70,7 @@ def encode(
         batch_tokens=batch_tokens,
         calibrate=calibrate,
         join=join,
+        trust_remote_code=trust_remote_code,
         progress=True,
         **asked,
     )

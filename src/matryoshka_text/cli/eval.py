@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import RemoteCode
 from matryoshka_text.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def evaluate(
     dtype: _Dtype = "float32",
     submission: _Submission = None,
     published: _Published = None,
+    trust_remote_code: RemoteCode = False,
     out: _Out = None,
     dry_run: _DryRun = False,
 ) -> None:
@@ -99,6 +101,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix or submission is not None,
         rotation=rotation,
+        trust_remote_code=trust_remote_code,
     )
     _require_used(planned, sample, published if submission is None else None, baselines or "")
     arithmetic = _arithmetic(dtype)

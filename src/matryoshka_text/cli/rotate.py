@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import RemoteCode
 from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RecipeError
 
@@ -85,6 +86,7 @@ def rotate(
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
     prompt_name: _PromptName = None,
+    trust_remote_code: RemoteCode = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what prefixes keep as they are. Learn and write nothing.")
     ] = False,
@@ -99,6 +101,7 @@ def rotate(
     given |= {"anchors": anchors, "neighbours": neighbours, "seed": seed}
     _require_one(model, texts, vectors)
     read: dict[str, Any] = {"dtype": dtype, "prompt": prompt, "prompt_name": prompt_name}
+    read["trust_remote_code"] = trust_remote_code
     _require_read(vectors, column, max_characters, read)
     quietly()
     reading, settings = _reading(column, most, max_characters, seed), _settings(given)
@@ -134,10 +137,12 @@ def dims_of(
     dtype: _Dtype = "float32",
     prompt: _Prompt = None,
     prompt_name: _PromptName = None,
+    trust_remote_code: RemoteCode = False,
 ) -> None:
     """Show how far MODEL can be cut: the share of nearest neighbours that each prefix keeps. No labels are needed."""
     _require_one(model, texts, vectors)
     read: dict[str, Any] = {"dtype": dtype, "prompt": prompt, "prompt_name": prompt_name}
+    read["trust_remote_code"] = trust_remote_code
     _require_read(vectors, column, max_characters, read)
     quietly()
     reading = _reading(column, most, max_characters, seed)

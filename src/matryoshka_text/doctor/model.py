@@ -11,8 +11,8 @@ import numpy as np
 from matryoshka_text.doctor.line import Line, look
 from matryoshka_text.encoder import MatryoshkaEncoder, Resolved, resolve_model
 from matryoshka_text.encoder.compat import Dense, Normalize, Pooling, has_ways, modules_of
+from matryoshka_text.encoder.tokens import usable_tokens
 from matryoshka_text.fingerprint import weights_hash
-from matryoshka_text.heads.family import usable_tokens
 
 __all__ = ["model_lines"]
 

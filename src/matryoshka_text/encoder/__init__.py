@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from matryoshka_text.encoder.resolve import Resolved, resolve_model, width_of
+from matryoshka_text.encoder.folder import width_of
+from matryoshka_text.encoder.resolve import Resolved, resolve_model
 
 if TYPE_CHECKING:
     from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder

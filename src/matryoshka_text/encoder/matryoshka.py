@@ -9,12 +9,19 @@ from torch import nn
 
 from matryoshka_text.dims import check_dims
 from matryoshka_text.encoder.compat import Normalize
+from matryoshka_text.encoder.folder import ModelFolder, read_folder, usable_dims
 from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layers, whole_number
 from matryoshka_text.encoder.layout import SavedHead, add_heads, with_first_names
 from matryoshka_text.encoder.lora import merged
-from matryoshka_text.encoder.opening import fresh_modules, model_faults, repeatable, require_readable, warn_of_missing
+from matryoshka_text.encoder.opening import (
+    fresh_modules,
+    model_faults,
+    repeatable,
+    require_one_text,
+    require_whole,
+)
 from matryoshka_text.encoder.prefixes import PrefixEncoder
-from matryoshka_text.encoder.resolve import Resolved, require_bert_family, require_weights, resolve_model
+from matryoshka_text.encoder.resolve import Resolved, resolve_model
 from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.encoder.truncation import narrow
 from matryoshka_text.errors import ModelError
@@ -56,15 +63,13 @@ class MatryoshkaEncoder(PrefixEncoder):
             raise ValueError("truncate_dim is no argument of MatryoshkaEncoder; give dim to encode")
         name = str(model_name_or_path)
         self.resolved: Resolved | None = None
+        self.folder: ModelFolder | None = None
         path = None
         if model_name_or_path is not None:
-            self.resolved = resolve_model(name, revision, local_only=local_files_only)
+            self.resolved = resolve_model(name, revision, local_only=local_files_only, with_code=trust_remote_code)
             path = self.resolved.path
-            if not trust_remote_code:
-                require_bert_family(path, name)
-            require_weights(path, name)
-            require_readable(path, name)
-            if not (path / "modules.json").is_file():
+            self.folder = read_folder(path, name, trust_remote_code=trust_remote_code)
+            if not self.folder.modules:
                 with model_faults(name), repeatable():
                     modules, path = fresh_modules(path, pooling, trust_remote_code), None
             elif pooling is not None:
@@ -81,8 +86,8 @@ class MatryoshkaEncoder(PrefixEncoder):
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
             )
-        if self.resolved is not None and self.transformers_model is not None:
-            warn_of_missing(self.resolved.path, self.resolved.name, self.transformers_model)
+        if self.folder is not None:
+            require_whole(self, self.folder.home, name)
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
         self.normalized_by_us = not isinstance(self[-1], Normalize)
@@ -92,6 +97,8 @@ class MatryoshkaEncoder(PrefixEncoder):
         self._dims = self._checked_dims(dims)
         self.heads: dict[str, SavedHead] = {}
         self._require_trained_layers(name)
+        if self.folder is not None:
+            require_one_text(self, name)
 
     def _require_trained_layers(self, name: str) -> None:
         if trained := getattr(self.config, "matryoshka_layers", None):
@@ -129,9 +136,9 @@ class MatryoshkaEncoder(PrefixEncoder):
 
     def _checked_dims(self, dims: Sequence[int] | None) -> tuple[int, ...]:
         if dims is None:
-            # Whoever put a narrower Dense after the model may have left the old list in its config.json.
-            known = getattr(self.config, "matryoshka_dimensions", None) or ()
-            dims = [dim for dim in known if not isinstance(dim, int) or dim <= self.width] or (self.width,)
+            # Others write any list, and one who put a narrower Dense after the model may have left the old one.
+            name = "the model" if self.resolved is None else self.resolved.name
+            dims = usable_dims(getattr(self.config, "matryoshka_dimensions", None), self.width, name) or (self.width,)
         return check_dims(dims, self.width)
 
     def truncated(self, dim: int | None = None, layers: int | None = None) -> Self:
@@ -147,7 +154,7 @@ class MatryoshkaEncoder(PrefixEncoder):
             small = merged(self)
             small = copy.deepcopy(self) if small is self else small
         # What it was opened from, and the heads there, belong to the larger model.
-        small.heads, small.resolved = {}, None
+        small.heads, small.resolved, small.folder = {}, None, None
         if layers is not None:
             small.layers = (*(layer for layer in trained if layer < small.depth), small.depth)
         if cut < self.width:
@@ -165,7 +172,7 @@ class MatryoshkaEncoder(PrefixEncoder):
         found = copy.deepcopy(self)
         turn(found, rotation)
         # What it was opened from, and the heads there, belong to the vectors as they were.
-        found.heads, found.resolved = {}, None
+        found.heads, found.resolved, found.folder = {}, None, None
         if rotation.dims:
             found.dims = rotation.dims
         return found

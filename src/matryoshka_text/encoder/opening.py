@@ -1,21 +1,30 @@
-"""A model's files opened: what the libraries raise for damaged ones, and whether all weights are there."""
+"""A model opened: what the libraries raise for a damaged one, whether all weights are there, and one text tried."""
 
-import json
 import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
-from matryoshka_text.encoder.compat import Normalize, Pooling, Transformer
+from matryoshka_text.encoder.compat import Normalize, Pooling, SentenceTransformer, Transformer
+from matryoshka_text.encoder.foreign import stored_shapes
+from matryoshka_text.encoder.tokens import usable_tokens
 from matryoshka_text.errors import ModelError
 
-__all__ = ["fresh_modules", "missing_weights", "model_faults", "repeatable", "require_readable", "warn_of_missing"]
+__all__ = [
+    "fresh_modules",
+    "model_faults",
+    "repeatable",
+    "require_one_text",
+    "require_token_rows",
+    "require_whole",
+]
 
 log = logging.getLogger(__name__)
 
@@ -23,66 +32,50 @@ log = logging.getLogger(__name__)
 _FAULTS = (OSError, SafetensorError, StrictDataclassError, ValueError, KeyError, ImportError, ZeroDivisionError)
 # In a RuntimeError: weights that do not fit the configuration.
 _MISFITS = ("state_dict", "ignore_mismatched_sizes", "size mismatch")
-# What transformers and sentence-transformers read. Whatever else lies there (all-MiniLM-L6-v2 lists its training data
-# in data_config.json) is nobody's configuration.
-_JSON = (
-    "config.json",
-    "*/config.json",
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_*_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "*.index.json",
-)
+# Memory that runs out is no fault of the model's files.
+_NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
+# An error in the middle of their code is one about a value that they were given: from a file of the model.
+_LIBRARIES = ("transformers", "sentence_transformers", "tokenizers", "torch", "peft", "huggingface_hub", "json")
+_A_TEXT = "a text"
 
+# Families whose published weights have other names than transformers'.
+_RENAMED = ("nomic_bert",)
 # Old checkpoints' names for a norm's two vectors.
 _OLD_NAMES = {"gamma": "weight", "beta": "bias"}
 
 
 @contextmanager
-def model_faults(name: str) -> Iterator[None]:
-    """Turn what the libraries raise inside for a damaged model `name` into `ModelError`.
+def model_faults(
+    name: str, way_out: str = "give the folder of a whole model", *, what: str = "cannot be opened"
+) -> Iterator[None]:
+    """Turn what the libraries raise inside for a damaged model `name` into `ModelError`: `what`, why, and `way_out`.
 
-    Anything else comes out as it is, with a note that names the model: a TypeError or an AttributeError is a bug or a
-    release of a library that does not fit, and memory that runs out is no fault of the model's files.
+    Any other error that they raise in their own code is one about a value in the model's files, or about files of
+    another release. What is raised elsewhere, a TypeError of our own call as much as a bug, comes out as it is, with a
+    note that names the model; so does memory that runs out.
     """
     try:
         yield
     except Exception as error:
         misfit = isinstance(error, RuntimeError) and any(words in str(error) for words in _MISFITS)
-        if isinstance(error, _FAULTS) or misfit or _is_of_a_newer_release(error):
-            raise ModelError(f"{name}: cannot be opened: {type(error).__name__}: {error}") from error
+        if isinstance(error, _FAULTS) or misfit or _is_about_a_value(error):
+            if isinstance(error, ModelError):
+                raise
+            words = " ".join(str(error).split())
+            if "ignore_mismatched_sizes" in words:
+                words = "size mismatch: its weights have other shapes than config.json says"
+            raise ModelError(f"{name}: {what}: {type(error).__name__}: {words[:600]}; {way_out}") from error
         error.add_note(f"while the model {name} was opened")
         raise
 
 
-def _is_of_a_newer_release(error: Exception) -> bool:
-    """Whether sentence-transformers gave one of its modules a setting, read from its file, that it does not know."""
+def _is_about_a_value(error: Exception) -> bool:
+    """Whether a library raised `error` in its own code, for another reason than memory or our caller's argument."""
     words = str(error)
-    if not isinstance(error, TypeError) or "unexpected keyword argument" not in words:
+    if isinstance(error, _NO_MEMORY) or "allocate memory" in words or words.startswith("SentenceTransformer."):
         return False
-    if words.startswith("SentenceTransformer."):  # an argument that our caller gave
-        return False
-    *_, caller = traceback.walk_tb(error.__traceback__)
-    return str(caller[0].f_globals.get("__name__", "")).startswith("sentence_transformers.")
-
-
-def require_readable(path: Path, name: str) -> None:
-    """`ModelError` for a configuration in `path` that is not JSON of the right kind."""
-    for file in sorted({file for pattern in _JSON for file in path.glob(pattern)}):
-        kind = list if file.name == "modules.json" else dict
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{name}: cannot be opened: {file}: {error}; give the folder of a whole model") from error
-        if not isinstance(found, kind) or (kind is list and not all(isinstance(one, dict) for one in found)):
-            allowed = "a list of mappings" if kind is list else "a mapping"
-            raise ModelError(
-                f"{name}: cannot be opened: {file}: found {str(found)[:60]!r}; allowed: {allowed}; "
-                "give the folder of a whole model"
-            )
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
 @contextmanager
@@ -108,34 +101,101 @@ def fresh_modules(path: Path, pooling: str | None, trust_remote_code: bool) -> l
     return [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling or "mean"), Normalize()]
 
 
-def missing_weights(path: Path, backbone: nn.Module) -> list[str]:
-    """Parameters of `backbone` that the safetensors files in `path` lack, the pooler's aside; [] where that is unknown.
+def require_whole(encoder: SentenceTransformer, home: Path, name: str) -> None:
+    """`ModelError` unless the model in `home` has its weights and a row for each token; texts are cut to fit it."""
+    if encoder.transformers_model is not None:
+        _require_weights(home, name, encoder.transformers_model)
+        require_token_rows(encoder, name)
+        _cut_at_positions(encoder)
 
-    Names are compared by their ends, since a checkpoint may put its model's name in front. Where fewer than half are
-    found the family renames its weights on loading, and nothing can be said.
+
+def _require_weights(path: Path, name: str, backbone: Any) -> None:
+    """Log which weights of `backbone` the safetensors files in `path` lack: they were drawn at random.
+
+    `ModelError` if they are at least half of its weights or hold the whole vocabulary matrix: the vectors would mean
+    nothing. Names are compared by their ends, since a checkpoint may put its model's name in front; the pooler, which
+    no sentence vector needs, does not count. Families that transformers renames on loading are passed over.
     """
-    stored = {_modern(name) for file in path.glob("*.safetensors") for name in _names(file)}
+    if backbone.config.model_type in _RENAMED:
+        return
+    stored = set(map(_modern, stored_shapes(path)))
     ends = {".".join(parts[start:]) for parts in (n.split(".") for n in stored) for start in range(len(parts))}
-    wanted = [name for name, _ in backbone.named_parameters() if not name.startswith("pooler.")]
+    matrix = backbone.get_input_embeddings().weight
+    wanted = {name: weight for name, weight in backbone.named_parameters() if not name.startswith("pooler.")}
     missing = [name for name in wanted if name not in ends]
-    return missing if len(missing) < len(wanted) / 2 else []
+    if not missing:
+        return
+    shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    if len(missing) >= len(wanted) / 2 or any(wanted[name] is matrix for name in missing):
+        raise ModelError(
+            f"{name}: cannot be opened: {path} lacks {len(missing)} of its {len(wanted)} weights: {shown}; "
+            "allowed: a model with all its weights; give the folder of a whole model"
+        )
+    log.warning("%s: the checkpoint lacks %d weights, which start at random: %s", name, len(missing), shown)
 
 
-def warn_of_missing(path: Path, name: str, backbone: nn.Module) -> None:
-    """Log which weights model `name` in `path` lacks: they were drawn at random, and the vectors mean little."""
-    if missing := missing_weights(path, backbone):
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        log.warning(
-            "%s: the checkpoint lacks %d weights, which start at random: %s",
-            name,
-            len(missing),
-            shown,
+def _cut_at_positions(encoder: SentenceTransformer) -> None:
+    """Let texts be cut where the backbone's positions end, if the model's settings cut later or never."""
+    backbone: Any = encoder.transformers_model
+    # Relative and rotary positions have no table that could end.
+    if not any("position_embeddings" in name.split(".") for name, _ in backbone.named_parameters()):
+        return
+    most, asked = usable_tokens(encoder), encoder.max_seq_length
+    if most is not None and (asked is None or asked > most):
+        encoder.max_seq_length = most
+
+
+def require_token_rows(encoder: SentenceTransformer, name: str) -> None:
+    """`ModelError` if the tokenizer has no padding token, or a word without a row in the vocabulary matrix."""
+    tokenizer: Any = encoder.tokenizer
+    rows = len(encoder.transformers_model.get_input_embeddings().weight)
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{name}: its tokenizer has no padding token, so texts of different lengths cannot share a pass; allowed: "
+            "a tokenizer with one; set tokenizer.pad_token to one of its special tokens and save it again"
+        )
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= rows:
+        raise ModelError(
+            f"{name}: its tokenizer has the id {highest}, but the vocabulary matrix has {rows} rows; allowed: a row "
+            "for each token; call model.resize_token_embeddings(len(tokenizer)), then save both"
         )
 
 
-def _names(file: Path) -> list[str]:
-    with safe_open(file, framework="pt") as opened:
-        return list(opened.keys())
+def require_one_text(encoder: SentenceTransformer, name: str) -> None:
+    """`ModelError` unless one short text gives one finite vector: files can agree and still make no encoder."""
+    modes = {module: module.training for module in encoder.modules()}
+    try:
+        with torch.inference_mode(), model_faults(name):
+            encoder.eval()
+            features = encoder.preprocess([_A_TEXT])
+            features = {key: one.to(encoder.device) if torch.is_tensor(one) else one for key, one in features.items()}
+            vectors = _sentence_vectors(encoder, features)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if vectors is None:
+        raise ModelError(
+            f"{name}: gives a vector for each token, and none for the whole text; allowed: a model that pools them; "
+            "give an embedding model"
+        )
+    width, finite = encoder.get_embedding_dimension(), bool(vectors.isfinite().all())
+    if vectors.shape != (1, width) or not finite:
+        found = f"vectors of shape {list(vectors.shape)}" if finite else "a vector with NaN or infinite numbers"
+        raise ModelError(
+            f"{name}: cannot be opened: a short text gives {found}; allowed: {width} finite numbers; "
+            "give the folder of a whole model"
+        )
+
+
+def _sentence_vectors(encoder: SentenceTransformer, features: dict[str, Any]) -> Any:
+    """The vectors of a forward pass; None if nothing makes them of the tokens' vectors."""
+    try:
+        return encoder(features).get("sentence_embedding")
+    except KeyError as error:
+        if error.args != ("sentence_embedding",):
+            raise
+        return None
 
 
 def _modern(name: str) -> str:

@@ -1,12 +1,12 @@
 """Where a model's files are: a folder, the hub cache, the hub, or the packaged checkpoint, tried in that order."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from matryoshka_text.encoder import packaged
+from matryoshka_text.encoder.foreign import read_json
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import expanded
 
@@ -14,11 +14,8 @@ __all__ = [
     "BERT_FAMILY",
     "Resolved",
     "beside",
-    "ends_in_normalize",
-    "require_bert_family",
     "require_weights",
     "resolve_model",
-    "width_of",
 ]
 
 log = logging.getLogger(__name__)
@@ -45,6 +42,7 @@ _FILES = [
     *("*.json", "*.txt", "*.model", "model*.safetensors", "README.md"),
     *("*/config.json", "*/model.safetensors", "heads/*/config.json", "heads/*/model.safetensors"),
 ]
+_CODE = ["*.py"]
 
 
 @dataclass(frozen=True)
@@ -56,22 +54,24 @@ class Resolved:
     name: str
 
 
-def resolve_model(name: str, revision: str | None = None, *, local_only: bool = False) -> Resolved:
+def resolve_model(
+    name: str, revision: str | None = None, *, local_only: bool = False, with_code: bool = False
+) -> Resolved:
     """The folder that holds model `name`: a local folder, else the hub cache, else the hub, else the packaged copy.
 
     The folder of a training run or a rotation stands for the model in it, <run>/model. With `local_only` the hub is not
-    asked. `ModelError` says what was tried if nothing answered.
+    asked; `with_code` also fetches the model's own Python files. `ModelError` says what was tried if nothing answered.
     """
     folder = expanded(name)
     if folder.is_dir():
-        is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+        is_run = not _is_model(folder) and _is_model(folder / "model")
         if revision is not None:
             raise ModelError(
                 f"{name}: is a folder, and found the revision {revision!r}; allowed: none with a folder, which has no "
                 "revisions; leave it out"
             )
         found = Resolved((folder / "model" if is_run else folder).resolve(), "folder", name)
-        _require_config(found)
+        _require_model(found)
         return found
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
@@ -79,9 +79,9 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
         )
     tried = [f"the folder {folder} (not there)"]
     for attempt in (_from_cache, *(() if local_only else (_from_hub,)), _from_package):
-        result = attempt(name, revision)
+        result = attempt(name, revision, with_code)
         if isinstance(result, Resolved):
-            _require_config(result)
+            _require_model(result)
             log.info("model %s: taken from the %s, %s", name, result.origin, result.path)
             return result
         tried.append(result)
@@ -94,53 +94,9 @@ def resolve_model(name: str, revision: str | None = None, *, local_only: bool = 
     )
 
 
-def ends_in_normalize(path: Path) -> bool:
-    """Whether the last module of the model in `path` is sentence-transformers' Normalize."""
-    modules = path / "modules.json"
-    listed = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
-    return bool(listed) and str(listed[-1].get("type", "")).rpartition(".")[2] == "Normalize"
-
-
 def beside(name: str, folder: Path) -> str:
     """`name` as `resolve_model` takes it: "./x" and "../x" in a recipe mean places beside the recipe's own `folder`."""
     return str(folder / name) if name.startswith(("./", "../")) else name
-
-
-def width_of(path: Path) -> int | None:
-    """The width of the vectors that the model in `path` gives; None if its configuration does not say."""
-    modules, poolings = path / "modules.json", 1
-    if modules.is_file():
-        for module in reversed(_json(modules)):
-            settings = path / module["path"] / "config.json"
-            if not module["path"] or not settings.is_file():
-                continue
-            if width := _json(settings).get("out_features"):
-                return int(width)
-            if str(module.get("type", "")).endswith("Pooling"):
-                poolings = _poolings(_json(settings))
-    config = _config(path)
-    width = config.get("hidden_size") or config.get("dim")
-    return int(width) * poolings if width else None
-
-
-def _poolings(settings: dict[str, Any]) -> int:
-    """How many ways of pooling a Pooling's configuration names: their vectors stand side by side."""
-    named = settings.get("pooling_mode")
-    if isinstance(named, list):
-        return len(named)
-    if isinstance(named, str):
-        return 1
-    return max(1, sum(value is True for key, value in settings.items() if key.startswith("pooling_mode_")))
-
-
-def require_bert_family(path: Path, name: str) -> None:
-    """`ModelError` if the model in `path` is not a BERT-family text encoder."""
-    found = _config(path).get("model_type")
-    if found not in BERT_FAMILY:
-        raise ModelError(
-            f"{name}: its config.json has model_type {found!r}, which is no BERT-family text encoder; "
-            f"allowed: {', '.join(BERT_FAMILY)}"
-        )
 
 
 def require_weights(path: Path, name: str) -> None:
@@ -155,29 +111,20 @@ def require_weights(path: Path, name: str) -> None:
         )
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); give the folder of a whole saved model") from error
+def _is_model(folder: Path) -> bool:
+    """Whether a model was saved in `folder`: transformers', sentence-transformers' (any layout), or an adapter."""
+    return any((folder / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json"))
 
 
-def _config(path: Path) -> dict[str, Any]:
-    config = _json(path / "config.json")
-    if not isinstance(config, dict):
-        raise ModelError(f"{path / 'config.json'}: holds no mapping; give the folder of a saved model")
-    return config
-
-
-def _require_config(found: Resolved) -> None:
-    if not (found.path / "config.json").is_file():
+def _require_model(found: Resolved) -> None:
+    if not _is_model(found.path):
         raise ModelError(
             f"{found.path}: holds no config.json, so it is no saved model; "
             "give the folder that holds config.json and model.safetensors, or that of a run that has ended"
         )
 
 
-def _from_cache(name: str, revision: str | None) -> Resolved | str:
+def _from_cache(name: str, revision: str | None, with_code: bool) -> Resolved | str:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -187,12 +134,22 @@ def _from_cache(name: str, revision: str | None) -> Resolved | str:
         raise ModelError(f"{name!r} is neither a folder nor a hub id: {error}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         return "the hub cache (not there)"
-    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+    if not _is_model(path) or not any(path.rglob("*.safetensors")):
         return f"the hub cache (incomplete: {path} lacks config.json or safetensors weights)"
+    if with_code and _lacks_code(path):
+        return f"the hub cache (incomplete: {path} lacks the model's Python files)"
     return Resolved(path, "cache", name)
 
 
-def _from_hub(name: str, revision: str | None) -> Resolved | str:
+def _lacks_code(path: Path) -> bool:
+    """Whether the model's config.json names Python files of its own, and none was fetched."""
+    config = path / "config.json"
+    named = read_json(config).get("auto_map") if config.is_file() else None
+    own = isinstance(named, dict) and any("--" not in str(place) for place in named.values())
+    return own and not any(path.glob("*.py"))
+
+
+def _from_hub(name: str, revision: str | None, with_code: bool) -> Resolved | str:
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -200,13 +157,15 @@ def _from_hub(name: str, revision: str | None) -> Resolved | str:
     if HF_HUB_OFFLINE:
         return "the hub (not asked: HF_HUB_OFFLINE is set)"
     try:
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
+        path = Path(
+            snapshot_download(name, revision=revision, allow_patterns=[*_FILES, *_CODE] if with_code else _FILES)
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         return f"the hub ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'})"
     return Resolved(path, "hub", name)
 
 
-def _from_package(name: str, revision: str | None) -> Resolved | str:
+def _from_package(name: str, revision: str | None, with_code: bool) -> Resolved | str:
     if name != packaged.MODEL:
         return f"the packaged checkpoint (only {packaged.MODEL} is packaged)"
     if revision not in (None, "main"):

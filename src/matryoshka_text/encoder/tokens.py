@@ -11,11 +11,13 @@ from torch import Tensor
 
 from matryoshka_text.encoder.compat import PADDED, SentenceTransformer, padding_of, token_rows, unpadded
 
-__all__ = ["TokenIds"]
+__all__ = ["TokenIds", "usable_tokens"]
 
 # Texts a call of the tokenizer: its Python lists take some 40 bytes a token until they are packed.
 _AT_ONCE = 1024
 _LETTERS_AT_ONCE = 2**20
+# Tokenizers without a limit say so with a number above this.
+_UNLIMITED = 10**6
 
 
 class TokenIds:
@@ -62,6 +64,27 @@ class TokenIds:
     def _row(self, row: int) -> dict[str, list[int]]:
         start, stop = self._starts[row], self._starts[row + 1]
         return {name: flat[start:stop].tolist() for name, flat in self._flat.items()}
+
+
+def usable_tokens(encoder: SentenceTransformer) -> int | None:
+    """The most tokens of a sequence that the encoder's transformers model can read; None if nothing limits them.
+
+    It is the number of its positions, less those that no token gets: in families that count positions from the padding
+    token's id on (RoBERTa, MPNet), that id and one more. sentence-transformers' max_seq_length is a habit of the
+    sentence model and not read. Without positions, the tokenizer's own limit counts.
+    """
+    backbone: Any = encoder.transformers_model
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    if positions is None or positions < 1:
+        most = getattr(encoder.tokenizer, "model_max_length", _UNLIMITED)
+        return int(most) if most < _UNLIMITED else None
+    # Only a table whose positions begin behind the padding token's has a row for padding. LoRA wraps tables.
+    unused = [
+        int(table.padding_idx) + 1
+        for name, table in backbone.named_modules()
+        if "position_embeddings" in name.split(".") and getattr(table, "padding_idx", None) is not None
+    ]
+    return int(positions) - max(unused, default=0)
 
 
 def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:

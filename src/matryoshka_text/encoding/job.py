@@ -86,6 +86,7 @@ def encode_file(
     batch_tokens: int | None = None,
     calibrate: int = 16384,
     join: bool = False,
+    trust_remote_code: bool = False,
     progress: bool = False,
 ) -> Encoding:
     """Encode every text of `inputs` into `out`: part-00000.npy, … [rows, dim], and encoding.json.
@@ -96,8 +97,8 @@ def encode_file(
     one bit). The same call again does only the parts that are missing or short; one that asks for other
     vectors is a `RunError`. Under `accelerate launch` every process calls this, and process r of P does parts
     r, r + P, …; P may differ from call to call, and on a CPU with the same number of threads the parts come out bit for
-    bit the same. `join` adds one file, vectors.npy. Errors are `MtextError`s; those of rows name file:line and come
-    before anything is encoded.
+    bit the same. `join` adds one file, vectors.npy. `trust_remote_code`: run the Python code that the model brings
+    along. Errors are `MtextError`s; those of rows name file:line and come before anything is encoded.
     """
     folder, state = Path(out), _processes()
     leave_at_exit()
@@ -120,7 +121,7 @@ def encode_file(
     # Of several processes of a run the first one holds the folder for all. Only then does it look what is in it.
     with held(folder, doing="encoding") if first else nullcontext():
         there = earlier(folder) if first else None
-        encoder = opened(model, asked, str(state.device))
+        encoder = opened(model, asked, str(state.device), trust_remote_code=trust_remote_code)
         if first:
             _begin(folder, planned(encoder, asked, texts, there), there, encoder, texts)
         state.wait_for_everyone()

@@ -92,6 +92,7 @@ def evaluate(
     sample: str | Path | None = None,
     raw_prefix: bool = False,
     rotation: str | Path | Rotation | None = None,
+    trust_remote_code: bool = False,
     measure_search: bool = False,
     out: str | Path | None = None,
     device: str | None = None,
@@ -109,7 +110,7 @@ def evaluate(
     each retrieval, reranking or clustering task's own documents, never from queries or labels; its column says so.
     `rotation` (a file of `mtext rotate`, or the object): score the model's vectors turned by it too. `raw_prefix`:
     leave prefixes as they are, as mteb does. `dtype`: as in `MatryoshkaEncoder.encode`; bf16 and auto are faster, move
-    scores by some hundredths of a point, and are kept apart.
+    scores by some hundredths of a point, and are kept apart. `trust_remote_code`: run the models' own Python code.
 
     Each text is encoded once and kept in <out>/vectors (or MTEXT_VECTOR_STORE). `out` (None: eval-<model>) gets
     results/ in mteb's layout, rows.jsonl, report.html, results.md, table.txt, curve.png and curve.svg. What it has
@@ -130,6 +131,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix,
         rotation=rotation,
+        trust_remote_code=trust_remote_code,
     )
     found = run_plan(
         planned,

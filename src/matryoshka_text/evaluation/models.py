@@ -1,6 +1,5 @@
 """The models of an evaluation: where they are, what they are called, how wide they are."""
 
-import json
 import logging
 import re
 from collections import Counter
@@ -8,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model, width_of
-from matryoshka_text.encoder.resolve import ends_in_normalize, require_bert_family, require_weights
+from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model
+from matryoshka_text.encoder.folder import read_folder
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 
@@ -25,8 +24,9 @@ class Subject:
     """A model found on this machine; its weights are opened only when something has to be encoded.
 
     `only`: the one dim that it was trained for and is scored at (a fixed-feature twin, FF); None: every dim.
-    `layers`: how many of its transformer layers are run; None: all. `unit`: its vectors have length 1. `similarity`:
-    what it says that its vectors are compared with: cosine, dot, euclidean or manhattan.
+    `layers`: how many of its transformer layers are run; None: all. `depth`: how many it has; None: unknown.
+    `unit`: its vectors have length 1. `similarity`: what it says that its vectors are compared with: cosine, dot,
+    euclidean or manhattan. `code`: the Python code that it brings along may be run.
     """
 
     name: str
@@ -40,20 +40,21 @@ class Subject:
     layers: int | None = None
     unit: bool = False
     similarity: str = "cosine"
+    depth: int | None = None
+    code: bool = False
 
     def with_layers(self, layers: int) -> "Subject":
         """The model with its first `layers` layers alone, called so; `ModelError` if it has no such number."""
-        depth = _depth(self.path)
-        if depth is not None and not 1 <= layers <= depth:
-            raise ModelError(f"--layers: found {layers}, but {self.label} has {depth}; allowed: 1 to {depth}")
-        if layers == depth:
+        if self.depth is not None and not 1 <= layers <= self.depth:
+            raise ModelError(f"--layers: found {layers}, but {self.label} has {self.depth}; allowed: 1 to {self.depth}")
+        if layers == self.depth:
             return self
         return replace(self, layers=layers, label=f"{self.label}-layers-{layers}")
 
     def encoder(self, device: str | None) -> MatryoshkaEncoder:
         """The opened model, giving full width whatever its configuration cuts by default, and lengths as they are."""
         with without_reports():
-            encoder = MatryoshkaEncoder(str(self.path), device=device)
+            encoder = MatryoshkaEncoder(str(self.path), device=device, trust_remote_code=self.code)
         encoder.truncate_dim = None
         if not self.unit:
             # Ours always end in Normalize; mteb and its users get what the model itself gives.
@@ -77,11 +78,11 @@ def without_reports() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
+def open_subjects(names: Sequence[str], *, trust_remote_code: bool = False) -> tuple[Subject, ...]:
     """The models in the order given, each once, with different labels. `ModelError` for one that cannot be had."""
     found: dict[str, Subject] = {}
     for name in names:
-        subject = open_subject(name)
+        subject = open_subject(name, trust_remote_code=trust_remote_code)
         if found.setdefault(subject.weights, subject) is not subject:
             log.warning("%s: has the very weights of %s; scored once", name, found[subject.weights].path)
     labels = Counter(subject.label for subject in found.values())
@@ -90,12 +91,13 @@ def open_subjects(names: Sequence[str]) -> tuple[Subject, ...]:
     )
 
 
-def open_subject(name: str) -> Subject:
-    """The model of that name; for a run's folder the run's model."""
-    resolved = resolve_model(name)
-    require_bert_family(resolved.path, name)
-    require_weights(resolved.path, name)
-    width = width_of(resolved.path) or MatryoshkaEncoder(str(resolved.path), device="cpu").width
+def open_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
+    """The model of that name; for a run's folder the run's model. Its files are checked, its weights not yet opened."""
+    resolved = resolve_model(name, with_code=trust_remote_code)
+    folder = read_folder(resolved.path, name, trust_remote_code=trust_remote_code)
+    width = folder.width
+    if width is None:
+        width = MatryoshkaEncoder(str(resolved.path), device="cpu", trust_remote_code=trust_remote_code).width
     org_name = _folder_name(resolved.path) if resolved.origin == "folder" else resolved.name
     if "/" not in org_name:
         # mteb needs a slash; a few of the oldest hub ids have none.
@@ -107,9 +109,11 @@ def open_subject(name: str) -> Subject:
         origin=resolved.origin,
         weights=weights_hash(resolved.path),
         width=width,
-        dims=_trained_dims(resolved.path, width),
-        unit=ends_in_normalize(resolved.path),
-        similarity=_similarity(resolved.path),
+        dims=folder.trained_dims,
+        unit=folder.ends_in_normalize,
+        depth=folder.depth,
+        code=trust_remote_code,
+        similarity=folder.similarity,
     )
 
 
@@ -119,30 +123,6 @@ def _folder_name(path: Path) -> str:
     is_twin = named != path and named.parent.name == "twins"
     words = f"{named.parent.parent.name}-{named.name}" if is_twin else named.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.") or "model"
-
-
-def _config(path: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    return config
-
-
-def _similarity(path: Path) -> str:
-    file = path / "config_sentence_transformers.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return str(config.get("similarity_fn_name") or "cosine")
-
-
-def _depth(path: Path) -> int | None:
-    """The number of transformer layers; None if the configuration does not say, and encoding will."""
-    depth = _config(path).get("num_hidden_layers") or _config(path).get("n_layers")
-    return depth if isinstance(depth, int) else None
-
-
-def _trained_dims(path: Path, width: int) -> tuple[int, ...] | None:
-    dims = _config(path).get("matryoshka_dimensions")
-    usable = isinstance(dims, list) and bool(dims) and all(isinstance(dim, int) and 0 < dim <= width for dim in dims)
-    # Models of others list them in any order.
-    return tuple(sorted(set(dims))) if usable and isinstance(dims, list) else None
 
 
 _WAY_OUT = (
@@ -170,7 +150,7 @@ def open_twins(subject: Subject) -> tuple[Subject, ...]:
             f"--twins: {folder}: {', '.join(unfinished)} has no model/, so its training did not end; "
             f"train on with --resume, or remove {'it' if len(unfinished) == 1 else 'them'}"
         )
-    return tuple(_twin(place, subject.layers) for place in places)
+    return tuple(_twin(place, subject.layers, code=subject.code) for place in places)
 
 
 def _dim_of(name: str) -> int | None:
@@ -178,7 +158,7 @@ def _dim_of(name: str) -> int | None:
     return int(dim) if name.startswith("ff-") and dim.isdecimal() and dim.isascii() else None
 
 
-def _twin(place: Path, layers: int | None) -> Subject:
-    found, dim = open_subject(str(place / "model")), _dim_of(place.name)
+def _twin(place: Path, layers: int | None, *, code: bool) -> Subject:
+    found, dim = open_subject(str(place / "model"), trust_remote_code=code), _dim_of(place.name)
     whole = replace(found, label=f"FF-{dim}" if dim else "plain", only=dim)
     return whole if layers is None else replace(whole.with_layers(layers), label=whole.label)

@@ -131,20 +131,22 @@ def plan_evaluation(
     sample: str | Path | None = None,
     raw_prefix: bool = False,
     rotation: str | Path | Rotation | None = None,
+    trust_remote_code: bool = False,
 ) -> Plan:
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
     or layers that cannot be used, twins that are not there. Without a model only suite and data are checked.
 
     What is given next to the suite takes the place of what the suite says. Baselines are made of the models `against`,
     or, where there is none, of the model itself. `rotation` (a file of `mtext rotate`, or the object) is applied to
-    the model's own vectors: `ModelError` if it is of another width.
+    the model's own vectors: `ModelError` if it is of another width. `trust_remote_code`: the models may bring code.
     """
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     suite = _with_settings(
         suite, layers=layers, precisions=precisions, baselines=baselines, sample=sample, raw_prefix=raw_prefix
     )
     planned = planned_tasks(suite, data_root)
-    opened = open_subjects([str(one) for one in ([model] if model else []) + list(against)])
+    names = [str(one) for one in ([model] if model else []) + list(against)]
+    opened = open_subjects(names, trust_remote_code=trust_remote_code)
     chosen = _dims(dims, suite, opened[0]) if opened else tuple(dims or suite.dims or ())
     if twins and model is None:
         raise ModelError("--twins: no model given; name the run whose twins are meant")

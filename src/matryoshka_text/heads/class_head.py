@@ -5,17 +5,20 @@ import operator
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
+from pydantic import ConfigDict, Field
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from matryoshka_text.dims import check_dims
+from matryoshka_text.encoder.foreign import read_json, require_allowed
+from matryoshka_text.encoder.opening import model_faults
+from matryoshka_text.encoder.schema import Foreign
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import write_whole
 from matryoshka_text.nested import NestedLoss, nested_cross_entropy
@@ -27,6 +30,18 @@ __all__ = ["ClassHead", "Kind", "parameter_counts"]
 
 Kind = Literal["mrl", "mrl_e"]
 KINDS: tuple[str, ...] = get_args(Kind)
+
+
+class _Saved(Foreign):
+    """config.json of a saved head."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    width: Annotated[int, Field(ge=1, le=2**16)]
+    dims: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    scale: Annotated[float, Field(gt=0)]
+    classes: Annotated[list[str], Field(min_length=2)]
 
 
 class ClassHead(nn.Module):
@@ -145,15 +160,18 @@ class ClassHead(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> "ClassHead":
-        """The head that `save` wrote; ModelError if the folder holds none, or one that is damaged."""
+        """The head that `save` wrote; `ModelError` if the folder holds none, or a damaged one."""
+        path = folder / "config.json"
         try:
-            config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-            head = cls(config.pop("classes"), **config)
-            head.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            config = read_json(path)
+            require_allowed(path, _Saved, config)
+            with model_faults(str(folder)):
+                head = cls(**_Saved.model_validate(config).model_dump())
+                head.load_state_dict(load_file(folder / "model.safetensors"))
+        except ModelError as error:
             raise ModelError(
-                f"{folder}: no classification head can be read there: {type(error).__name__}: {error}; "
-                f"allowed is a folder with config.json and model.safetensors, as training with `classify` saves it"
+                f"{folder}: no classification head can be read there: {error}; "
+                "allowed: a folder with config.json and model.safetensors, as training with `classify` saves it"
             ) from error
         return head
 

@@ -1,36 +1,26 @@
 """The masked-language model of an encoder's family, opened and taken apart without knowing the family by name."""
 
 import copy
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+from matryoshka_text.encoder.opening import model_faults
 from matryoshka_text.errors import ModelError
 
 __all__ = [
-    "UNREADABLE",
     "FamilyTransform",
     "backbone_of",
     "called",
     "empty_model",
     "full_model",
     "masked_language_model",
-    "usable_tokens",
 ]
-
-# What the libraries raise for damaged weights and configurations, and for families without the model asked for.
-UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
-
-_UNLIMITED = 10**6
-"""Tokenizers without a limit say so with a number above this."""
 
 
 def called(encoder: MatryoshkaEncoder) -> str:
@@ -45,27 +35,6 @@ def backbone_of(encoder: MatryoshkaEncoder) -> Any:
     return encoder.transformers_model
 
 
-def usable_tokens(encoder: MatryoshkaEncoder) -> int | None:
-    """The most tokens of a sequence that the encoder's transformers model can read; None if nothing limits them.
-
-    It is the number of its positions, less those that no token gets: in families that count positions from the padding
-    token's id on (RoBERTa, MPNet), that id and one more. sentence-transformers' max_seq_length is a habit of the
-    sentence model and not read. Without positions, the tokenizer's own limit counts.
-    """
-    backbone = backbone_of(encoder)
-    positions = getattr(backbone.config, "max_position_embeddings", None)
-    if positions is None or positions < 1:
-        most = getattr(encoder.tokenizer, "model_max_length", _UNLIMITED)
-        return int(most) if most < _UNLIMITED else None
-    # Only a table whose positions begin behind the padding token's has a row for padding. LoRA wraps tables.
-    unused = [
-        int(table.padding_idx) + 1
-        for name, table in backbone.named_modules()
-        if "position_embeddings" in name.split(".") and getattr(table, "padding_idx", None) is not None
-    ]
-    return int(positions) - max(unused, default=0)
-
-
 def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, set[str]]:
     """The masked-language model in the encoder's own checkpoint, in float32, and the names of weights it lacked.
 
@@ -75,25 +44,21 @@ def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, s
     from transformers import AutoModelForMaskedLM
 
     name, config = called(encoder), backbone_of(encoder).config
-    with _seeded(seed), _unreported():
-        try:
-            if encoder.resolved is None:
-                model = AutoModelForMaskedLM.from_config(config, dtype=torch.float32)
-                missing = {key for key, _ in model.named_parameters(remove_duplicate=False)}
-            else:
-                model, found = AutoModelForMaskedLM.from_pretrained(
-                    _transformer_folder(encoder.resolved.path),
-                    dtype=torch.float32,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                )
-                missing = set(found["missing_keys"])
-        except UNREADABLE as error:
-            raise ModelError(
-                f"{name}: cannot be opened as a masked-language model: {type(error).__name__}: {error}; "
-                "take a base whose family transformers has one for (AutoModelForMaskedLM)"
-            ) from error
+    way_out = "take a base whose family transformers has one for (AutoModelForMaskedLM)"
+    faults = model_faults(name, way_out, what="cannot be opened as a masked-language model")
+    with _seeded(seed), _unreported(), faults:
+        if encoder.resolved is None or encoder.folder is None:
+            model = AutoModelForMaskedLM.from_config(config, dtype=torch.float32)
+            missing = {key for key, _ in model.named_parameters(remove_duplicate=False)}
+        else:
+            model, found = AutoModelForMaskedLM.from_pretrained(
+                encoder.folder.home,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+            missing = set(found["missing_keys"])
     _require_tied(model, name)
     return model, {key for key in missing if not key.startswith(f"{model.base_model_prefix}.")}
 
@@ -190,19 +155,6 @@ def _require_tied(model: Any, name: str) -> None:
         "the vocabulary matrix. Set tie_word_embeddings to true in its config.json, which drops the other decoder, "
         "or take another base"
     )
-
-
-def _transformer_folder(path: Path) -> Path:
-    """The folder of the transformers model in a saved model: sentence-transformers may give it one of its own."""
-    if not (path / "modules.json").is_file():
-        return path
-    homes = [path / module["path"] for module in json.loads((path / "modules.json").read_text())]
-    return next((home for home in homes if _is_model(home)), path)
-
-
-def _is_model(folder: Path) -> bool:
-    config = folder / "config.json"
-    return config.is_file() and "model_type" in json.loads(config.read_text())
 
 
 @contextmanager

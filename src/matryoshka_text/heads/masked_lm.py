@@ -16,9 +16,10 @@ from matryoshka_text.data.packing import pack
 from matryoshka_text.dims import check_dims
 from matryoshka_text.encoder.lora import merged
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+from matryoshka_text.encoder.tokens import usable_tokens
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import added_to_folder
-from matryoshka_text.heads.family import FamilyTransform, backbone_of, called, full_model, usable_tokens
+from matryoshka_text.heads.family import FamilyTransform, backbone_of, called, full_model
 from matryoshka_text.heads.vocabulary import SAVED_AS, Cut, VocabularyHead, masked_hidden, vocabulary_matrix
 from matryoshka_text.nested.prefixes import blocks
 

@@ -5,20 +5,23 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from matryoshka_text.dims import check_dims
+from matryoshka_text.encoder.foreign import read_json, require_allowed
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
+from matryoshka_text.encoder.opening import model_faults, require_token_rows
+from matryoshka_text.encoder.schema import Foreign
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import write_whole
 from matryoshka_text.heads.family import (
-    UNREADABLE,
     FamilyTransform,
     backbone_of,
     called,
@@ -36,6 +39,16 @@ SAVED_AS = "mlm"
 """The head's name among a model's heads: its folder is heads/mlm."""
 
 _VERSION = 1
+
+
+class _Saved(Foreign):
+    """config.json of a saved head."""
+
+    version: Literal[1]
+    cut: Cut
+    dims: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    width: Annotated[int, Field(ge=1)]
+    vocabulary: Annotated[int, Field(ge=1)]
 
 
 def vocabulary_matrix(backbone: nn.Module) -> Float[Tensor, "v e"]:
@@ -103,7 +116,7 @@ class VocabularyHead(nn.Module):
         name, matrix = called(encoder), vocabulary_matrix(backbone_of(encoder))
         checked = _checked_dims(dims, matrix.shape[1], name)
         _require_cut(cut, backbone_of(encoder).config.hidden_size, matrix.shape[1], name)
-        _require_rows(encoder, len(matrix))
+        require_token_rows(encoder, called(encoder))
         saved = _saved_beside(encoder, cut, checked)
         if saved is not None:
             return saved
@@ -172,7 +185,7 @@ class VocabularyHead(nn.Module):
         """
         cut, dims, saved = _read_config(folder)
         matrix = vocabulary_matrix(backbone_of(encoder))
-        _require_rows(encoder, len(matrix))
+        require_token_rows(encoder, called(encoder))
         narrow = cut == "nested" and saved[1] < matrix.shape[1]
         if saved[0] != len(matrix) or (saved[1] != matrix.shape[1] and not narrow):
             raise ModelError(
@@ -180,11 +193,9 @@ class VocabularyHead(nn.Module):
                 f"{called(encoder)} has {matrix.shape[0]} words and width {matrix.shape[1]}; "
                 "open it with the model it was saved with"
             )
-        try:
+        with model_faults(str(folder), "give the folder of a whole saved head"):
             head = _taken_from(empty_model(encoder), cut, dims, set(), 0, width=saved[1])
             head.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
-        except UNREADABLE as error:
-            raise ModelError(f"{folder}: cannot be opened: {type(error).__name__}: {error}") from error
         return head.to(matrix.device)
 
 
@@ -196,17 +207,6 @@ def _checked_dims(dims: Sequence[int], width: int, name: str) -> tuple[int, ...]
                 f"use dims of at most {width} with masked-language modelling, or another base"
             )
     return check_dims(dims, width)
-
-
-def _require_rows(encoder: MatryoshkaEncoder, rows: int) -> None:
-    """`ModelError` if a word of the tokenizer has no row in the vocabulary matrix, and so could not be read."""
-    highest = max(encoder.tokenizer.get_vocab().values())
-    if highest >= rows:
-        raise ModelError(
-            f"{called(encoder)}: its tokenizer has ids up to {highest}, but its vocabulary matrix only {rows} rows; "
-            "give the model the tokenizer it was trained with, or enlarge the matrix (resize_token_embeddings of "
-            "transformers) and save it so"
-        )
 
 
 def _require_cut(cut: str, hidden: int, width: int, name: str) -> None:
@@ -263,15 +263,7 @@ def _saved_beside(encoder: MatryoshkaEncoder, cut: str, dims: tuple[int, ...]) -
 def _read_config(folder: Path) -> tuple[Cut, tuple[int, ...], tuple[int, int]]:
     """The saved head's cut, dims, and the shape of its vocabulary matrix."""
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-        version, cut, dims = config["version"], config["cut"], tuple(config["dims"])
-        shape = (config["vocabulary"], config["width"])
-    except UNREADABLE as error:
-        raise ModelError(f"{path}: cannot be read ({error!r}); give the folder of a whole saved head") from error
-    if version != _VERSION or cut not in get_args(Cut):
-        raise ModelError(
-            f"{path}: version {version!r} with cut {cut!r}; this release reads version {_VERSION} with cut "
-            f"{', '.join(get_args(Cut))}"
-        )
-    return cut, dims, shape
+    config = read_json(path)
+    require_allowed(path, _Saved, config)
+    saved = _Saved.model_validate(config)
+    return saved.cut, tuple(saved.dims), (saved.vocabulary, saved.width)

@@ -85,6 +85,7 @@ def rotate(
     dtype: Dtype = "float32",
     prompt: Words = None,
     prompt_name: Words = None,
+    trust_remote_code: bool = False,
     progress: bool = False,
 ) -> Rotated:
     """`model`, its vectors multiplied by an orthogonal matrix learned from `texts`, so that prefixes work better.
@@ -95,6 +96,7 @@ def rotate(
     and is encoded faster. `split` divides each source into so many by k-means. `dims` None: the model's trained dims,
     or halvings of its width. `prompt` is put before every text, `prompt_name` names one of the model's own, and a list
     has one for each source; without them, each text gets what `encode` puts there.
+    `trust_remote_code`: run the Python code that the model brings along.
 
     `out` gets model/, rotation.safetensors, rotation.json, metrics.jsonl, table.txt and vectors/; the same call goes on
     where it was killed, and comes to the same bits on the same machine. Errors are `MtextError`s.
@@ -104,22 +106,28 @@ def rotate(
     asked = _Asked(dims, reading, split, fit, dtype, AskedPrompts(prompt, prompt_name))
     if out is None:
         with tempfile.TemporaryDirectory() as made:
-            run, record = _prepared(model, texts, asked, None, progress)
+            run, record = _prepared(model, texts, asked, None, progress=progress, code=trust_remote_code)
             learned = run.learned(record, Path(made))
         return Rotated(run.base.encoder.rotated(learned.rotation), learned.rotation, learned.kept)
     folder = RotationFolder(Path(out))
     with held(folder.path, doing="learning a rotation"):
         there = folder.earlier()
-        run, record = _prepared(model, texts, asked, there, progress)
+        run, record = _prepared(model, texts, asked, there, progress=progress, code=trust_remote_code)
         return run.into(folder, record, there)
 
 
 def _prepared(
-    model: str | Path | MatryoshkaEncoder, texts: Given, asked: _Asked, there: Record | None, progress: bool
+    model: str | Path | MatryoshkaEncoder,
+    texts: Given,
+    asked: _Asked,
+    there: Record | None,
+    *,
+    progress: bool,
+    code: bool,
 ) -> tuple["_Run", Record]:
     """The run, its texts read and its model opened, and its record; `there` is what an earlier run has begun."""
     sources = read_sources(texts, asked.reading)
-    base = open_base(model)
+    base = open_base(model, trust_remote_code=code)
     record = _record(base, sources, asked, there)
     require_enough({one.name: len(one.texts) for one in sources}, record.width, asked.settings)
     return _Run(base, sources, asked, progress), record

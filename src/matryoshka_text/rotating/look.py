@@ -52,13 +52,14 @@ def look_at_texts(
     dtype: Dtype = "float32",
     prompt: Words = None,
     prompt_name: Words = None,
+    trust_remote_code: bool = False,
     progress: bool = False,
 ) -> Look:
     """What prefixes of the model's vectors keep of the neighbourhoods at full width; nothing is left on disk."""
     reading = reading or Reading()
     sources = read_sources(texts, reading)
     _require_enough({one.name: len(one.texts) for one in sources}, reading.most)
-    base = open_base(model, rotatable=False)
+    base = open_base(model, rotatable=False, trust_remote_code=trust_remote_code)
     width = base.encoder.width
     asked = AskedPrompts(prompt, prompt_name).by_source(base.encoder, len(sources))
     looked = _dims(dims, base.encoder.dims, width)

@@ -7,6 +7,7 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.card import model_card
 from matryoshka_text.encoder.lora import merged
 from matryoshka_text.encoder.mark import model_mark
+from matryoshka_text.encoder.opening import require_one_text
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
@@ -26,7 +27,9 @@ class Base:
     weights: str
 
 
-def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) -> Base:
+def open_base(
+    model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True, trust_remote_code: bool = False
+) -> Base:
     """The model of that name; for a folder of a training run or a rotation, the model in it.
 
     `ModelError` for a model that gives no single vector for a text or, if it is to be `rotatable`, whose vectors have
@@ -37,28 +40,16 @@ def open_base(model: str | Path | MatryoshkaEncoder, *, rotatable: bool = True) 
         default = ModelPrompts.of(model).text(None)
         weights = model_mark(model, *([default] if default else []))
     else:
-        encoder, name = MatryoshkaEncoder(model).eval(), str(model)
+        encoder, name = MatryoshkaEncoder(model, trust_remote_code=trust_remote_code).eval(), str(model)
         assert encoder.resolved is not None
         weights = weights_hash(encoder.resolved.path)
-    _require_one_vector(encoder, name)
+    require_one_text(encoder, name)
     if rotatable:
         try:
             require_rotatable(encoder)
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from error
     return Base(encoder, name, weights)
-
-
-def _require_one_vector(encoder: MatryoshkaEncoder, name: str) -> None:
-    try:
-        encoder.encode("a text")
-    except KeyError as error:
-        if error.args != ("sentence_embedding",):
-            raise
-        raise ModelError(
-            f"{name}: gives a vector for each token, and none for the whole text; allowed: a model that pools them; "
-            "give an embedding model"
-        ) from error
 
 
 def save_rotated(base: Base, rotation: Rotation, path: Path) -> MatryoshkaEncoder:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from matryoshka_text import files
-from matryoshka_text.encoder.resolve import width_of
+from matryoshka_text.encoder.folder import width_of
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.files import write_whole
 from matryoshka_text.recipe import Recipe, load_recipe

@@ -33,9 +33,9 @@ from matryoshka_text.data.packing import PackedTexts, pack
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.dtype import choose_dtype
 from matryoshka_text.encoder.layers import depth_of
+from matryoshka_text.encoder.tokens import usable_tokens
 from matryoshka_text.errors import DataError, RecipeError
 from matryoshka_text.heads.class_head import Kind, parameter_counts
-from matryoshka_text.heads.family import usable_tokens
 from matryoshka_text.heads.vocabulary import backbone_of, vocabulary_matrix
 from matryoshka_text.objectives import Stream
 from matryoshka_text.prompts import ModelPrompts
