@@ -14,7 +14,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 __all__ = [
+    "OUR_MODULES",
     "PADDED",
+    "PLAIN_TRANSFORMER",
     "Dense",
     "Normalize",
     "OwnPasses",
@@ -24,6 +26,9 @@ __all__ = [
     "has_ways",
     "inference_device",
     "is_plain_text",
+    "keep_limits",
+    "limits_of",
+    "model_config",
     "modules_of",
     "padding_of",
     "put_before_last",
@@ -38,6 +43,14 @@ PADDED = {"input_ids", "token_type_ids", "attention_mask"}
 # What a caller may set for the tokenizer without changing how texts become rows.
 _LENGTH = {"max_length", "truncation"}
 _WAYS = ("Router", "Asym")
+# The modules that the first releases had too, by the class under which today's release saves them.
+OUR_MODULES = {f"{kind.__module__}.{kind.__name__}": kind.__name__ for kind in (Transformer, Pooling, Normalize, Dense)}
+# What today's release saves of a text encoder that has no setting of its own.
+PLAIN_TRANSFORMER = {
+    "transformer_task": "feature-extraction",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
 _VECTOR = "sentence_embedding"
 
 
@@ -123,6 +136,37 @@ def unpadded(encoder: SentenceTransformer) -> Callable[[list[dict[str, list[int]
 def token_states(transformer: nn.Module) -> str:
     """The name under which the first module gives its token states to the next."""
     return getattr(transformer, "module_output_name", None) or "token_embeddings"
+
+
+def model_config(encoder: SentenceTransformer) -> dict[str, Any]:
+    """What is saved next to the modules: prompts, the similarity, versions."""
+    found: dict[str, Any] = encoder._get_model_config()
+    return found
+
+
+_Limits = list[tuple[dict[str, Any] | None, dict[str, Any] | None]]
+
+
+def limits_of(encoder: SentenceTransformer) -> _Limits:
+    """How each tokenizer of the encoder cuts and pads if it is not told: what its file says, until a call sets it."""
+    return [(tokenizer.truncation, tokenizer.padding) for tokenizer in _tokenizers(encoder)]
+
+
+def keep_limits(encoder: SentenceTransformer, limits: _Limits) -> None:
+    """Let each tokenizer cut and pad as in `limits` (an empty list: not at all), whatever was called before."""
+    for place, tokenizer in enumerate(_tokenizers(encoder)):
+        truncation, padding = limits[place] if limits else (None, None)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if truncation is not None:
+            tokenizer.enable_truncation(**truncation)
+        if padding is not None:
+            tokenizer.enable_padding(**padding)
+
+
+def _tokenizers(encoder: SentenceTransformer) -> list[Any]:
+    found = [module.tokenizer for module in encoder.modules() if isinstance(module, Transformer)]
+    return [one.backend_tokenizer for one in found if getattr(one, "is_fast", False)]
 
 
 def has_ways(encoder: SentenceTransformer) -> bool:
