@@ -14,6 +14,8 @@ from sentence_transformers.sentence_transformer import modules as theirs
 from torch import nn
 
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.lora import add_adapter
+from matryoshka_text.errors import ModelError
 
 LONG = "money transfer to my bank account , the street and the world , " * 8
 TEXTS = ["the cat", "The BANK and the Dog , playing", LONG]
@@ -193,3 +195,83 @@ def test_prompts_and_similarity(
         similarity_fn_name=similarity,
     )
     assert json.loads((saved / "config_sentence_transformers.json").read_text())["default_prompt_name"] == default
+
+
+@pytest.mark.parametrize("activation", [nn.LeakyReLU(0.5), torch.sin, nn.Softplus(3.0)])
+def test_what_no_file_can_hold_is_refused_by_name(
+    transformer: Callable[..., Any], tmp_path: Path, activation: Any
+) -> None:
+    dense = theirs.Dense(WIDTH, WIDTH, activation_function=activation)
+    encoder = MatryoshkaEncoder(modules=[transformer(), _pooling(), dense], device="cpu").train()
+    state = torch.get_rng_state()
+    with pytest.raises(
+        ModelError, match=f"cannot be saved: .*(encode_query gives other vectors|cannot be opened).*{named}"
+    ):
+        encoder.save(str(tmp_path / "model"))
+    assert not list(tmp_path.iterdir())
+    assert encoder.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_lora_matrices_are_merged(transformer: Callable[..., Any], tmp_path: Path) -> None:
+    encoder = MatryoshkaEncoder(modules=[transformer(), _pooling()], device="cpu")
+    add_adapter(encoder, rank=2, alpha=4, dropout=0.0, target_modules="all-linear")
+    _drawn(encoder, 5)
+    encoder.save(str(tmp_path / "model"))
+    _require_equal(_vectors(SentenceTransformer(str(tmp_path / "model"), device="cpu")), _vectors(encoder))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_saved_tokenizer_is_the_one_that_was_opened(tiny_model: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    base = MatryoshkaEncoder(tiny_model, device="cpu")
+    base.save(str(tmp_path / "base"))
+    path = tmp_path / "base/tokenizer.json"
+    stored = Tokenizer.from_file(str(path))
+    stored.enable_truncation(max_length=20)
+    stored.save(str(path))
+    for name in ("fresh", "used"):
+        encoder = MatryoshkaEncoder(tmp_path / "base", device="cpu")
+        if name == "used":
+            encoder.encode(TEXTS)
+            encoder.tokenizer(TEXTS, padding="max_length", max_length=9, truncation=True)
+        encoder.truncated(dim=8).save(str(tmp_path / f"{name}-small"))
+        encoder.save(str(tmp_path / name))
+        assert (tmp_path / name / "tokenizer.json").read_bytes() == path.read_bytes()
+    assert {**_files(tmp_path / "fresh"), "README.md": b""} == {**_files(tmp_path / "used"), "README.md": b""}
+    assert (tmp_path / "used-small/tokenizer.json").read_bytes() == path.read_bytes()
+
+
+def test_the_card_is_never_that_of_the_model_that_was_opened(tiny_model: Path, tmp_path: Path) -> None:
+    MatryoshkaEncoder(tiny_model, device="cpu").save(str(tmp_path / "base"))
+    claim = "license: cc-by-4.0"
+    (tmp_path / "base/README.md").write_text(f"---\n{claim}\n---\n# Best on every benchmark\n")
+    encoder = MatryoshkaEncoder(tmp_path / "base", dims=(8, 32), device="cpu")
+    encoder.save(str(tmp_path / "again"))
+    encoder.truncated(dim=8).save(str(tmp_path / "small"))
+    for name in ("again", "small"):
+        card = (tmp_path / name / "README.md").read_text()
+        assert "license" not in card
+        assert "benchmark" not in card
+        assert card.count("base, saved with matryoshka-text") == 1
+    encoder.save(str(tmp_path / "none"), create_model_card=False)
+    assert not (tmp_path / "none/README.md").exists()
+
+
+def test_a_full_disk_leaves_nothing(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors import SafetensorError
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    encoder = MatryoshkaEncoder(tiny_model, device="cpu")
+    for place in ("transformers.modeling_utils.safe_save_file", "sentence_transformers.base.model.json.dump"):
+        monkeypatch.setattr(place, full)
+        with pytest.raises(SafetensorError, match="No space"):
+            encoder.save(str(tmp_path / "model"))
+        assert not list(tmp_path.iterdir())
+        monkeypatch.undo()
