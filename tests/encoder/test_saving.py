@@ -204,9 +204,7 @@ def test_what_no_file_can_hold_is_refused_by_name(
     dense = theirs.Dense(WIDTH, WIDTH, activation_function=activation)
     encoder = MatryoshkaEncoder(modules=[transformer(), _pooling(), dense], device="cpu").train()
     state = torch.get_rng_state()
-    with pytest.raises(
-        ModelError, match=f"cannot be saved: .*(encode_query gives other vectors|cannot be opened).*{named}"
-    ):
+    with pytest.raises(ModelError, match=r"cannot be saved: .* encode_query gives other vectors.*Dense"):
         encoder.save(str(tmp_path / "model"))
     assert not list(tmp_path.iterdir())
     assert encoder.training

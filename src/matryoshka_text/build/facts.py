@@ -9,7 +9,8 @@ from typing import Any
 from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
 from matryoshka_text.data import SourceRows
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.resolve import width_of
+from matryoshka_text.encoder.compat import has_ways
+from matryoshka_text.encoder.resolve import has_routes, width_of
 from matryoshka_text.recipe.facts import BaseFacts
 from matryoshka_text.section import value_of
 
@@ -27,6 +28,7 @@ def facts_of_files(path: Path) -> BaseFacts:
         masks=not lacks_mask_token(path),
         tied=not has_own_decoder(config),
         dense=_last_dense(path),
+        routes=has_routes(path),
         pooling=(path / "modules.json").is_file(),
     )
 
@@ -36,7 +38,9 @@ def facts_of_model(encoder: MatryoshkaEncoder, *, depth: int | None, tokens: int
     files = facts_of_files(encoder.resolved.path) if encoder.resolved is not None else BaseFacts()
     words = bool(getattr(encoder.tokenizer, "is_fast", False))
     # An encoder that is open has been given a pooling, its own or the recipe's.
-    return replace(files, width=encoder.width, depth=depth, tokens=tokens, words=words, pooling=None)
+    return replace(
+        files, width=encoder.width, depth=depth, tokens=tokens, words=words, pooling=None, routes=has_ways(encoder)
+    )
 
 
 def facts_of_data(objectives: Sequence[Any], rows: Mapping[int, SourceRows]) -> tuple[dict[int, int], dict[int, int]]:

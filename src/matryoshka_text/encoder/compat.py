@@ -28,12 +28,14 @@ __all__ = [
     "is_plain_text",
     "keep_limits",
     "limits_of",
+    "longest_text",
     "model_config",
     "modules_of",
     "padding_of",
     "put_before_last",
     "reads_vectors",
     "replace_module",
+    "tells_roles",
     "token_rows",
     "token_states",
     "unpadded",
@@ -172,6 +174,20 @@ def _tokenizers(encoder: SentenceTransformer) -> list[Any]:
 def has_ways(encoder: SentenceTransformer) -> bool:
     """Whether queries and documents go through different modules."""
     return any(type(module).__name__ in _WAYS for module in modules_of(encoder).values())
+
+
+def tells_roles(encoder: SentenceTransformer) -> bool:
+    """Whether queries and documents become vectors in two ways: through other modules, or cut to another length."""
+    lengths = {longest_text(encoder, role) for role in ("query", "document")}
+    return has_ways(encoder) or len(lengths | {longest_text(encoder, None)}) > 1
+
+
+def longest_text(encoder: SentenceTransformer, role: str | None) -> int | None:
+    """Tokens to which the encoder cuts a text of that role ("query", "document" or none); None if there is no limit."""
+    first: Any = encoder[0]
+    own = ((getattr(first, "processing_kwargs", None) or {}).get("text") or {}).get("max_length")
+    most: int | None = own or getattr(first, f"{role}_length", None) or encoder.max_seq_length
+    return most
 
 
 def reads_vectors(dense: Dense) -> bool:

@@ -15,6 +15,7 @@ __all__ = [
     "Resolved",
     "beside",
     "ends_in_normalize",
+    "has_routes",
     "require_bert_family",
     "require_weights",
     "resolve_model",
@@ -94,6 +95,11 @@ def ends_in_normalize(path: Path) -> bool:
     modules = path / "modules.json"
     listed = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
     return bool(listed) and str(listed[-1].get("type", "")).rpartition(".")[2] == "Normalize"
+
+
+def has_routes(path: Path) -> bool:
+    """Whether the model in `path` has other modules for queries than for documents: a Router (formerly Asym)."""
+    return any((home / "router_config.json").is_file() for home in _module_folders(path))
 
 
 def beside(name: str, folder: Path) -> str:

@@ -10,6 +10,8 @@ from scipy.stats import spearmanr
 
 from matryoshka_text.build.parts import Trained
 from matryoshka_text.data import HeldOutRows
+from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import tells_roles
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.objectives.mlm import Mlm
 
@@ -64,13 +66,21 @@ def _scores(trained: Trained, held: HeldOutRows, dims: Sequence[int], masking: M
             packing=masking.packing,
         )
         return list(scores.accuracy)
-    vectors = trained.encoder.encode([*held.first, *held.second], show_progress_bar=False)
-    first, second = vectors[: len(held.first)], vectors[len(held.first) :]
+    first, second = _both(trained.encoder, held)
     if held.kind == "labelled":
         return _accuracy(trained, first, held.labels or [], dims)
     if held.scores is None:
         return retrieval_score(first, second, dims)
     return similarity_score(first, second, held.scores, dims)
+
+
+def _both(encoder: MatryoshkaEncoder, held: HeldOutRows) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of the rows' first and second texts, those of pairs as queries and documents."""
+    if held.kind == "pairs" and tells_roles(encoder):
+        queries = encoder.encode_query(held.first, show_progress_bar=False)
+        return queries, encoder.encode_document(held.second, show_progress_bar=False)
+    vectors = encoder.encode([*held.first, *held.second], show_progress_bar=False)
+    return vectors[: len(held.first)], vectors[len(held.first) :]
 
 
 def _accuracy(trained: Trained, vectors: np.ndarray, labels: Sequence[str], dims: Sequence[int]) -> list[float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.compat import unpadded
+from matryoshka_text.encoder.compat import longest_text, tells_roles, unpadded
 from matryoshka_text.encoder.layers import vectors_by_layer
 from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import Stream, VectorObjective
@@ -41,11 +41,11 @@ class SentenceStream:
         self.nestings, self.layers, self.processes = nestings, layers, processes
         distill = recipe.objective("distill")
         self.from_file = distill is not None and distill.vectors
-        self._tokenizer = _tokenizer(encoder, recipe.batch.max_length)
+        self._tokenizers = _tokenizers(encoder, recipe.batch.max_length, name)
         # A teacher that is a copy of the base reads the very tokens of the student.
         self._one_tokenizer = distill is not None and distill.teacher is None
         other = teacher is not None and not self._one_tokenizer
-        self._teacher_tokenizer = _tokenizer(teacher, recipe.batch.max_length) if teacher and other else None
+        self._teachers_own = _tokenizers(teacher, recipe.batch.max_length, name) if teacher and other else {}
 
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
         """The texts of this process's share of each batch, as the chunks of student and teacher."""
@@ -66,10 +66,17 @@ class SentenceStream:
     def _tokenized(self, rows: Rows) -> "_Inputs":
         mine, batch = rows[self.processes.share(len(rows))], self.recipe.batch
         texts = [column[row] for column in self.examples.columns for row in mine]
-        tokenizers = (self._tokenizer, self._teacher_tokenizer)
+        # The first column holds the queries of pairs, the others their documents.
+        spans = {None: slice(None), "query": slice(len(mine)), "document": slice(len(mine), None)}
         student, teacher = (
-            [] if one is None else self.processes.ready(one.chunks(texts, batch.chunk, batch.tokens))
-            for one in tokenizers
+            self.processes.ready(
+                [
+                    chunk.of_role(role, spans[role].start or 0)
+                    for role, one in tokenizers.items()
+                    for chunk in one.chunks(texts[spans[role]], batch.chunk, batch.tokens)
+                ]
+            )
+            for tokenizers in (self._tokenizers, self._teachers_own)
         )
         shared = self.teacher is not None and self._one_tokenizer
         return _Inputs(len(texts), student, student if shared else teacher)
@@ -200,9 +207,11 @@ def _together(parts: list[Contribution]) -> Contribution:
     )
 
 
-def _tokenizer(encoder: MatryoshkaEncoder, max_length: int) -> Tokenizer:
-    most = min(max_length, encoder.max_seq_length or max_length)
-    return Tokenizer(encoder.tokenizer, most, unpadded(encoder))
+def _tokenizers(encoder: MatryoshkaEncoder, max_length: int, stream: Stream) -> dict[str | None, Tokenizer]:
+    """What reads the texts of each role; one reads all of them if the roles make no difference (None)."""
+    roles = ("query", "document") if stream == "pairs" and tells_roles(encoder) else (None,)
+    lengths = {role: min(max_length, longest_text(encoder, role) or max_length) for role in roles}
+    return {role: Tokenizer(encoder.tokenizer, most, unpadded(encoder)) for role, most in lengths.items()}
 
 
 def _vectors(encoder: MatryoshkaEncoder, chunk: Chunk, layers: tuple[int, ...]) -> Tensor:
