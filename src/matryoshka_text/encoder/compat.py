@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -21,6 +22,7 @@ __all__ = [
     "Normalize",
     "OwnPasses",
     "Pooling",
+    "Router",
     "SentenceTransformer",
     "Transformer",
     "has_ways",
@@ -44,7 +46,6 @@ __all__ = [
 PADDED = {"input_ids", "token_type_ids", "attention_mask"}
 # What a caller may set for the tokenizer without changing how texts become rows.
 _LENGTH = {"max_length", "truncation"}
-_WAYS = ("Router", "Asym")
 # The modules that the first releases had too, by the class under which today's release saves them.
 OUR_MODULES = {f"{kind.__module__}.{kind.__name__}": kind.__name__ for kind in (Transformer, Pooling, Normalize, Dense)}
 # What today's release saves of a text encoder that has no setting of its own.
@@ -173,7 +174,7 @@ def _tokenizers(encoder: SentenceTransformer) -> list[Any]:
 
 def has_ways(encoder: SentenceTransformer) -> bool:
     """Whether queries and documents go through different modules."""
-    return any(type(module).__name__ in _WAYS for module in modules_of(encoder).values())
+    return any(isinstance(module, Router) for module in modules_of(encoder).values())
 
 
 def tells_roles(encoder: SentenceTransformer) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from matryoshka_text.dims import check_dims
 from matryoshka_text.encoder.card import folder_name, model_card
-from matryoshka_text.encoder.compat import Normalize, keep_limits, limits_of
+from matryoshka_text.encoder.compat import Normalize, Router, keep_limits, limits_of
 from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layers, whole_number
 from matryoshka_text.encoder.layout import SavedHead, add_heads, with_first_names
 from matryoshka_text.encoder.lora import merged
@@ -26,6 +26,9 @@ from matryoshka_text.rotation.matrix import Rotation
 from matryoshka_text.versions import __version__
 
 __all__ = ["MatryoshkaEncoder"]
+
+# Weights in other files, and heads that were fitted to other vectors.
+_OF_AN_OLD_MODEL = ("model*.safetensors", "model*.safetensors.index.json", "heads/*/*")
 
 
 class MatryoshkaEncoder(PrefixEncoder):
@@ -84,6 +87,11 @@ class MatryoshkaEncoder(PrefixEncoder):
                 # "auto" would load, and train, a half-precision checkpoint in half.
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
+            )
+        if self.config is None or isinstance(self[0], Router):
+            raise ModelError(
+                f"{name}: begins with a {type(self[0]).__name__}; allowed: a model that begins with a Transformer, the "
+                "encoder that is trained"
             )
         if self.resolved is not None and self.transformers_model is not None:
             warn_of_missing(self.resolved.path, self.resolved.name, self.transformers_model)
@@ -209,7 +217,7 @@ class MatryoshkaEncoder(PrefixEncoder):
         self.config.is_matryoshka = True
         # Saved, it would become the default width of whoever opens the model.
         self.truncate_dim = None
-        with added_to_folder(Path(path)) as folder:
+        with added_to_folder(Path(path), replacing=_OF_AN_OLD_MODEL) as folder:
             keep_limits(self, self._limits)
             with self._own_card(Path(path)):
                 super().save(str(folder), model_name, create_model_card, train_datasets)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,12 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _require_config(found: Resolved) -> None:
     if not (found.path / "config.json").is_file():
+        modules = found.path / "modules.json"
+        if modules.is_file() and (first := re.search(r'"type"\s*:\s*"[^"]*?(\w+)"', modules.read_text())):
+            raise ModelError(
+                f"{found.path}: begins with a {first[1]}, and has no config.json of a transformer; allowed: a model "
+                "that begins with a Transformer, the encoder that is trained"
+            )
         raise ModelError(
             f"{found.path}: holds no config.json, so it is no saved model; "
             "give the folder that holds config.json and model.safetensors, or that of a run that has ended"

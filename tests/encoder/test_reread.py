@@ -273,3 +273,43 @@ def test_a_full_disk_leaves_nothing(tiny_model: Path, tmp_path: Path, monkeypatc
             encoder.save(str(tmp_path / "model"))
         assert not list(tmp_path.iterdir())
         monkeypatch.undo()
+
+
+def test_a_model_saved_over_another_has_nothing_of_it(tiny_model: Path, tmp_path: Path) -> None:
+    encoder, saved = MatryoshkaEncoder(tiny_model, device="cpu"), tmp_path / "model"
+    encoder.save(str(saved))
+    for name in (
+        "heads/mlm/config.json",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "notes.txt",
+    ):
+        (saved / name).parent.mkdir(parents=True, exist_ok=True)
+        (saved / name).write_text("{}")
+    encoder.save(str(saved))
+    assert (saved / "notes.txt").exists()
+    assert not [name for name in _files(saved) if "of-00002" in name or "index" in name or "heads" in name]
+
+
+def _static(tiny_model: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return theirs.StaticEmbedding(Tokenizer.from_file(str(tiny_model / "tokenizer.json")), embedding_dim=WIDTH)
+
+
+FIRST: dict[str, Callable[[Path], Any]] = {
+    "StaticEmbedding": _static,
+    "BoW": lambda model: theirs.BoW(["the", "cat"]),
+    "Router": lambda model: Router.for_query_document(
+        [theirs.Transformer(str(model.parent / "bert")), theirs.Pooling(WIDTH)], [_static(model)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_model_without_a_transformer_is_refused_by_name(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    first = FIRST[name](tiny_model)
+    SentenceTransformer(modules=[first], device="cpu").save(str(tmp_path / "model"))
+    for model in ({"modules": [first]}, {"model_name_or_path": tmp_path / "model"}):
+        with pytest.raises(ModelError, match=f"begins with a {name}.*allowed: a model that begins with a Transformer"):
+            MatryoshkaEncoder(**model, device="cpu")
