@@ -20,11 +20,12 @@ __all__ = ["OLDEST_READER", "SavedHead", "add_heads", "with_first_names"]
 OLDEST_READER = "3.0.1"
 _SENTENCE = "sentence_embedding"
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
-# In the order in which the first releases concatenate them.
+# The order in which the first releases concatenate, whatever the order was.
+_POOLED = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 _POOLING_KEYS = {
     "cls": "pooling_mode_cls_token",
-    "max": "pooling_mode_max_tokens",
     "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
     "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
@@ -46,9 +47,11 @@ def with_first_names(folder: Path, max_seq_length: int | None) -> None:
         if kind is None:
             continue
         home = folder / module["path"] / ("sentence_bert_config.json" if kind == "Transformer" else "config.json")
-        config = _first_config(kind, json.loads(home.read_text()), max_seq_length)
+        found = json.loads(home.read_text())
+        config = _first_config(kind, found, max_seq_length)
         if config is not None:
             module["type"] = f"sentence_transformers.models.{kind}"
+        if config not in (None, found):
             write_whole(home, json.dumps(config, indent=2) + "\n")
     write_whole(folder / "modules.json", json.dumps(modules, indent=2) + "\n")
 
@@ -71,7 +74,7 @@ def _first_config(kind: str, config: dict[str, Any], max_seq_length: int | None)
 def _first_pooling(config: dict[str, Any]) -> dict[str, Any] | None:
     mode = config["pooling_mode"]
     modes = [mode] if isinstance(mode, str) else list(mode)
-    if modes != [name for name in _POOLING_KEYS if name in modes]:
+    if modes != [name for name in _POOLED if name in modes]:
         return None
     return {
         "word_embedding_dimension": config["embedding_dimension"],
