@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+    WeightedLayerPooling,
+)
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -25,6 +31,8 @@ __all__ = [
     "Router",
     "SentenceTransformer",
     "Transformer",
+    "WeightedLayerPooling",
+    "default_route",
     "has_ways",
     "inference_device",
     "is_plain_text",
@@ -175,6 +183,12 @@ def _tokenizers(encoder: SentenceTransformer) -> list[Any]:
 def has_ways(encoder: SentenceTransformer) -> bool:
     """Whether queries and documents go through different modules."""
     return any(isinstance(module, Router) for module in modules_of(encoder).values())
+
+
+def default_route(encoder: SentenceTransformer) -> str | None:
+    """The route of a text that is neither a query nor a document; None if there is none."""
+    found = (module.default_route for module in modules_of(encoder).values() if isinstance(module, Router))
+    return next(found, None)
 
 
 def tells_roles(encoder: SentenceTransformer) -> bool:

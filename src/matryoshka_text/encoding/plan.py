@@ -1,5 +1,6 @@
 """What an encoding will be, from what was asked, the model and the texts."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import get_args
 import torch
 
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import default_route, has_ways
 from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
 from matryoshka_text.encoding.manifest import InputRecord, Manifest
@@ -19,6 +21,8 @@ from matryoshka_text.vectors.codec import Stored
 from matryoshka_text.versions import __version__, version_of
 
 __all__ = ["Asked", "Opened", "opened", "planned"]
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy")
 
@@ -72,6 +76,14 @@ def opened(name: str | Path, asked: Asked, device: str) -> Opened:
         most = model.width if word == "dim" else model.depth
         if not 1 <= value <= most:
             raise ModelError(f"--{word}: found {value}, but {name} has {most}; allowed: 1 to {most}")
+    if has_ways(model):
+        # Which role the texts have, nobody has said.
+        if (route := default_route(model)) is None:
+            raise ModelError(
+                f"{name}: has a Router, with routes for queries and documents and no default; allowed: a model with "
+                "one way for every text; encode in Python, with encode_query and encode_document"
+            )
+        log.warning("%s: has a Router; the texts go through its default route, %s", name, route)
     assert model.resolved is not None
     return Opened(model, str(name), weights_hash(model.resolved.path), _prompt(model, asked))
 
