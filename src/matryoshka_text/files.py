@@ -6,7 +6,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -97,11 +97,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def added_to_folder(path: Path) -> Iterator[Path]:
+def added_to_folder(path: Path, replacing: Sequence[str] = ()) -> Iterator[Path]:
     """A folder to fill; when the block ends well its files take their places in `path`, one whole file after the other.
 
-    What else is in `path` (a repository's .git, somebody's notes) stays. If `path` is missing or empty, the new
-    folder takes its place at once.
+    What else is in `path` (a repository's .git, somebody's notes) stays, except for old files that match a pattern of
+    `replacing`: they would be read together with the new ones. If `path` is missing or empty, the new folder takes its
+    place at once.
     """
     path = path.resolve()
     if not path.exists() or not any(path.iterdir()):
@@ -111,6 +112,9 @@ def added_to_folder(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as made:
         beside = Path(made)
         yield beside
+        for old in (file for pattern in replacing for file in path.glob(pattern)):
+            if old.is_file() and not (beside / old.relative_to(path)).exists():
+                old.unlink()
         for file in sorted(p for p in beside.rglob("*") if p.is_file()):
             target = path / file.relative_to(beside)
             target.parent.mkdir(parents=True, exist_ok=True)

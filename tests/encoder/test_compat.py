@@ -5,6 +5,7 @@ compared with sentence-transformers' own without running them.
 """
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sentence_transformers.sentence_transformer import losses, modules
 
 from matryoshka_text.data.passes import Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.compat import unpadded
+from matryoshka_text.encoder.compat import OUR_MODULES, PLAIN_TRANSFORMER, unpadded
 
 TEXTS = ["the cat", "a woman playing the guitar", "dog"]
 
@@ -27,6 +28,7 @@ METHODS = {
     "SentenceTransformer.encode_query": ("inputs", "prompt_name", "prompt", "batch_size", "show_progress_bar"),
     "SentenceTransformer.encode_document": ("inputs", "prompt_name", "prompt", "batch_size", "show_progress_bar"),
     "SentenceTransformer.get_model_kwargs": (),
+    "SentenceTransformer._get_model_config": (),
     "SentenceTransformer.get_embedding_dimension": (),
     "SentenceTransformer.save": ("path", "model_name", "create_model_card", "train_datasets"),
     "Transformer.preprocess": ("inputs", "prompt"),
@@ -59,6 +61,14 @@ def test_a_module_has_the_attributes_that_are_read(kind: str, tiny_model: Path) 
     made: Any = modules.Dense(4, 2) if kind == "Dense" else SentenceTransformer(str(tiny_model), device="cpu")[0]
     missing = [name for name in ATTRIBUTES[kind] if not hasattr(made, name)]
     assert not missing, f"{kind} has no {missing} in sentence-transformers {sentence_transformers.__version__}"
+
+
+def test_a_module_is_saved_under_the_names_that_we_know(tiny_model: Path, tmp_path: Path) -> None:
+    plain = SentenceTransformer(modules=[*SentenceTransformer(str(tiny_model)), modules.Dense(32, 8)], device="cpu")
+    plain.save(str(tmp_path))
+    listed = json.loads((tmp_path / "modules.json").read_text())
+    assert [OUR_MODULES.get(one["type"]) for one in listed] == ["Transformer", "Pooling", "Normalize", "Dense"]
+    assert json.loads((tmp_path / "sentence_bert_config.json").read_text()) == PLAIN_TRANSFORMER
 
 
 def test_encode_leaves_the_passes_to_inference(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

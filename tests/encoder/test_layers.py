@@ -259,3 +259,18 @@ def test_a_computation_that_is_no_module_is_refused(family_encoder: Callable[[st
     assert vectors_by_layer(encoder, _features(encoder), [2]).shape == (1, 3, 32)
     with pytest.raises(ModelError, match="BertModel computes something between its last layer"):
         vectors_by_layer(encoder, _features(encoder), [2, 4])
+
+
+def test_a_weighted_mean_of_all_layers_cannot_do_with_fewer(family_encoder: Callable[[str], Any]) -> None:
+    from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
+
+    first, pooling, normalize = family_encoder("bert")
+    first.model.config.output_hidden_states = True
+    weighted = WeightedLayerPooling(32, num_hidden_layers=4, layer_start=1)
+    encoder = MatryoshkaEncoder(modules=[first, weighted, pooling, normalize], device="cpu")
+    assert encoder.encode(["a cat"], layers=4).shape == (1, 32)
+    for call in (lambda: encoder.encode(["a cat"], layers=2), lambda: encoder.truncated(layers=2)):
+        with pytest.raises(ModelError, match=r"WeightedLayerPooling.*all its layers"):
+            call()
+    with pytest.raises(ModelError, match="WeightedLayerPooling"):
+        vectors_by_layer(encoder, encoder.preprocess(["a cat"]), (2, 4))

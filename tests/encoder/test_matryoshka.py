@@ -124,8 +124,24 @@ def test_weights_that_are_pickles_are_refused(tiny_model: Path, tmp_path: Path) 
     shutil.copytree(tiny_model.parent / "bert", tmp_path / "bert")
     (tmp_path / "bert" / "model.safetensors").unlink()
     (tmp_path / "bert" / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
-    with pytest.raises(ModelError, match="cannot be opened"):
+    with pytest.raises(ModelError, match=r"cannot be opened: .*pytorch_model.bin is a pickle; allowed: .*convert it"):
         MatryoshkaEncoder(tmp_path / "bert")
+
+
+@pytest.mark.parametrize("router", [False, True])
+def test_a_module_whose_weights_are_a_pickle_is_refused(tiny_model: Path, tmp_path: Path, router: bool) -> None:
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    plain = SentenceTransformer(str(tiny_model), device="cpu")
+    last = Router.for_query_document([Dense(32, 16)], [Dense(32, 16)]) if router else Dense(32, 16)
+    SentenceTransformer(modules=[*plain, last], device="cpu").save(str(tmp_path / "model"))
+    home = next((tmp_path / "model").glob("3_*/query_0_Dense" if router else "3_*"))
+    torch.save(last.state_dict(), home / "pytorch_model.bin")
+    MatryoshkaEncoder(tmp_path / "model", device="cpu")  # next to safetensors, it is not read
+    (home / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=f"{home.name}/pytorch_model.bin is a pickle"):
+        MatryoshkaEncoder(tmp_path / "model", device="cpu")
 
 
 def test_dims_above_the_width_or_out_of_order_are_refused(tiny_model: Path) -> None:

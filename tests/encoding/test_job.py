@@ -348,3 +348,22 @@ def test_an_input_that_changes_while_it_is_read_is_an_error(
 def test_several_processes_cannot_share_standard_input() -> None:
     with pytest.raises(DataError, match="found - with 2 processes"):
         job._require_one_reader(Texts(["-"]), 2)
+
+
+@pytest.mark.parametrize("default", [None, "document"])
+def test_a_router_without_a_default_has_no_way_for_a_text(
+    tiny_model: Path, lines: Path, tmp_path: Path, default: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    routes = {"query": [Dense(32, 16)], "document": [Dense(32, 16)]}
+    modules = [*SentenceTransformer(str(tiny_model), device="cpu"), Router(routes, default, allow_empty_key=False)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "model"))
+    if default is None:
+        with pytest.raises(ModelError, match=r"has a Router, .* no default; allowed: .*encode_query"):
+            encode_file(tmp_path / "model", [lines], tmp_path / "out")
+        return
+    encode_file(tmp_path / "model", [lines], tmp_path / "out")
+    assert "the texts go through its default route, document" in caplog.text

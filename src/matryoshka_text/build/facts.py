@@ -7,6 +7,7 @@ from typing import Any
 from matryoshka_text.build.masks import has_own_decoder, lacks_mask_token
 from matryoshka_text.data import SourceRows
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import has_ways
 from matryoshka_text.encoder.folder import ModelFolder
 from matryoshka_text.recipe.facts import BaseFacts
 from matryoshka_text.section import value_of
@@ -24,6 +25,7 @@ def facts_of_files(folder: ModelFolder) -> BaseFacts:
         masks=not lacks_mask_token(folder.home),
         tied=not has_own_decoder(folder.config),
         dense=folder.last_dense,
+        routes=folder.has_routes,
         pooling=bool(folder.modules),
         prompts=frozenset({"query", "document", *folder.prompts}),
     )
@@ -34,8 +36,16 @@ def facts_of_model(encoder: MatryoshkaEncoder, *, depth: int | None, tokens: int
     files = facts_of_files(encoder.folder) if encoder.folder is not None else BaseFacts()
     words = bool(getattr(encoder.tokenizer, "is_fast", False))
     # An encoder that is open has been given a pooling, its own or the recipe's.
-    prompts = frozenset(encoder.prompts)
-    return replace(files, width=encoder.width, depth=depth, tokens=tokens, words=words, pooling=None, prompts=prompts)
+    return replace(
+        files,
+        width=encoder.width,
+        depth=depth,
+        tokens=tokens,
+        words=words,
+        pooling=None,
+        prompts=frozenset(encoder.prompts),
+        routes=has_ways(encoder),
+    )
 
 
 def facts_of_data(objectives: Sequence[Any], rows: Mapping[int, SourceRows]) -> tuple[dict[int, int], dict[int, int]]:

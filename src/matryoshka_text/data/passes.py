@@ -23,6 +23,12 @@ class Chunk:
     positions: Tensor
     tokens: int
 
+    def of_role(self, role: str | None, start: int) -> "Chunk":
+        """The same chunk, its texts `start` places further back in the whole and of that role, for a Router to see."""
+        if role is None:
+            return self
+        return Chunk({**self.features, "task": role}, self.positions + start, self.tokens)
+
     def to(self, device: torch.device) -> "Chunk":
         """The same chunk on another device; the host does not wait for pinned memory to be copied."""
         return Chunk(moved(self.features, device), self.positions.to(device, non_blocking=True), self.tokens)

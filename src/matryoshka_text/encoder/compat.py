@@ -9,27 +9,44 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+    WeightedLayerPooling,
+)
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 __all__ = [
+    "OUR_MODULES",
     "PADDED",
+    "PLAIN_TRANSFORMER",
     "Dense",
     "Normalize",
     "OwnPasses",
     "Pooling",
+    "Router",
     "SentenceTransformer",
     "Transformer",
+    "WeightedLayerPooling",
+    "default_route",
     "has_ways",
     "inference_device",
     "is_plain_text",
+    "keep_limits",
+    "limits_of",
+    "longest_text",
+    "model_config",
     "modules_of",
     "padding_of",
     "prompt_tokens_left_out",
     "put_before_last",
     "reads_vectors",
     "replace_module",
+    "tells_roles",
     "token_rows",
     "token_states",
     "unpadded",
@@ -38,7 +55,14 @@ __all__ = [
 PADDED = {"input_ids", "token_type_ids", "attention_mask"}
 # What a caller may set for the tokenizer without changing how texts become rows.
 _LENGTH = {"max_length", "truncation"}
-_WAYS = ("Router", "Asym")
+# The modules that the first releases had too, by the class under which today's release saves them.
+OUR_MODULES = {f"{kind.__module__}.{kind.__name__}": kind.__name__ for kind in (Transformer, Pooling, Normalize, Dense)}
+# What today's release saves of a text encoder that has no setting of its own.
+PLAIN_TRANSFORMER = {
+    "transformer_task": "feature-extraction",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
 _VECTOR = "sentence_embedding"
 
 
@@ -133,9 +157,60 @@ def token_states(transformer: nn.Module) -> str:
     return getattr(transformer, "module_output_name", None) or "token_embeddings"
 
 
+def model_config(encoder: SentenceTransformer) -> dict[str, Any]:
+    """What is saved next to the modules: prompts, the similarity, versions."""
+    found: dict[str, Any] = encoder._get_model_config()
+    return found
+
+
+_Limits = list[tuple[dict[str, Any] | None, dict[str, Any] | None]]
+
+
+def limits_of(encoder: SentenceTransformer) -> _Limits:
+    """How each tokenizer of the encoder cuts and pads if it is not told: what its file says, until a call sets it."""
+    return [(tokenizer.truncation, tokenizer.padding) for tokenizer in _tokenizers(encoder)]
+
+
+def keep_limits(encoder: SentenceTransformer, limits: _Limits) -> None:
+    """Let each tokenizer cut and pad as in `limits` (an empty list: not at all), whatever was called before."""
+    for place, tokenizer in enumerate(_tokenizers(encoder)):
+        truncation, padding = limits[place] if limits else (None, None)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if truncation is not None:
+            tokenizer.enable_truncation(**truncation)
+        if padding is not None:
+            tokenizer.enable_padding(**padding)
+
+
+def _tokenizers(encoder: SentenceTransformer) -> list[Any]:
+    found = [module.tokenizer for module in encoder.modules() if isinstance(module, Transformer)]
+    return [one.backend_tokenizer for one in found if getattr(one, "is_fast", False)]
+
+
 def has_ways(encoder: SentenceTransformer) -> bool:
     """Whether queries and documents go through different modules."""
-    return any(type(module).__name__ in _WAYS for module in modules_of(encoder).values())
+    return any(isinstance(module, Router) for module in modules_of(encoder).values())
+
+
+def default_route(encoder: SentenceTransformer) -> str | None:
+    """The route of a text that is neither a query nor a document; None if there is none."""
+    found = (module.default_route for module in modules_of(encoder).values() if isinstance(module, Router))
+    return next(found, None)
+
+
+def tells_roles(encoder: SentenceTransformer) -> bool:
+    """Whether queries and documents become vectors in two ways: through other modules, or cut to another length."""
+    lengths = {longest_text(encoder, role) for role in ("query", "document")}
+    return has_ways(encoder) or len(lengths | {longest_text(encoder, None)}) > 1
+
+
+def longest_text(encoder: SentenceTransformer, role: str | None) -> int | None:
+    """Tokens to which the encoder cuts a text of that role ("query", "document" or none); None if there is no limit."""
+    first: Any = encoder[0]
+    own = ((getattr(first, "processing_kwargs", None) or {}).get("text") or {}).get("max_length")
+    most: int | None = own or getattr(first, f"{role}_length", None) or encoder.max_seq_length
+    return most
 
 
 def reads_vectors(dense: Dense) -> bool:

@@ -108,6 +108,11 @@ class ModelFolder:
         return found
 
     @property
+    def has_routes(self) -> bool:
+        """Whether it has other modules for queries than for documents: a Router (formerly Asym)."""
+        return any(module.kind in ("Router", "Asym") for module in self.modules)
+
+    @property
     def trained_dims(self) -> tuple[int, ...] | None:
         """`matryoshka_dimensions` as they can be used; None if there are none."""
         return usable_dims(self.config.get("matryoshka_dimensions"), self.width, str(self.path)) or None

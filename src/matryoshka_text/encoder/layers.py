@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from matryoshka_text.encoder.compat import SentenceTransformer, token_states
+from matryoshka_text.encoder.compat import SentenceTransformer, WeightedLayerPooling, token_states
 from matryoshka_text.errors import ModelError
 
 __all__ = ["checked_layers", "depth_of", "first_layers", "layer_list", "vectors_by_layer", "whole_number"]
@@ -45,6 +45,8 @@ def first_layers(encoder: SentenceTransformer, layers: int | None) -> Iterator[N
         yield
         return
     count = whole_number("layers", layers, depth_of(encoder), "depth")
+    if count < depth_of(encoder):
+        _require_one_state(encoder)
     backbone = _backbone(encoder)
     holder, name = layer_list(backbone)
     every: nn.ModuleList = getattr(holder, name)
@@ -76,6 +78,8 @@ def vectors_by_layer(
     above the last one asked for are not run. `ValueError` unless `layers` increase strictly within 1..depth.
     """
     asked = checked_layers(layers, depth_of(encoder))
+    if len(asked) > 1:
+        _require_one_state(encoder)
     transformer, *following = encoder
     with first_layers(encoder, asked[-1]), _Trace(_backbone(encoder)) as trace:
         after = transformer(dict(features))
@@ -168,6 +172,14 @@ class _Trace:
         if follows and isinstance(output, Tensor) and output.shape == given[0].shape:
             self._tail.append(module)
             self._state = output
+
+
+def _require_one_state(encoder: SentenceTransformer) -> None:
+    if any(isinstance(module, WeightedLayerPooling) for module in encoder):
+        raise ModelError(
+            "this encoder has a WeightedLayerPooling, which reads the states of all its layers, so it cannot do with "
+            "fewer; use it with all its layers (None), or another model"
+        )
 
 
 def _backbone(encoder: SentenceTransformer) -> nn.Module:

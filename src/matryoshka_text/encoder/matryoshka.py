@@ -1,14 +1,16 @@
 """The encoder whose vectors can be cut: sentence-transformers with `dim` and `layers`."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
 from torch import nn
 
 from matryoshka_text.dims import check_dims
-from matryoshka_text.encoder.compat import Normalize
+from matryoshka_text.encoder.card import folder_name, model_card
+from matryoshka_text.encoder.compat import Normalize, Router, keep_limits, limits_of
 from matryoshka_text.encoder.folder import ModelFolder, read_folder, usable_dims
 from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layers, whole_number
 from matryoshka_text.encoder.layout import SavedHead, add_heads, with_first_names
@@ -21,14 +23,19 @@ from matryoshka_text.encoder.opening import (
     require_whole,
 )
 from matryoshka_text.encoder.prefixes import PrefixEncoder
+from matryoshka_text.encoder.reread import require_same_vectors
 from matryoshka_text.encoder.resolve import Resolved, resolve_model
 from matryoshka_text.encoder.rotation import turn
 from matryoshka_text.encoder.truncation import narrow
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import added_to_folder, require_space
 from matryoshka_text.rotation.matrix import Rotation
+from matryoshka_text.versions import __version__
 
 __all__ = ["MatryoshkaEncoder"]
+
+# Weights in other files, and heads that were fitted to other vectors.
+_OF_AN_OLD_MODEL = ("model*.safetensors", "model*.safetensors.index.json", "heads/*/*")
 
 
 class MatryoshkaEncoder(PrefixEncoder):
@@ -86,8 +93,18 @@ class MatryoshkaEncoder(PrefixEncoder):
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
             )
+        if self.config is None or isinstance(self[0], Router):
+            raise ModelError(
+                f"{name}: begins with a {type(self[0]).__name__}; allowed: a model that begins with a Transformer, the "
+                "encoder that is trained"
+            )
         if self.folder is not None:
             require_whole(self, self.folder.home, name)
+        # What is made of a model has a card of its own: the opened one's claims, its licence among them, are not ours.
+        self._model_card_text: str | None = None
+        self._base_name = None if model_name_or_path is None else name
+        # What a file says of cutting and padding; calls of the tokenizer change it.
+        self._limits = limits_of(self) if self.resolved is not None else []
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
         self.normalized_by_us = not isinstance(self[-1], Normalize)
@@ -187,13 +204,19 @@ class MatryoshkaEncoder(PrefixEncoder):
     ) -> None:
         """Write the model whole, as plain sentence-transformers (3.0.1 and later) and the servers read it.
 
-        A new folder appears whole or not at all; in an old one each file does. `matryoshka_dimensions` and
+        A new folder appears whole or not at all; in an old one each file does. Settings that the older releases had no
+        name for are saved as today's release does. Then the model is read again, and `ModelError` if a few texts get
+        other vectors than this encoder's. LoRA matrices are merged into the weights. `matryoshka_dimensions` and
         `is_matryoshka` go into config.json, `matryoshka_layers` if lower layers are trained; no `truncate_dim` is left
         behind. The `heads` go into heads/; without any, those of the folder that the encoder was opened from are copied
-        as they are, even if the encoder has been trained since.
+        as they are, even if the encoder has been trained since. The tokenizer is the one that was opened. The README.md
+        is our own, never that of the model that was opened.
         """
         if not safe_serialization:
             raise ValueError("safe_serialization=False would write pickles; models are saved as safetensors")
+        if (plain := merged(self)) is not self:
+            plain.save(path, model_name, create_model_card, train_datasets)
+            return
         modules: list[nn.Module] = [self, *(head for head in self.heads.values() if isinstance(head, nn.Module))]
         size = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
         require_space(Path(path), int(size * 1.1) + 2_000_000, what="saving the model")
@@ -201,10 +224,28 @@ class MatryoshkaEncoder(PrefixEncoder):
         self.config.is_matryoshka = True
         # Saved, it would become the default width of whoever opens the model.
         self.truncate_dim = None
-        with added_to_folder(Path(path)) as folder:
-            super().save(str(folder), model_name, create_model_card=create_model_card, train_datasets=train_datasets)
+        with added_to_folder(Path(path), replacing=_OF_AN_OLD_MODEL) as folder:
+            keep_limits(self, self._limits)
+            with self._own_card(Path(path)):
+                super().save(str(folder), model_name, create_model_card, train_datasets)
             with_first_names(folder, self.max_seq_length)
             add_heads(folder, self.heads, None if self.resolved is None else self.resolved.path)
+            require_same_vectors(folder, self)
             for file in folder.rglob("*"):
                 # safetensors files come out private (0600), which breaks a folder that is served by another user.
                 file.chmod(0o755 if file.is_dir() else 0o644)
+
+    @contextmanager
+    def _own_card(self, path: Path) -> Iterator[None]:
+        """Inside, the encoder has a card: the one it was given, else one that says what it was made from."""
+        before = self._model_card_text
+        self._model_card_text = before or model_card(
+            name=folder_name(path),
+            base=self._base_name,
+            dims=self.dims,
+            words=f"saved with matryoshka-text {__version__}.\nDimensions: {', '.join(map(str, self.dims))}.",
+        )
+        try:
+            yield
+        finally:
+            self._model_card_text = before

@@ -1,6 +1,7 @@
 """Where a model's files are: a folder, the hub cache, the hub, or the packaged checkpoint, tried in that order."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,15 +101,31 @@ def beside(name: str, folder: Path) -> str:
 
 
 def require_weights(path: Path, name: str) -> None:
-    """`ModelError` if the folder holds no weights in a format that runs no code when it is opened.
+    """`ModelError` unless all weights are in safetensors, a format that runs no code when it is opened.
 
-    Those of the heads in heads/ are not weights of the model.
+    A pickle next to a model.safetensors is never read. Weights of the heads in heads/ are not those of the model.
     """
-    if not any(file.relative_to(path).parts[0] != "heads" for file in path.rglob("*.safetensors")):
+    own = [file for file in path.rglob("*.safetensors") if file.relative_to(path).parts[0] != "heads"]
+    pickles = (home / "pytorch_model.bin" for home in _module_folders(path))
+    pickled = [one for one in pickles if one.exists() and not any(one.parent.glob("model*.safetensors"))]
+    if pickled or not own:
+        found = f"{pickled[0]} is a pickle" if pickled else f"{path} holds no *.safetensors weights"
         raise ModelError(
-            f"{name}: cannot be opened: {path} holds no *.safetensors weights, and pickled ones (pytorch_model.bin) "
-            "are not opened; take a revision that has them, or save the model with safe_serialization=True"
+            f"{name}: cannot be opened: {found}; allowed: weights in *.safetensors, since opening a pickle can run "
+            "code. Take a revision that has them, or, if you trust the model, convert it in Python: "
+            f"sentence_transformers.SentenceTransformer({name!r}).save('FOLDER')"
         )
+
+
+def _module_folders(path: Path) -> Iterator[Path]:
+    """Where the modules of the model in `path` lie, those of a Router's routes among them."""
+    modules = path / "modules.json"
+    listed = read_json(modules, list) if modules.is_file() else []
+    named = (one.get("path") for one in listed if isinstance(one, dict))
+    for home in {path, *(path / name for name in named if isinstance(name, str))}:
+        yield home
+        if (home / "router_config.json").is_file():
+            yield from (folder for folder in home.iterdir() if folder.is_dir())
 
 
 def _is_model(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """What an encoding will be, from what was asked, the model and the texts."""
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import get_args
 import torch
 
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import default_route, has_ways
 from matryoshka_text.encoder.dtype import Dtype, checked_dtype, choose_dtype
 from matryoshka_text.encoder.encode import default_tokens
 from matryoshka_text.encoder.prompts import ROLES, Role, asked_prompt
@@ -20,6 +22,8 @@ from matryoshka_text.vectors.codec import Stored
 from matryoshka_text.versions import __version__, version_of
 
 __all__ = ["Asked", "Opened", "opened", "planned"]
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy")
 
@@ -76,6 +80,13 @@ def opened(name: str | Path, asked: Asked, device: str, *, trust_remote_code: bo
         most = model.width if word == "dim" else model.depth
         if not 1 <= value <= most:
             raise ModelError(f"--{word}: found {value}, but {name} has {most}; allowed: 1 to {most}")
+    if has_ways(model) and asked.role is None:
+        if (route := default_route(model)) is None:
+            raise ModelError(
+                f"{name}: has a Router, with routes for queries and documents and no default; allowed: a model with "
+                "one way for every text, or --role query or --role document"
+            )
+        log.warning("%s: has a Router; the texts go through its default route, %s (--role picks one)", name, route)
     assert model.resolved is not None
     prompt = asked_prompt(model, prompt=asked.prompt, name=asked.prompt_name)
     words = ModelPrompts.of(model).text(asked.role) if prompt is None else prompt

@@ -3,18 +3,18 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model
 from matryoshka_text.encoder.folder import read_folder
+from matryoshka_text.encoder.reread import without_reports
 from matryoshka_text.errors import ModelError
 from matryoshka_text.fingerprint import weights_hash
 
-__all__ = ["Subject", "open_subject", "open_subjects", "open_twins", "without_reports"]
+__all__ = ["Subject", "open_subject", "open_subjects", "open_twins"]
 
 log = logging.getLogger(__name__)
 
@@ -60,22 +60,6 @@ class Subject:
             # Ours always end in Normalize; mteb and its users get what the model itself gives.
             del encoder[-1]
         return encoder.eval()
-
-
-@contextmanager
-def without_reports() -> Iterator[None]:
-    """None of transformers' bars and tables about loading: what a model lacks is an error or our own warning."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def open_subjects(names: Sequence[str], *, trust_remote_code: bool = False) -> tuple[Subject, ...]:

@@ -9,8 +9,8 @@ from mteb import ResultCache
 from mteb.mocks.mock_run import MockRunResults, mock_run
 from mteb.models import ModelMeta
 
+from matryoshka_text.encoder.reread import without_reports
 from matryoshka_text.errors import EvaluationError
-from matryoshka_text.evaluation.models import without_reports
 from matryoshka_text.evaluation.mteb_compat import own_data_cache, quiet, registered
 from matryoshka_text.evaluation.scoring.score import load_task
 from matryoshka_text.evaluation.tasks.planned import PlannedTask

@@ -13,7 +13,8 @@ class BaseFacts:
     `width` of its vectors, `depth` in layers, `hidden` and `matrix`: the widths of its token states and of its
     vocabulary matrix, `tokens`: how many it can read, `masks`: whether its tokenizer has a mask token, `tied`: whether
     the decoder is the vocabulary matrix, `words`: whether its tokenizer knows the words, `dense`: the sizes of the
-    Dense that it ends in, `pooling`: whether it has its own, `prompts`: the names of its prompts.
+    Dense that it ends in, `pooling`: whether it has its own, `prompts`: the names of its prompts, `routes`: whether it
+    has other modules for queries than for documents.
     """
 
     width: int | None = None
@@ -27,6 +28,7 @@ class BaseFacts:
     dense: tuple[int, int] | None = None
     pooling: bool | None = None
     prompts: frozenset[str] | None = None
+    routes: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ __all__ = ["batch_of", "requirements"]
 def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
     """The place and wording of every fault of a recipe that only the `facts` show.
 
-    `found` holds the recipe by key, as finished sections or as raw values of any type, which may be wrong themselves:
-    those faults are the schema's, and are passed over here.
+    `found` holds the recipe by key, as sections or as raw values. A raw value's own faults are left to the schema.
     """
     log, width = found.get("dims") == "log", facts.base.width
     dims = list(log_dims(width)) if log and width else items_of(found, "dims")
@@ -33,6 +32,7 @@ def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
     for place, objective in _objectives(found, "mlm"):
         yield from _mlm(objective, ("objectives", place), name, facts.base)
         yield from _dims_of_mlm(objective, name, facts.base, dims, log=log)
+    yield from _routes(found, name) if facts.base.routes else ()
     yield from _rotation(found, name, facts.base)
     for place, wide in facts.teachers.items():
         yield from _teacher(found, place, dims, width=width, teacher=wide)
@@ -55,6 +55,14 @@ def _objectives(found: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Any]
     for place, objective in enumerate(items_of(found, "objectives")):
         if value_of(objective, "kind") == kind:
             yield place, objective
+
+
+def _routes(found: Mapping[str, Any], name: str) -> Iterator[Fault]:
+    """Objectives on texts that are neither queries nor documents."""
+    for place, objective in enumerate(items_of(found, "objectives")):
+        if (reads := getattr(KINDS.get(str(value_of(objective, "kind"))), "reads", None)) in ("labelled", "scored"):
+            text = f"found {reads} texts, but {name} has a Router, with routes for queries and documents only; "
+            yield ("objectives", place, "kind"), text + "allowed: objectives on pairs; use them, or another base"
 
 
 def _dims(found: Mapping[str, Any], name: str, base: BaseFacts) -> Iterator[Fault]:

@@ -11,9 +11,10 @@ from scipy.stats import spearmanr
 from matryoshka_text.build.parts import Trained
 from matryoshka_text.data import HeldOutRows
 from matryoshka_text.encoder import MatryoshkaEncoder
+from matryoshka_text.encoder.compat import tells_roles
 from matryoshka_text.heads.masked_lm import MatryoshkaMaskedLM
 from matryoshka_text.objectives.mlm import Mlm
-from matryoshka_text.prompts import ModelPrompts
+from matryoshka_text.prompts import ModelPrompts, encode_as
 
 __all__ = ["HeldOutScores", "held_out_scores", "retrieval_score", "similarity_score"]
 
@@ -75,14 +76,15 @@ def _scores(trained: Trained, held: HeldOutRows, dims: Sequence[int], masking: M
 
 
 def _vectors(encoder: MatryoshkaEncoder, held: HeldOutRows) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of both columns, each with its prompt: what the saved model gives."""
+    """The vectors of both columns, each with its prompt, pairs as queries and documents: what the saved model gives."""
     prompts = [ModelPrompts.of(encoder).text(name) for name in held.prompts]
-    if len(set(prompts)) == 1:
+    roles = ("query", "document") if held.kind == "pairs" and tells_roles(encoder) else ("", "")
+    if len(set(zip(prompts, roles, strict=False))) == 1:
         vectors = encoder.encode([*held.first, *held.second], prompt=prompts[0], show_progress_bar=False)
         return vectors[: len(held.first)], vectors[len(held.first) :]
     first, second = (
-        encoder.encode(texts, prompt=prompt, show_progress_bar=False)
-        for texts, prompt in zip((held.first, held.second), prompts, strict=True)
+        encode_as(encoder, role)(texts, prompt=prompt, show_progress_bar=False)
+        for texts, prompt, role in zip((held.first, held.second), prompts, roles, strict=True)
     )
     return first, second
 

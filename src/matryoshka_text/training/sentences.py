@@ -10,7 +10,7 @@ from torch import Tensor
 from matryoshka_text.data import Examples
 from matryoshka_text.data.passes import Chunk, Tokenizer
 from matryoshka_text.encoder import MatryoshkaEncoder
-from matryoshka_text.encoder.compat import prompt_tokens_left_out, unpadded
+from matryoshka_text.encoder.compat import longest_text, prompt_tokens_left_out, tells_roles, unpadded
 from matryoshka_text.encoder.layers import vectors_by_layer
 from matryoshka_text.gradcache import EmbeddedTexts
 from matryoshka_text.objectives import Stream, VectorObjective
@@ -45,11 +45,11 @@ class SentenceStream:
         self.nestings, self.layers, self.processes = nestings, layers, processes
         distill = recipe.objective("distill")
         self.from_file = distill is not None and distill.vectors
-        self._reads = _Reader(encoder, self.examples, recipe.batch)
+        self._reads = _Reader(encoder, self.examples, recipe.batch, name)
         # A teacher that is a copy of the base reads the very tokens of the student.
         self._one_reader = distill is not None and distill.teacher is None
         other = teacher is not None and not self._one_reader
-        self._teacher_reads = _Reader(teacher, self.examples, recipe.batch) if teacher and other else None
+        self._teacher_reads = _Reader(teacher, self.examples, recipe.batch, name) if teacher and other else None
 
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
         """The texts of this process's share of each batch, as the chunks of student and teacher."""
@@ -202,25 +202,42 @@ def _together(parts: list[Contribution]) -> Contribution:
 
 
 class _Reader:
-    """One model's way of reading a stream's texts: its tokenizer, its prompts, and what its pooling leaves out."""
+    """One model's way of reading a stream's texts: its tokenizer, its prompts, and what its pooling leaves out.
 
-    def __init__(self, encoder: MatryoshkaEncoder, examples: Examples, batch: Batch) -> None:
+    The first column holds the queries of pairs, the others their documents. If the model cuts these to other lengths or
+    has other modules for them, each role has a tokenizer of its own; else one reads all texts.
+    """
+
+    def __init__(self, encoder: MatryoshkaEncoder, examples: Examples, batch: Batch, stream: Stream) -> None:
         """`batch` is the recipe's, whose length is cut to what the model reads."""
         self._examples, self._batch = examples, batch
         known = ModelPrompts.of(encoder)
         # By source, one for each column.
         self._prompts = [[known.text(name) for name in names] for names in examples.prompts]
         left_out = prompt_tokens_left_out(encoder, {prompt for row in self._prompts for prompt in row})
-        self._tokenizer = Tokenizer(
-            encoder.tokenizer, training_length(encoder, batch.max_length), unpadded(encoder), left_out.__getitem__
-        )
+        roles = ("query", "document") if stream == "pairs" and tells_roles(encoder) else (None,)
+        most = training_length(encoder, batch.max_length)
+        self._tokenizers = {
+            role: Tokenizer(
+                encoder.tokenizer,
+                min(most, longest_text(encoder, role) or most),
+                unpadded(encoder),
+                left_out.__getitem__,
+            )
+            for role in roles
+        }
 
     def chunks(self, rows: Rows) -> list[Chunk]:
         """The texts of these rows, column after column."""
-        found = self._examples
+        found, batch = self._examples, self._batch
         texts = [column[row] for column in found.columns for row in rows]
         prompts = [self._prompts[found.source[row]][place] for place in range(len(found.columns)) for row in rows]
-        return self._tokenizer.chunks(texts, self._batch.chunk, self._batch.tokens, prompts=prompts)
+        spans = {None: slice(None), "query": slice(len(rows)), "document": slice(len(rows), None)}
+        return [
+            chunk.of_role(role, spans[role].start or 0)
+            for role, one in self._tokenizers.items()
+            for chunk in one.chunks(texts[spans[role]], batch.chunk, batch.tokens, prompts=prompts[spans[role]])
+        ]
 
 
 def _vectors(encoder: MatryoshkaEncoder, chunk: Chunk, layers: tuple[int, ...]) -> Tensor:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from matryoshka_text.encoder.layers import first_layers
+from matryoshka_text.encoder.reread import without_reports
 from matryoshka_text.errors import EvaluationError
-from matryoshka_text.evaluation.models import Subject, without_reports
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.settings import Settings, Stage, new_row
 from matryoshka_text.evaluation.tasks.planned import PlannedText
 from matryoshka_text.rows import Row
