@@ -139,7 +139,10 @@ def test_a_column_fitted_on_the_corpus_is_marked_and_narrows_the_tasks_for_all(f
     [
         ({"front_kinds": ["untouched", "none"]}, "front_kinds: found .*'none'.*; allowed: at least two different of"),
         ({"front_kinds": ["untouched"]}, "front_kinds: found"),
-        ({"front_kinds": ["untouched", "trained"], "front": ["one"], "front_column": "trained"}, "together with `front`"),
+        (
+            {"front_kinds": ["untouched", "trained"], "front": ["one"], "front_column": "trained"},
+            "together with `front`",
+        ),
     ],
 )
 def test_front_kinds_are_different_columns_and_stand_alone(folder: Path, changes: dict[str, Any], said: str) -> None:

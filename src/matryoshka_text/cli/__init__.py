@@ -13,6 +13,7 @@ from matryoshka_text.cli.data import data
 from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
 from matryoshka_text.cli.rotate import dims_of, rotate
+from matryoshka_text.cli.search import index, search
 from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
 from matryoshka_text.versions import __version__, version_of
@@ -53,6 +54,8 @@ app.command("eval")(evaluate)
 app.command("encode")(encode)
 app.command("rotate")(rotate)
 app.command("dims")(dims_of)
+app.command("index")(index)
+app.command("search")(search)
 app.add_typer(data, name="data")
 
 
