@@ -3,8 +3,7 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from matryoshka_text.errors import DataError, RunError
 from matryoshka_text.files import held, sweep, whole_folder
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.search.corpus import Corpus, Lengths, Segment, write_segment
+from matryoshka_text.search.hits import Hits, hits_of
 from matryoshka_text.search.incoming import dims_of, documents_of, require_other_ids, shape_of, turned_blocks
 from matryoshka_text.search.plan import Plan
 from matryoshka_text.search.record import FILE, IndexRecord, Origin, next_record, read_index, read_rows, write_index
@@ -23,25 +23,12 @@ from matryoshka_text.search.structures import Key, Searchable
 from matryoshka_text.search.tuning import Tuning, tuned
 from matryoshka_text.search.turn import kept_by_prefixes, own_rotation
 
-__all__ = ["Hits", "PrefixIndex"]
+__all__ = ["PrefixIndex"]
 
 log = logging.getLogger(__name__)
 
 Vectors = Float32[np.ndarray, "n width"]
 _ROTATION = "rotation.safetensors"
-
-
-@dataclass(frozen=True)
-class Hits:
-    """The best documents of each query, best first: ids, cosines at full width and row numbers (-1: none was found)."""
-
-    ids: list[list[Any]]
-    scores: Float32[np.ndarray, "q k"]
-    rows: Int64[np.ndarray, "q k"]
-
-    def __iter__(self) -> Iterator[Any]:
-        """`ids, scores = hits`."""
-        return iter((self.ids, self.scores))
 
 
 class PrefixIndex:
@@ -159,13 +146,7 @@ class PrefixIndex:
         """
         plan = plan or self.plan
         found = self.shortlisted(self.turned(queries), k, plan)
-        ids = self.corpus.column("id", np.maximum(found.rows.ravel(), 0))
-        shape = found.rows.shape
-        lines = [
-            [name if row >= 0 else None for name, row in zip(ids[i * shape[1] :], line, strict=False)]
-            for i, line in enumerate(found.rows.tolist())
-        ]
-        return Hits(lines, found.scores, found.rows)
+        return hits_of(self.corpus, found)
 
     def texts(self, rows: Int64[np.ndarray, " n"]) -> list[str | None]:
         """The texts of these rows; None for a row that has none."""
