@@ -17,6 +17,7 @@ from matryoshka_text.cli.encode import encode
 from matryoshka_text.cli.eval import evaluate
 from matryoshka_text.cli.interrupt import AGAIN, interruptions, status_of
 from matryoshka_text.cli.rotate import dims_of, rotate
+from matryoshka_text.cli.search import index, search
 from matryoshka_text.cli.train import train
 from matryoshka_text.errors import MtextError
 from matryoshka_text.versions import __version__, version_of
@@ -63,6 +64,8 @@ app.command("encode")(encode)
 app.command("rotate")(rotate)
 app.command("dims")(dims_of)
 app.command("doctor")(doctor)
+app.command("index")(index)
+app.command("search")(search)
 app.add_typer(data, name="data")
 
 
