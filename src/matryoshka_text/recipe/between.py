@@ -173,9 +173,9 @@ def _prompts_of_plain_text(found: Mapping[str, Any]) -> Iterator[Fault]:
     """Prompts of texts that nothing makes a vector of: masked-language modelling reads them as they are."""
     rotation = found.get("rotation")
     turned = rotation is not None and not value_of(rotation, "data")
-    read: list[tuple[Loc, Any]] = [(("evaluation", "data"), value_of(found.get("evaluation"), "data"))]
+    read: list[tuple[Loc, list[Any]]] = [(("evaluation", "data"), items_of(found.get("evaluation"), "data"))]
     if not turned:
-        read.append((("data",), found.get("data")))
+        read.append((("data",), items_of(found, "data")))
     for key, items in read:
         for index, _ in _kinds(items, ("text",)):
             name = value_of(value_of(items[index], "prompts"), "text")
