@@ -113,8 +113,8 @@ class Board:
     def rows(self, column: Compared, place: Place, dim: int) -> list[Row]:
         """The column's rows, one for each seed; [] if there is none."""
         rows = self._rows.get((column.label, place, dim), [])
-        # A later row of the same model and seed, of other data or settings, takes the place of an earlier.
-        return list({(row.weights, row.seed): row for row in sorted(rows, key=lambda row: row.date)}.values())
+        # A later row of the same model, seed and rotation, of other data or settings, takes the place of an earlier.
+        return list({_drawn(row): row for row in sorted(rows, key=lambda row: row.date)}.values())
 
     def score(self, column: Compared, sheet: Sheet, dim: int) -> Score | None:
         """The column's score; None if a task of the sheet has none at that dim."""
@@ -166,9 +166,14 @@ def _title(place: Place) -> str:
     return task if split == "test" else f"{task} ({split})"
 
 
+def _drawn(row: Row) -> tuple[str, int | None, str | None]:
+    """What tells one seed's rows from another's: the trained model, the draw, or the rotation learned."""
+    return row.weights, row.seed, row.rotation
+
+
 def _by_seed(each: Sequence[Sequence[Row]]) -> Iterator[list[Row]]:
     """For each model and seed that every task has, its row on each."""
-    by_task = [{(row.weights, row.seed): row for row in rows} for rows in each]
+    by_task = [{_drawn(row): row for row in rows} for rows in each]
     for seed in by_task[0]:
         if all(seed in rows for rows in by_task):
             yield [rows[seed] for rows in by_task]
