@@ -127,7 +127,9 @@ def test_the_same_search_as_faiss(
         assert found[0][0][1] == f"text {hits.ids[0][0]}, «ü» \t\n"
     else:
         exact = index.search(queries, 10, Plan.exact(64)).ids
-        recall = np.mean([np.isin([row[0] for row in rows], right).mean() for rows, right in zip(found, exact, strict=True)])
+        recall = np.mean(
+            [np.isin([row[0] for row in rows], right).mean() for rows, right in zip(found, exact, strict=True)]
+        )
         assert recall > 0.9
         assert all(len(rows) == 10 for rows in found)
     if done.sql.index_name is not None:
@@ -181,10 +183,14 @@ def test_a_changed_index_and_another_one_are_told_apart(
 ) -> None:
     load(index, server.url, table)
     index.delete([3])
-    with pytest.raises(RunError, match=r'"docs" holds this index as it was before.*3,000 rows.*this one has 2,999 rows'):
+    with pytest.raises(
+        RunError, match=r'"docs" holds this index as it was before.*3,000 rows.*this one has 2,999 rows'
+    ):
         load(index, server.url, table)
     other = PrefixIndex.build(vectors[:1000], rotate=False)
-    with pytest.raises(RunError, match=r"holds another index .*give another name with --table, or drop it \(DROP TABLE"):
+    with pytest.raises(
+        RunError, match=r"holds another index .*give another name with --table, or drop it \(DROP TABLE"
+    ):
         load(other, server.url, table)
     assert server.run(f"SELECT count(*) FROM {table}") == [(3000,)]
 
@@ -236,7 +242,9 @@ def test_servers_that_cannot_be_used(server: Server, table: str, index: PrefixIn
     ],
 )  # fmt: skip
 def test_addresses_that_are_none_are_not_shown(index: PrefixIndex, url: str) -> None:
-    with pytest.raises(RunError, match="--to: found no address of PostgreSQL; allowed: postgresql://user@host") as caught:
+    with pytest.raises(
+        RunError, match="--to: found no address of PostgreSQL; allowed: postgresql://user@host"
+    ) as caught:
         load(index, url)
     assert "pw-7" not in str(caught.value)
 
@@ -267,16 +275,17 @@ def test_the_printed_script_runs(server: Server, table: str) -> None:
     assert "int8: pgvector has no type of 8 bits; halfvec, of 16 bits, is used." in script
 
 
-def test_a_kill_leaves_the_rows_or_nothing_and_the_next_run_goes_on(
-    server: Server, table: str, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_a_kill_leaves_the_rows_or_nothing_and_the_next_run_goes_on(server: Server, table: str, tmp_path: Path) -> None:
     many = np.concatenate([clustered(3000, seed) for seed in range(10)])
     index = PrefixIndex.build(many, rotate=False, out=tmp_path / "idx")
     tuned_to(index, Stage(dim=16, structure="hnsw", effort=50, keep=100), Stage(dim=64))
     words = [sys.executable, "-m", "matryoshka_text", "index", tmp_path / "idx", "--to", server.url, "--table", table]
 
     def running(what: str) -> Callable[[], bool]:
-        return lambda: bool(server.run(f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '{what}%'"))
+        return lambda: bool(
+            server.run(f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '{what}%'")
+        )
 
     for what, there in (("COPY", []), ("CREATE INDEX", [(30_000,)])):
         process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
