@@ -267,6 +267,23 @@ def test_dims_that_pgvector_cannot_index() -> None:
         Plan(stages=(Stage(dim=8, keep=100, structure="ivf", effort=3), Stage(dim=64))).sql("docs")
 
 
+def test_lists_of_pgvector() -> None:
+    plan = Plan(stages=(Stage(dim=16, structure="ivf", effort=64, keep=100), Stage(dim=64)))
+    for rows, lists, probes in ((39, 1, 1), (3000, 3, 3), (1_000_000, 1000, 16), (100_000_000, 10_000, 16)):
+        sql = plan.sql("docs", rows=rows)
+        assert f"lists = {lists})" in str(sql.index)
+        assert sql.settings == (f"SET LOCAL ivfflat.probes = {probes}",)
+
+
+def test_too_little_memory_says_how_to_give_more(server: Server, table: str, index: PrefixIndex) -> None:
+    load(index, server.url, table)
+    with pytest.raises(RunError, match=r"maintenance_work_mem is 1 MB; .*PGOPTIONS='-c maintenance_work_mem=2GB'"):
+        with connected(server.url + "&options=-c%20maintenance_work_mem%3D1MB") as (connection, _):
+            connection.execute(
+                f"CREATE INDEX ON {table} USING ivfflat (embedding vector_cosine_ops) WITH (lists = 500)"
+            )
+
+
 def test_the_printed_script_runs(server: Server, table: str) -> None:
     plan = Plan(stages=(Stage(dim=16, structure="hnsw", precision="int8", effort=64, keep=100), Stage(dim=64)))
     script = str(plan.sql(table)).replace("$1", "'[" + ",".join("1" * 64) + "]'").replace("$2", "5")

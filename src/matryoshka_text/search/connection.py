@@ -14,6 +14,7 @@ __all__ = ["connected", "psycopg", "required_extension"]
 
 _WAIT_SECONDS = 15
 _FORM = "postgresql://user@host:port/database, with the password in PGPASSWORD or in ~/.pgpass"
+_MEMORY = "PGOPTIONS='-c maintenance_work_mem=2GB'"
 # pgvector has subvector and halfvec since 0.7, walks that go on until a shortlist is full since 0.8.
 _SUBVECTOR, _ITERATIVE = (0, 7), (0, 8)
 
@@ -41,8 +42,10 @@ def connected(url: str) -> Iterator[tuple[Any, str]]:
         with connection:
             yield connection, place
     except library.Error as error:
+        said = _first_line(error)
+        way_out = f"give it more, such as {_MEMORY}," if "maintenance_work_mem" in said else "mend that"
         raise RunError(
-            f"{place}: {_first_line(error)}; what was not finished is undone; mend that and run the same command again"
+            f"{place}: {said}; what was not finished is undone; {way_out} and run the same command again"
         ) from error
 
 
