@@ -21,11 +21,15 @@ _K = Annotated[int, typer.Option("-k", help="How many documents to find.")]
 
 
 def index(
+    context: typer.Context,
     vectors: Annotated[
         Path,
-        typer.Argument(help="A folder of `mtext encode`, or a .npy file of float vectors.", show_default=False),
+        typer.Argument(
+            help="A folder of `mtext encode`, or a .npy file of float vectors. With --to and without --out, an index.",
+            show_default=False,
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the index.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder for the index.", show_default=False)] = None,
     texts: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="Texts of the documents, to show with hits. Default: the files encoded."),
@@ -55,39 +59,47 @@ def index(
     ] = "flat",
     no_tune: Annotated[bool, typer.Option("--no-tune", help="Do not look for the fastest plan.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the rows and batches that are drawn.")] = 0,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Load the index into PostgreSQL with pgvector: postgresql://user@host/database; the password "
+            "comes from PGPASSWORD or ~/.pgpass.",
+        ),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="With --to: the table to make. Default: documents.")] = None,
 ) -> None:
     """Build an index of VECTORS that searches short prefixes first, and tune it to a recall.
 
     The index learns a rotation of its own from the vectors, and leaves the model as it is. Scores are cosines at full
     width.
+
+    mtext index INDEX --to URL loads an index that is there into PostgreSQL, and measures its recall there.
     """
     quietly()
     from matryoshka_text.search import PrefixIndex
-    from matryoshka_text.search.source import open_source
 
     kinds = _structures(structures)
-    source = open_source(vectors, texts=texts or (), column=column, id_column=id_column, bare=no_texts)
-    built = PrefixIndex.build(
-        source.vectors,
-        dims=numbers(dims, "--dims"),
-        ids=source.ids,
-        texts=source.texts,
-        rotate=not no_rotate,
-        normalize=normalize,
-        origin=source.origin,
-        seed=seed,
-        out=out,
-        progress=True,
-    )
-    if not no_tune:
-        asked = None if queries is None else _vectors_of(built, queries, query_column, model)
-        found = built.tune(asked, k=k, recall=recall, structures=kinds, progress=True)
-        for candidate in found.candidates:
+    if table is not None and to is None:
+        raise DataError(f"--table: found {table} without --to; allowed: both, to load the index into a table")
+    asked = None
+    if out is None:
+        _require_no_building(context)
+        built = PrefixIndex.open(vectors)
+    else:
+        source_words = {"texts": texts or (), "column": column, "id_column": id_column, "bare": no_texts}
+        built = _built(vectors, out, source_words, dims=dims, rotate=not no_rotate, normalize=normalize, seed=seed)
+    if queries is not None and not (no_tune and to is None):
+        asked = _vectors_of(built, queries, query_column, model)
+    if out is not None and not no_tune:
+        for candidate in built.tune(asked, k=k, recall=recall, structures=kinds, progress=True).candidates:
             typer.echo(f"  {candidate}")
     typer.echo(f"plan   {built.plan}")
     if built.plan.measured is not None and built.plan.measured.stand_ins:
         typer.echo("       Documents stood in for queries, so real queries may find less: give some with --queries.")
-    typer.echo(f"index  {out}")
+    typer.echo(f"index  {built.folder}")
+    if to is not None:
+        _load(built, to, table or "documents", asked, k=k, texts=not no_texts)
 
 
 def search(
@@ -129,6 +141,58 @@ def search(
     hits = opened.search(_vectors_of(opened, queries, column, model), k, chosen)
     _write_run(out, names or [str(row) for row in range(len(hits.ids))], hits)
     typer.echo(f"run    {out}")
+
+
+def _require_no_building(context: typer.Context) -> None:
+    """`DataError` unless the command loads an index that is there, and has no option for building one."""
+    if context.params["to"] is None:
+        raise DataError("--out: is missing; allowed: a folder for the index; or --to, to load an index that is there")
+    loading = ("vectors", "to", "table", "queries", "query_column", "model", "k", "no_texts")
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in loading}
+    given = [
+        f"--{name.replace('_', '-')}" for name, source in sources.items() if source and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise DataError(
+            f"{', '.join(sorted(given))}: belong to the building of an index; give --out too, or leave them out to "
+            "load one that is there"
+        )
+
+
+def _built(vectors: Path, out: Path, words: dict[str, Any], *, dims: str | None, **settings: Any) -> "PrefixIndex":
+    from matryoshka_text.search import PrefixIndex
+    from matryoshka_text.search.source import open_source
+
+    source = open_source(vectors, **words)
+    return PrefixIndex.build(
+        source.vectors,
+        dims=numbers(dims, "--dims"),
+        ids=source.ids,
+        texts=source.texts,
+        origin=source.origin,
+        out=out,
+        progress=True,
+        **settings,
+    )
+
+
+def _load(index: "PrefixIndex", url: str, table: str, asked: Any, *, k: int, texts: bool) -> None:
+    from matryoshka_text.search.postgres import load
+
+    done = load(index, url, table, texts=texts, queries=asked, k=k, progress=True)
+    for note in done.sql.notes:
+        typer.echo(f"       {note}")
+    where = f"the table {done.sql.table} of {done.place}"
+    if not (done.copied or done.built):
+        typer.echo(f"server {where} holds this index already, with {done.rows:,} rows: nothing was done")
+        return
+    typer.echo(f"server loaded {done.rows:,} rows into {where}" if done.copied else f"server {where}: index built anew")
+    if done.check is None:
+        typer.echo("       Too few rows to measure its recall.")
+        return
+    typer.echo(f"       {done.check}")
+    if asked is None:
+        typer.echo("       Documents stood in for queries.")
 
 
 def _structures(given: str) -> tuple[Any, ...]:

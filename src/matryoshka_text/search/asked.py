@@ -1,6 +1,7 @@
 """Queries for tuning, the exact answer to each, and how a search does against it."""
 
 import logging
+import sys
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -130,4 +131,4 @@ def recalls(index: Indexed, plan: Plan, asked: Asked, k: int) -> Float64[np.ndar
 
 
 def _kept(plan: Plan) -> int:
-    return min(stage.keep for stage in plan.stages if stage.keep is not None)
+    return min((stage.keep for stage in plan.stages if stage.keep is not None), default=sys.maxsize)

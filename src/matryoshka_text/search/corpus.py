@@ -91,6 +91,11 @@ class Corpus:
         """Whether every row has its text."""
         return all("text" in segment.documents.column_names for segment in self.segments)
 
+    @property
+    def numbered(self) -> bool:
+        """Whether every id is a whole number."""
+        return all(pa.types.is_signed_integer(segment.documents.column("id").type) for segment in self.segments)
+
     def ids(self) -> Iterator[Any]:
         """The id of every row, in order."""
         for segment in self.segments:

@@ -1,18 +1,17 @@
 """Plans: which prefix is searched, how, how many are kept, and with which longer prefixes those are ordered anew."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from matryoshka_text.errors import RunError
 from matryoshka_text.files import write_whole
-from matryoshka_text.rows import Precision
+from matryoshka_text.search.qdrant import Qdrant, qdrant_of
+from matryoshka_text.search.sql import Ids, Sql, sql_of
+from matryoshka_text.search.stage import Positive, Stage
 
-__all__ = ["FUNNELS", "Measured", "Plan", "Stage", "Structure"]
-
-Structure = Literal["flat", "hnsw", "ivf", "pq"]
-Positive = Annotated[int, Field(ge=1)]
+__all__ = ["FUNNELS", "Measured", "Plan"]
 
 # Shares of a width of 2048 and what is kept of 800, 400 and 200, as in the Matryoshka paper (section 4.3.1, table 9).
 FUNNELS: dict[str, tuple[int, ...]] = {
@@ -20,32 +19,6 @@ FUNNELS: dict[str, tuple[int, ...]] = {
     "funnel 400": (400, 200, 50, 25, 10),
     "funnel 200": (200, 100, 50, 25, 10),
 }
-
-
-class Stage(BaseModel):
-    """One step of a search: rows are ordered by their first `dim` coordinates, and the best `keep` go on.
-
-    The first stage reads every row, by a `structure` over coordinates in `precision`. Later stages read the rows that
-    are left, exactly. Prefixes have unit length on both sides. `keep` null, in the last stage only: as many as are
-    asked for.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: Positive
-    keep: Positive | None = None
-    structure: Structure = "flat"
-    precision: Precision = "float32"
-    effort: Positive | None = Field(
-        default=None, description="hnsw: efSearch, how many candidates are open at a time; ivf: how many lists are read"
-    )
-
-    def __str__(self) -> str:
-        words = [f"{self.dim} dims"]
-        words += [] if self.precision == "float32" else [self.precision]
-        words += [] if self.structure == "flat" else [self.structure]
-        words += [] if self.effort is None else [f"effort {self.effort}"]
-        return " ".join(words) + ("" if self.keep is None else f", keep {self.keep:,}")
 
 
 class Measured(BaseModel):
@@ -140,6 +113,24 @@ class Plan(BaseModel):
             return None
         kept = [stage.keep or 0 for stage in self.stages]
         return rows * first.dim + sum(min(n, rows) * s.dim for n, s in zip(kept, self.stages[1:], strict=False))
+
+    def sql(self, table: str, *, ids: Ids = "text", texts: bool = True, rows: int | None = None) -> Sql:
+        """The same search in PostgreSQL with pgvector: table, index, settings and query. Printed, it is a script.
+
+        `ids` is the type of the column `id`. `texts`: the table has the documents' texts. `rows`, which ivf needs for
+        the number of its lists: those of the table (None: those that the plan was measured on). `DataError` for a plan
+        that PostgreSQL cannot carry out.
+        """
+        if rows is None and self.measured is not None:
+            rows = self.measured.rows
+        return sql_of(self.stages, table, ids=ids, texts=texts, rows=rows)
+
+    def qdrant(self) -> Qdrant:
+        """The same search in Qdrant: the body that makes a collection, its points, and the body of a query.
+
+        `DataError` for ivf, which Qdrant does not have.
+        """
+        return qdrant_of(self.stages)
 
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON, whole."""

@@ -8,7 +8,8 @@ from jaxtyping import Float32, Int64
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.search.corpus import Corpus
-from matryoshka_text.search.plan import Plan, Stage
+from matryoshka_text.search.plan import Plan
+from matryoshka_text.search.stage import Stage
 from matryoshka_text.search.structures import Key, Searchable, faiss
 
 __all__ = ["Found", "exact", "searched"]

@@ -12,13 +12,13 @@ from jaxtyping import Float32, Int64
 from matryoshka_text.errors import DataError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.rows import Precision
-from matryoshka_text.search.plan import Stage, Structure
+from matryoshka_text.search.stage import Stage, Structure
 from matryoshka_text.vectors.views import unit_rows
 
-__all__ = ["Key", "Searchable", "faiss"]
+__all__ = ["ADDING", "LINKS", "Key", "Searchable", "faiss", "lists_for"]
 
 # Graph neighbours of a row, and candidates while it is added: FAISS's own advice for text vectors (32; 40 to 200).
-_LINKS, _ADDING = 32, 80
+LINKS, ADDING = 32, 80
 _TRAINING = 65_536
 
 Block = Float32[np.ndarray, "n dim"]
@@ -166,7 +166,7 @@ def _empty(key: Key, rows: int, seed: int) -> Any:
     if precision == "binary":
         bits = dim + -dim % 8
         if structure == "hnsw":
-            return _with_adding(f.IndexBinaryHNSW(bits, _LINKS))
+            return _with_adding(f.IndexBinaryHNSW(bits, LINKS))
         if structure == "ivf":  # FAISS's Python keeps the coarse structure alive with the other
             return f.IndexBinaryIVF(f.IndexBinaryFlat(bits), bits, lists_for(rows))
         return f.IndexBinaryFlat(bits)
@@ -174,9 +174,7 @@ def _empty(key: Key, rows: int, seed: int) -> Any:
     if structure == "pq":
         return f.IndexPQFastScan(dim, dim // 2, 4, metric)
     if structure == "hnsw":
-        made = (
-            f.IndexHNSWSQ(dim, eight, _LINKS, metric) if precision == "int8" else f.IndexHNSWFlat(dim, _LINKS, metric)
-        )
+        made = f.IndexHNSWSQ(dim, eight, LINKS, metric) if precision == "int8" else f.IndexHNSWFlat(dim, LINKS, metric)
         return _with_adding(made)
     if structure == "ivf":
         coarse, lists = f.IndexFlat(dim, metric), lists_for(rows)
@@ -192,7 +190,7 @@ def _empty(key: Key, rows: int, seed: int) -> Any:
 
 
 def _with_adding(index: Any) -> Any:
-    index.hnsw.efConstruction = _ADDING
+    index.hnsw.efConstruction = ADDING
     return index
 
 

@@ -15,8 +15,9 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.progress import Progress
 from matryoshka_text.rows import Precision
 from matryoshka_text.search.asked import Asked, Indexed, Queries, asked_of, exactly, ranks_in, recalls
-from matryoshka_text.search.plan import Measured, Plan, Stage, Structure
+from matryoshka_text.search.plan import Measured, Plan
 from matryoshka_text.search.recall import per_query, recall_interval, sufficient
+from matryoshka_text.search.stage import Stage, Structure
 from matryoshka_text.search.structures import Key, faiss, lists_for
 
 __all__ = ["Candidate", "Tuning", "tuned"]
