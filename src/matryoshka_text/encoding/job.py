@@ -123,7 +123,7 @@ def encode_file(
         there = earlier(folder) if first else None
         encoder = opened(model, asked, str(state.device), trust_remote_code=trust_remote_code)
         if first:
-            _begin(folder, planned(encoder, asked, texts, there), there, encoder, texts)
+            _begin(folder, planned(encoder, asked, texts, there), there, encoder=encoder, texts=texts)
         state.wait_for_everyone()
         manifest = read_manifest(folder)
         job = _Job(folder, manifest, encoder, index=state.process_index, processes=state.num_processes)

@@ -230,7 +230,15 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rows, columns, _, of_scale, of_bias = (need and with_gradient for need in ctx.needs_input_grad[:5])
         factor = scale.item()
-        visit = _Visit(x, y, weights, factor, bias, reading, _Needs(rows, columns, of_scale, of_bias))
+        visit = _Visit(
+            x=x,
+            y=y,
+            weights=weights,
+            scale=factor,
+            bias=bias,
+            reading=reading,
+            needs=_Needs(rows, columns, of_scale, of_bias),
+        )
         visit.run()
         per_dim = visit.losses.sum(1) / reading.denominator
         dscale = (visit.row_dots * visit.weights).sum() / factor if of_scale else None

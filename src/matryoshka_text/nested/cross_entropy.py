@@ -73,7 +73,7 @@ def nested_cross_entropy(
     dims = check_dims(dims, width)
     targets = HardTargets(
         check_index("target", target, b, device, below=n),
-        *_check_exclusions(mask, query_ids, candidate_ids, b, n, device),
+        *_check_exclusions(mask, query_ids, candidate_ids, b=b, n=n, device=device),
     )
     if bias is not None:
         check_vectors("bias", bias, (n,), device)
@@ -87,11 +87,25 @@ def nested_cross_entropy(
             # Triton is asked for only where it is used: a machine without it imports and works.
             from matryoshka_text.nested.fused import fused_loss
 
-            return fused_loss(query, candidate, each, factor, offset, dims, normalize, targets, divisor)
+            return fused_loss(
+                query,
+                candidate,
+                each,
+                scale=factor,
+                bias=offset,
+                dims=dims,
+                unit=normalize,
+                targets=targets,
+                denominator=divisor,
+            )
         x, y = query.to(dtype), candidate.to(dtype)
         if chosen == "chunked":
-            return chunked_loss(x, y, each, factor, offset, Reading(dims, normalize, divisor, targets))
-        return reference_cross_entropy(x, y, each, factor, offset, dims, normalize, targets, divisor)
+            return chunked_loss(
+                x, y, each, scale=factor, bias=offset, reading=Reading(dims, normalize, divisor, targets)
+            )
+        return reference_cross_entropy(
+            x, y, each, scale=factor, bias=offset, dims=dims, unit=normalize, targets=targets, denominator=divisor
+        )
 
 
 def _choose(backend: str, device: torch.device, dtype: torch.dtype, dims: int) -> str:

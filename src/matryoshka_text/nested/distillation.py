@@ -78,8 +78,17 @@ def nested_distillation(
             teacher = (unit_prefix(t.to(dtype), t.shape[1]) for t in (teacher_rows, teacher_columns))
             targets = SoftTargets(next(teacher) * teacher_scale, next(teacher), own)
         if chunked:
-            return chunked_loss(x, y, each, scale, None, Reading(dims, True, divisor, targets))
-        return reference_distillation(x, y, targets.rows @ targets.columns.T, each, scale, dims, own, divisor)
+            return chunked_loss(x, y, each, scale=scale, bias=None, reading=Reading(dims, True, divisor, targets))
+        return reference_distillation(
+            x,
+            y,
+            targets.rows @ targets.columns.T,
+            weights=each,
+            scale=scale,
+            dims=dims,
+            self_index=own,
+            denominator=divisor,
+        )
 
 
 def _check_self_index(self_index: Tensor | None, b: int, n: int, device: torch.device) -> Tensor | None:

@@ -70,7 +70,14 @@ def plan_of(
     denominator: float,
 ) -> Plan:
     """The plan for b rows and n columns of `dtype`."""
-    return Plan(layout_of(dims, dtype), dtype, tiles_for(dtype, b, n), unit, scale, denominator)
+    return Plan(
+        layout=layout_of(dims, dtype),
+        dtype=dtype,
+        tiles=tiles_for(dtype, b, n),
+        unit=unit,
+        scale=scale,
+        denominator=denominator,
+    )
 
 
 class Operands(NamedTuple):
@@ -118,18 +125,18 @@ class Operands(NamedTuple):
 def operands_of(query: Tensor, candidate: Tensor, bias: Tensor | None, targets: HardTargets, plan: Plan) -> Operands:
     """The tensors as the kernels read them."""
     x, y = (pack(vectors.detach(), plan.layout, plan.dtype, plan.unit) for vectors in (query, candidate))
-    ids = (None if ids is None else ids.contiguous() for ids in (targets.query_ids, targets.candidate_ids))
     return Operands(
-        x.values,
-        y.values,
-        x.inverse,
-        y.inverse,
-        x.growth,
-        y.growth,
-        None if bias is None else bias.detach().contiguous(),
-        targets.target.contiguous(),
-        None if targets.mask is None else targets.mask.view(torch.uint8),
-        *ids,
+        x=x.values,
+        y=y.values,
+        inverse_x=x.inverse,
+        inverse_y=y.inverse,
+        growth_x=x.growth,
+        growth_y=y.growth,
+        bias=None if bias is None else bias.detach().contiguous(),
+        target=targets.target.contiguous(),
+        mask=None if targets.mask is None else targets.mask.view(torch.uint8),
+        query_ids=None if targets.query_ids is None else targets.query_ids.contiguous(),
+        candidate_ids=None if targets.candidate_ids is None else targets.candidate_ids.contiguous(),
     )
 
 
