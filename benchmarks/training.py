@@ -104,7 +104,7 @@ def segment(options: argparse.Namespace, variant: str, precision: str, steps: in
         return train_ours(options, recipe, folder)
 
 
-def in_process(options: argparse.Namespace, arguments: list[str], *more: object) -> Segment:
+def in_process(options: argparse.Namespace, arguments: list[str], more: Sequence[object]) -> Segment:
     """A segment in a process of its own."""
     environment = {"OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
     environment |= {"ACCELERATE_USE_CPU": "true"} if options.device == "cpu" else {}
@@ -115,7 +115,7 @@ def in_process(options: argparse.Namespace, arguments: list[str], *more: object)
 def check(options: argparse.Namespace, arguments: list[str]) -> None:
     """SystemExit if our losses, however they are cut into passes, differ from theirs."""
     names = [THEIRS, *(name for name, choice in VARIANTS.items() if not choice.get("bucket"))]
-    theirs, *ours = (in_process(options, arguments, name, "float32", options.check_steps, "check") for name in names)
+    theirs, *ours = (in_process(options, arguments, (name, "float32", options.check_steps, "check")) for name in names)
     print(f"theirs: loss {theirs.losses[0]:.4f} at step 1, {theirs.losses[-1]:.4f} at step {len(theirs.losses)}")
     for name, one in zip(names[1:], ours, strict=True):
         apart = np.abs(np.asarray(one.losses) / np.asarray(theirs.losses, dtype=np.float64) - 1)
@@ -152,7 +152,7 @@ def measure(options: argparse.Namespace, arguments: list[str]) -> dict[tuple[str
     for _ in range(options.segments):
         for precision in options.precision:
             for variant in (THEIRS, *VARIANTS):
-                done = in_process(options, arguments, variant, precision, options.steps, "time")
+                done = in_process(options, arguments, (variant, precision, options.steps, "time"))
                 rates.setdefault((precision, variant), []).append(done.pairs_per_second)
     return rates
 

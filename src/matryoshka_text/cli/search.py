@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import Column
 from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RunError
 
@@ -15,30 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["index", "search"]
 
-_Column = Annotated[str, typer.Option(help="Column with the texts, in files that have columns.")]
 _IdColumn = Annotated[str | None, typer.Option(help="Column with the ids. Default: the number of the row.")]
 _K = Annotated[int, typer.Option("-k", help="How many documents to find.")]
+_Vectors = Annotated[
+    Path,
+    typer.Argument(help="A folder of `mtext encode`, or a .npy file of float vectors.", show_default=False),
+]
+_Texts = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Texts of the documents, to show with hits. Default: the files encoded."),
+]
+_Dims = Annotated[
+    str | None, typer.Option(help="Prefix lengths to choose from, such as 48,96,192. Default: the width halved.")
+]
+_NoRotate = Annotated[
+    bool, typer.Option("--no-rotate", help="Search the vectors as they are, without a rotation of their own.")
+]
 
 
 def index(
-    vectors: Annotated[
-        Path,
-        typer.Argument(help="A folder of `mtext encode`, or a .npy file of float vectors.", show_default=False),
-    ],
+    vectors: _Vectors,
     out: Annotated[Path, typer.Option(help="Folder for the index.", show_default=False)],
-    texts: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Texts of the documents, to show with hits. Default: the files encoded."),
-    ] = None,
+    texts: _Texts = None,
     no_texts: Annotated[bool, typer.Option("--no-texts", help="Keep no texts in the index.")] = False,
-    column: _Column = "text",
+    column: Column = "text",
     id_column: _IdColumn = None,
-    dims: Annotated[
-        str | None, typer.Option(help="Prefix lengths to choose from, such as 48,96,192. Default: the width halved.")
-    ] = None,
-    no_rotate: Annotated[
-        bool, typer.Option("--no-rotate", help="Search the vectors as they are, without a rotation of their own.")
-    ] = False,
+    dims: _Dims = None,
+    no_rotate: _NoRotate = False,
     normalize: Annotated[bool, typer.Option("--normalize", help="Divide rows by their length.")] = False,
     queries: Annotated[
         Path | None,
@@ -98,7 +102,7 @@ def search(
         Path | None, typer.Option(help="Many queries: a file of texts, or vectors (.npy, folder). Needs --out.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --queries: the run file to write, in TREC format.")] = None,
-    column: _Column = "text",
+    column: Column = "text",
     id_column: _IdColumn = None,
     model: Annotated[str | None, typer.Option(help="Model for the queries. Default: the one of the index.")] = None,
     plan: Annotated[Path | None, typer.Option(help="A plan as JSON. Default: the one the index was tuned to.")] = None,

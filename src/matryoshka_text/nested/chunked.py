@@ -9,22 +9,9 @@ from torch import Tensor
 
 from matryoshka_text.nested.loss import NestedLoss
 from matryoshka_text.nested.prefixes import Columns, blocks, inverse_norms
-from matryoshka_text.nested.targets import Targets, Tile, taken_out_value
+from matryoshka_text.nested.targets import Reading, Tile, taken_out_value
 
-__all__ = ["Reading", "chunked_loss", "panel_columns", "tile_rows"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the vectors are read: prefixes cut at `dims`, at unit length or raw, compared with `targets`.
-
-    `denominator` divides the sum over rows.
-    """
-
-    dims: tuple[int, ...]
-    unit: bool
-    denominator: float
-    targets: Targets
+__all__ = ["chunked_loss", "panel_columns", "tile_rows"]
 
 
 @dataclass(frozen=True)

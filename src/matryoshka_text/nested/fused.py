@@ -17,7 +17,7 @@ from matryoshka_text.nested.fused_packing import unpack
 from matryoshka_text.nested.fused_plan import Operands, Plan, on_device, operands_of, plan_of
 from matryoshka_text.nested.kernels import forward_kernel, pair_kernel
 from matryoshka_text.nested.loss import NestedLoss
-from matryoshka_text.nested.targets import HardTargets
+from matryoshka_text.nested.targets import HardTargets, Reading
 
 __all__ = ["fused_loss"]
 
@@ -137,10 +137,7 @@ def fused_loss(
     weights: Float[Tensor, " k"],
     scale: Float[Tensor, ""],
     bias: Float[Tensor, " n"] | None,
-    dims: tuple[int, ...],
-    unit: bool,
-    targets: HardTargets,
-    denominator: float,
+    reading: Reading,
 ) -> NestedLoss:
     """The loss of nested_cross_entropy from the fused kernels, once differentiable; see there for the formula.
 
@@ -149,6 +146,6 @@ def fused_loss(
     about 2^-6 of the whole (bfloat16 and float32 do not).
     """
     dtype = torch.promote_types(query.dtype, candidate.dtype)
-    plan = plan_of(dims, dtype, len(query), n=len(candidate), unit=unit, scale=scale.item(), denominator=denominator)
-    total, per_dim = _Fused.apply(query, candidate, weights, scale, bias, targets, plan)  # type: ignore[no-untyped-call]
+    plan = plan_of(reading, dtype, (len(query), len(candidate)), scale.item())
+    total, per_dim = _Fused.apply(query, candidate, weights, scale, bias, reading.targets, plan)  # type: ignore[no-untyped-call]
     return NestedLoss(total, per_dim)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matryoshka_text.nested.fused_packing import Layout, Packed, layout_of, pack
 from matryoshka_text.nested.kernels import INTERPRETED
-from matryoshka_text.nested.targets import HardTargets
+from matryoshka_text.nested.targets import HardTargets, Reading
 
 __all__ = ["Operands", "Plan", "Tiles", "on_device", "operands_of", "plan_of", "tiles_for"]
 
@@ -60,23 +60,15 @@ class Plan:
         return {"ROWS": tiles.rows, "COLUMNS": tiles.columns, "DEPTH": self.layout.depth, "WIDEN": widen, **settings}
 
 
-def plan_of(
-    dims: tuple[int, ...],
-    dtype: torch.dtype,
-    b: int,
-    n: int,
-    unit: bool,
-    scale: float,
-    denominator: float,
-) -> Plan:
-    """The plan for b rows and n columns of `dtype`."""
+def plan_of(reading: Reading, dtype: torch.dtype, size: tuple[int, int], scale: float) -> Plan:
+    """The plan for vectors of `dtype`; `size`: how many rows and columns."""
     return Plan(
-        layout=layout_of(dims, dtype),
+        layout=layout_of(reading.dims, dtype),
         dtype=dtype,
-        tiles=tiles_for(dtype, b, n),
-        unit=unit,
+        tiles=tiles_for(dtype, *size),
+        unit=reading.unit,
         scale=scale,
-        denominator=denominator,
+        denominator=reading.denominator,
     )
 
 
