@@ -25,76 +25,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gpu_steps import STEPS, Step
+
 HERE = Path(__file__).resolve().parent
-DIMS, TINY_DIMS, TINY = "12,24,48,96,192,384", "4,8,32", "--device cpu --threads 1"
 # Less than this is not worth starting a step for.
 LEAST = 20.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of the list: its words, the words that make it tiny, and the most seconds it gets."""
-
-    name: str
-    what: str
-    words: str
-    tiny: str
-    most: float
-    needs_model: bool = False
-
-
-# In order of importance. BASE stands for the random model, SECONDS for the time of each timing.
-STEPS = (
-    Step("kernels", "the fused kernels' tests", "-m pytest -x tests/nested/test_fused.py", "-k rows_of_zeros", 150),
-    Step(
-        "infonce",
-        "InfoNCE, 16,384 pairs, width 768, K = 7, bf16",
-        "nested_loss.py --case h100-infonce --seconds 8 --leave-out compiled",
-        f"{TINY} --dtype float32 --batch 48 --width 32 --dims {TINY_DIMS} --seconds 0.1 "
-        "--leave-out compiled,sentence-transformers",
-        100,
-    ),
-    Step(
-        "mlm",
-        "masked language model, 8,192 rows, V = 30,522, width 768, K = 7, bf16",
-        "nested_loss.py --case h100-mlm --seconds 8 --leave-out compiled",
-        f"{TINY} --dtype float32 --mlm-rows 16 --vocabulary 50 --mlm-width 32 --mlm-dims {TINY_DIMS} --seconds 0.1 "
-        "--leave-out compiled",
-        100,
-    ),
-    Step(
-        "whole-step",
-        "whole step with gradient caching, 16,384 pairs, K = 6, bf16",
-        f"whole_step.py --case h100-infonce --base BASE --dims {DIMS} --batches 1 --seconds 30",
-        f"{TINY} --batch 16 --chunk 8 --dims {TINY_DIMS} --precision float32 --seconds 0.1 --no-loop",
-        120,
-        True,
-    ),
-    Step(
-        "training",
-        "pairs a second against SentenceTransformerTrainer, batch 512",
-        f"training.py --device cuda --base BASE --dims {DIMS} --batch 512 --steps 25 --segments 1 --precision bf16",
-        f"{TINY} --batch 8 --steps 3 --warm 1 --check-steps 2 --dims {TINY_DIMS} --precision float32",
-        120,
-        True,
-    ),
-    Step(
-        "encoding",
-        "texts a second of encode, float32 and bf16",
-        f"encoding.py --device cuda --model BASE --dims {DIMS} --texts 20000 --batches 32,256 --stream 0 --seconds 20",
-        f"--device cpu --texts 20 --batches 32 --dims {TINY_DIMS} --seconds 0.1",
-        90,
-        True,
-    ),
-    Step(
-        "caching",
-        "memory and seconds of one step on 65,536 pairs",
-        f"gradient_caching.py --device cuda --base BASE --dims {DIMS} --batch 4096,65536 --chunk 1024 --precision bf16",
-        f"{TINY} --batch 8,16 --chunk 4 --check-batch 6 --dims {TINY_DIMS} --precision float32",
-        90,
-        True,
-    ),
-)
 
 
 @dataclass
@@ -214,7 +149,16 @@ def run(step: Step, command: Sequence[str], seconds: float, environment: dict[st
         said, _ = process.communicate()
         status = f"out of time after {seconds:.0f} s"
     taken = round(time.perf_counter() - start, 1)
-    return Result(step.name, step.what, " ".join(command[1:]), status, taken, bars_in(said), tables_in(said), said)
+    return Result(
+        name=step.name,
+        what=step.what,
+        command=" ".join(command[1:]),
+        status=status,
+        seconds=taken,
+        bars=bars_in(said),
+        tables=tables_in(said),
+        said=said,
+    )
 
 
 def write(out: Path, machine: dict[str, Any], results: Sequence[Result]) -> None:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from measure import in_own_process, interleaved, machine, reset_resident_peak, resident_peak, table
+from measure import in_own_process, interleaved, machine, reset_resident_peak, resident_peak, table, whole_numbers
 from nested_checks import check, drop_what_does_not_fit
 from nested_variants import VARIANTS, Case, make_case, make_variant, step, variants_of
 
@@ -226,11 +226,6 @@ def sweep(options: argparse.Namespace, case_names: Sequence[str]) -> list[tuple[
                 more = {"batch": batch} if batch else {}
                 found.append((name, argparse.Namespace(**{**vars(options), **sizes, **more})))
     return found
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Numbers separated by commas."""
-    return tuple(int(part) for part in text.split(","))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

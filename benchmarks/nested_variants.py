@@ -89,7 +89,7 @@ def make_case(name: str, options: argparse.Namespace) -> Case:
     query, candidate, bias = (
         None if v is None else v.to(**settings).requires_grad_() for v in (query, candidate, bias)
     )
-    return Case(dims, query, candidate, target.to(options.device), bias)
+    return Case(dims, query, candidate=candidate, target=target.to(options.device), bias=bias)
 
 
 def plain_loss(query: Tensor, candidate: Tensor, target: Tensor, bias: Tensor | None, dims: tuple[int, ...]) -> Tensor:

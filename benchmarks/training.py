@@ -21,35 +21,23 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from datasets import Dataset
-from measure import in_own_process, machine, table
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
-from sentence_transformers.base.sampler import DefaultBatchSampler
-from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
-from transformers import TrainerCallback
+from measure import in_own_process, machine, table, whole_numbers
+from training_theirs import SCALE, Segment, planned, train_theirs
 
-from matryoshka_text import load_recipe, train
-from matryoshka_text.data import read_sources, streams_of
+from matryoshka_text import train
 from matryoshka_text.data.passes import like_lengths
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.resolve import resolve_model
-from matryoshka_text.training.batches import StreamPlan, pass_tokens
+from matryoshka_text.training.batches import pass_tokens
 
 DATA = Path(__file__).parents[1] / "recipes" / "data" / "pairs" / "nli.jsonl.gz"
-SCALE = 20.0
 THEIRS = "SentenceTransformerTrainer"
 VARIANTS: dict[str, dict[str, bool]] = {
     "ours": {},
@@ -58,14 +46,6 @@ VARIANTS: dict[str, dict[str, bool]] = {
 }
 TOGETHER = 10**9
 BARS = {"theirs": "bar: >= 1.0", "bf16": "bar: >= 1.4 on CPUs with AVX512-BF16"}
-
-
-@dataclass(frozen=True)
-class Segment:
-    """What one side did: each step's loss where it was asked for, and the rate of its steps after the first ones."""
-
-    losses: list[float]
-    pairs_per_second: float
 
 
 def recipe_of(options: argparse.Namespace, folder: Path, precision: str, variant: str, steps: int) -> Path:
@@ -102,94 +82,6 @@ def train_ours(options: argparse.Namespace, recipe: Path, folder: Path) -> Segme
     return Segment([line["loss"] for line in lines], options.batch * len(timed) / seconds)
 
 
-def planned(recipe: Path) -> tuple[list[list[str]], Iterator[list[int]]]:
-    """The columns of the recipe's pairs, and the rows of batch after batch as our run plans them."""
-    read = load_recipe(recipe)
-    examples = streams_of(read, read_sources(read))["pairs"]
-    batches = StreamPlan(read, "pairs", examples, None).batches()
-    return [list(column) for column in examples.columns], (rows.tolist() for rows in batches)
-
-
-class NotedLoss(MatryoshkaLoss):
-    """Their loss, whose values are kept where they are asked for."""
-
-    def __init__(self, model: SentenceTransformer, dims: Sequence[int], *, note: bool) -> None:
-        super().__init__(model, MultipleNegativesRankingLoss(model, scale=SCALE), list(dims))
-        self.note, self.noted = note, list[torch.Tensor]()
-
-    def forward(self, features: Any, labels: Any) -> torch.Tensor:
-        """The loss."""
-        value: torch.Tensor = super().forward(features, labels)
-        if self.note:
-            self.noted.append(value.detach())
-        return value
-
-
-class Clock(TrainerCallback):
-    """When each step of their trainer ended; a GPU is waited for before the first and the last that count."""
-
-    def __init__(self, *waited: int) -> None:
-        self.waited, self.ends = waited, list[float]()
-
-    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Keep the time."""
-        if torch.cuda.is_available() and state.global_step in self.waited:
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
-
-
-def train_theirs(
-    options: argparse.Namespace, recipe: Path, folder: Path, precision: str, steps: int, *, losses: bool
-) -> Segment:
-    """A run of SentenceTransformerTrainer on the same batches; `losses` keeps each step's."""
-    (anchors, positives), walk = planned(recipe)
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder / "theirs"),
-        max_steps=steps,
-        per_device_train_batch_size=options.batch,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type="constant",
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        bf16=precision == "bf16",
-        use_cpu=options.device == "cpu",
-        torch_compile=options.compile,
-        batch_sampler=sampler_of(list(itertools.islice(walk, steps))),
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    model, clock = their_model(options), Clock(options.warm, steps)
-    loss = NotedLoss(model, options.dims, note=losses)
-    pairs = Dataset.from_dict({"anchor": anchors, "positive": positives})
-    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=pairs, loss=loss, callbacks=[clock]).train()
-    seconds = clock.ends[-1] - clock.ends[options.warm - 1]
-    return Segment([float(value) for value in loss.noted], options.batch * (steps - options.warm) / seconds)
-
-
-def their_model(options: argparse.Namespace) -> SentenceTransformer:
-    """The base in float32, reading at most as many tokens as ours does in training."""
-    settings = {"dtype": torch.float32}
-    settings |= {} if options.attention is None else {"attn_implementation": options.attention}
-    path = str(resolve_model(options.base).path)
-    model = SentenceTransformer(path, device=options.device, model_kwargs=settings)
-    model.max_seq_length = options.max_length
-    return model
-
-
-def sampler_of(rows: list[list[int]]) -> type[DefaultBatchSampler]:
-    """A batch sampler for their trainer, of batches that are given."""
-
-    class Planned(DefaultBatchSampler):
-        def __iter__(self) -> Iterator[list[int]]:
-            yield from rows
-
-        def __len__(self) -> int:
-            return len(rows)
-
-    return Planned
-
-
 def still(base: str, folder: Path) -> str:
     """A copy of the model without dropout."""
     to = folder / "still"
@@ -206,13 +98,13 @@ def segment(options: argparse.Namespace, variant: str, precision: str, steps: in
         folder = Path(name)
         if check:
             options.base = still(options.base, folder)
-        recipe = recipe_of(options, folder, precision, variant, steps)
+        recipe = recipe_of(options, folder, precision, variant, steps=steps)
         if variant == THEIRS:
-            return train_theirs(options, recipe, folder, precision, steps, losses=check)
+            return train_theirs(options, recipe, folder, precision, steps=steps, losses=check)
         return train_ours(options, recipe, folder)
 
 
-def in_process(options: argparse.Namespace, arguments: list[str], *more: object) -> Segment:
+def in_process(options: argparse.Namespace, arguments: list[str], more: Sequence[object]) -> Segment:
     """A segment in a process of its own."""
     environment = {"OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
     environment |= {"ACCELERATE_USE_CPU": "true"} if options.device == "cpu" else {}
@@ -223,7 +115,7 @@ def in_process(options: argparse.Namespace, arguments: list[str], *more: object)
 def check(options: argparse.Namespace, arguments: list[str]) -> None:
     """SystemExit if our losses, however they are cut into passes, differ from theirs."""
     names = [THEIRS, *(name for name, choice in VARIANTS.items() if not choice.get("bucket"))]
-    theirs, *ours = (in_process(options, arguments, name, "float32", options.check_steps, "check") for name in names)
+    theirs, *ours = (in_process(options, arguments, (name, "float32", options.check_steps, "check")) for name in names)
     print(f"theirs: loss {theirs.losses[0]:.4f} at step 1, {theirs.losses[-1]:.4f} at step {len(theirs.losses)}")
     for name, one in zip(names[1:], ours, strict=True):
         apart = np.abs(np.asarray(one.losses) / np.asarray(theirs.losses, dtype=np.float64) - 1)
@@ -239,7 +131,7 @@ def padding(options: argparse.Namespace) -> dict[str, float]:
     for variant in (THEIRS, *VARIANTS):
         padded = real = 0
         with tempfile.TemporaryDirectory() as name:
-            columns, walk = planned(recipe_of(options, Path(name), "float32", variant, options.steps))
+            columns, walk = planned(recipe_of(options, Path(name), "float32", variant, steps=options.steps))
         together = variant == THEIRS or VARIANTS[variant].get("together")
         tokens = TOGETHER if together else pass_tokens(torch.device(options.device))
         for rows in itertools.islice(walk, options.steps):
@@ -260,7 +152,7 @@ def measure(options: argparse.Namespace, arguments: list[str]) -> dict[tuple[str
     for _ in range(options.segments):
         for precision in options.precision:
             for variant in (THEIRS, *VARIANTS):
-                done = in_process(options, arguments, variant, precision, options.steps, "time")
+                done = in_process(options, arguments, (variant, precision, options.steps, "time"))
                 rates.setdefault((precision, variant), []).append(done.pairs_per_second)
     return rates
 
@@ -293,11 +185,6 @@ def report(options: argparse.Namespace, rates: dict[tuple[str, str], list[float]
         for variant in ("ours", THEIRS):
             ratio = middle["bf16", variant] / middle["float32", variant]
             print(f"{variant}: bf16 / float32 {ratio:.2f}" + (f" ({BARS['bf16']})" if variant == "ours" else ""))
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Numbers separated by commas."""
-    return tuple(int(part) for part in text.split(","))
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

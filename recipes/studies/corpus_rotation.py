@@ -111,7 +111,9 @@ def plain_kl(documents: np.ndarray, dims: tuple[int, ...], seed: int) -> np.ndar
         vectors: Tensor, rotation: Tensor, dims: list[int], temperature: float
     ) -> tuple[Tensor, dict[int, float]]:
         turned, own_row = (vectors @ rotation).requires_grad_(), torch.arange(len(vectors))
-        loss = nested_distillation(turned, turned, vectors, vectors, dims, temperature=temperature, self_index=own_row)
+        loss = nested_distillation(
+            turned, turned, vectors, vectors, dims=dims, temperature=temperature, self_index=own_row
+        )
         (gradient,) = torch.autograd.grad(loss.total, turned)
         along = turned.detach().T @ gradient
         return along - along.T, dict(zip(dims, loss.per_dim.tolist(), strict=True))
@@ -215,7 +217,7 @@ def main() -> None:
     if asked.only in (None, "kinds"):
         sources = sorted((DATA / "sources").glob("*.jsonl.gz"))
         bundled = [r[c][:400] for p in sources for r in list(jsonl(p))[:150] for c in ("anchor", "positive")]
-        kinds(sets, dims, seeds, general, vectors(bundled))
+        kinds(sets, dims, seeds, general, bundled=vectors(bundled))
     if asked.only in (None, "size"):
         size(sets, dims, seeds)
     if asked.only in (None, "age") and len(sets) > 1:

@@ -1,11 +1,12 @@
 """benchmarks/gpu.sh on a CPU, and what it makes of the benchmarks' output."""
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,10 @@ bar time <= 1.5 x one: open, nothing to compare with
 
 
 @pytest.fixture(scope="module")
-def gpu(repo: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("gpu", repo / "benchmarks" / "gpu.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu"] = module
-    spec.loader.exec_module(module)
-    return module
+def gpu(repo: Path) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repo / "benchmarks"))
+        yield importlib.import_module("gpu")
 
 
 def test_tables_and_bars_are_taken_out_of_what_is_printed(gpu: Any) -> None:

@@ -154,11 +154,13 @@ class Board:
             return self._of_task(places[0])
         metrics = ", ".join(dict.fromkeys(self._about[place].metric for place in places))
         note = f"mean of {', '.join(map(_title, places))} ({metrics} x 100)"
-        return Sheet(f"{kind}, {len(places)} tasks", note, metrics, tuple(places), kind)
+        return Sheet(f"{kind}, {len(places)} tasks", note, metric=metrics, places=tuple(places), type=kind)
 
     def _of_task(self, place: Place) -> Sheet:
         about = self._about[place]
-        return Sheet(_title(place), f"{about.type}, {about.metric} x 100", about.metric, (place,), about.type)
+        return Sheet(
+            _title(place), f"{about.type}, {about.metric} x 100", metric=about.metric, places=(place,), type=about.type
+        )
 
 
 def _title(place: Place) -> str:

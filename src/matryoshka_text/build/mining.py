@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, TypeAdapter
 from torch import Tensor
-from tqdm import tqdm
 
 from matryoshka_text.data import Example, SourceRows, different, table_of
 from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.errors import DataError, ModelError
 from matryoshka_text.files import write_whole
+from matryoshka_text.progress import Progress
 from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.recipe import Source
 from matryoshka_text.recipe.sources import prompt_names
@@ -77,8 +76,8 @@ def mine_pairs(
     prompt = _prompt(encoder, source)
     vectors = _embedded(encoder, [texts[row] for row in first], what, prompt=prompt, batch_size=batch_size)
     found = nearest(vectors, min(count, len(first) - 1), block=block)
-    bar = tqdm(found, total=len(first), desc=f"{source.name}: neighbours", unit="text", file=sys.stderr)
-    pairs, highest = _chosen(bar, first, lowest)
+    with Progress(f"{source.name}: neighbours", "texts", len(first), shown=True) as bar:
+        pairs, highest = _chosen(found, first, lowest, bar)
     if not pairs:
         raise DataError(
             f"{rows.label}: found no two texts of source {source.name!r} with a cosine of at least {lowest}; "
@@ -88,7 +87,7 @@ def mine_pairs(
 
 
 def _chosen(
-    found: Iterable[tuple[list[int], list[float]]], first: Sequence[int], lowest: float | None
+    found: Iterable[tuple[list[int], list[float]]], first: Sequence[int], lowest: float | None, progress: Progress
 ) -> tuple[tuple[MinedPair, ...], float]:
     """Each pair of texts once, and the highest cosine there is."""
     pairs: dict[tuple[int, int], MinedPair] = {}
@@ -99,6 +98,7 @@ def _chosen(
             if lowest is None or cosine >= lowest:
                 key = (min(row, other), max(row, other))
                 pairs.setdefault(key, MinedPair(first[row], first[other], cosine))
+        progress(1)
     return tuple(pairs.values()), highest
 
 
@@ -136,11 +136,11 @@ def _embedded(
 ) -> Float[Tensor, "n d"]:
     was_training = encoder.training
     found: list[np.ndarray] = []
-    with tqdm(total=len(texts), desc=what, unit="text", file=sys.stderr) as bar:
+    with Progress(what, "texts", len(texts), shown=True) as bar:
         for start in range(0, len(texts), _AT_ONCE):
             part = list(texts[start : start + _AT_ONCE])
             found.append(encoder.encode(part, prompt=prompt, batch_size=batch_size, show_progress_bar=False))
-            bar.update(len(part))
+            bar(len(part))
     encoder.train(was_training)
     vectors = torch.from_numpy(np.concatenate(found))
     if not bool(torch.isfinite(vectors).all()):

@@ -5,10 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from matryoshka_text.cli.options import RemoteCode
+from matryoshka_text.cli.options import Arithmetic, Column, RemoteCode
 from matryoshka_text.cli.quietly import quietly
 
 __all__ = ["encode"]
+_Role = Annotated[
+    str | None,
+    typer.Option(help="Encode the texts as queries (query) or documents (document), with the model's prompt for them."),
+]
 
 
 def encode(
@@ -24,21 +28,14 @@ def encode(
     out: Annotated[Path, typer.Option(help="Folder for the vectors.", show_default=False)],
     dim: Annotated[int | None, typer.Option(help="Prefix length. Default: the full width.")] = None,
     layers: Annotated[int | None, typer.Option(help="Run only the first N layers. Default: all.")] = None,
-    dtype: Annotated[
-        str, typer.Option(help="Arithmetic: float32, bf16, or auto (bf16 if the hardware has it).")
-    ] = "float32",
+    dtype: Arithmetic = "float32",
     precision: Annotated[
         str, typer.Option(help="Stored as float32, float16, int8 (1 byte a dim) or binary (1 bit a dim).")
     ] = "float32",
-    column: Annotated[str, typer.Option(help="Column with the texts, in files that have columns.")] = "text",
+    column: Column = "text",
     prompt: Annotated[str | None, typer.Option(help="Words to put before every text.")] = None,
     prompt_name: Annotated[str | None, typer.Option(help="One of the model's own prompts, by name.")] = None,
-    role: Annotated[
-        str | None,
-        typer.Option(
-            help="Encode the texts as queries (query) or documents (document), with the model's prompt for them."
-        ),
-    ] = None,
+    role: _Role = None,
     rows_per_part: Annotated[int, typer.Option(help="Texts in memory at a time, and rows in a part file.")] = 16384,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Padded tokens in one forward pass. Default: by device.")

@@ -4,7 +4,12 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["RemoteCode"]
+__all__ = ["Arithmetic", "Column", "RemoteCode"]
+
+Arithmetic = Annotated[
+    str, typer.Option("--dtype", help="Arithmetic: float32, bf16, or auto (bf16 if the hardware has it).")
+]
+Column = Annotated[str, typer.Option(help="Column with the texts, in files that have columns.")]
 
 RemoteCode = Annotated[
     bool,

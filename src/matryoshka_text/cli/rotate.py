@@ -58,22 +58,25 @@ _Prompt = Annotated[
 _PromptName = Annotated[
     list[str] | None, typer.Option(help="One of the model's own prompts, by name. Repeatable as --prompt is.")
 ]
+_Out = Annotated[Path | None, typer.Option(help="Folder for the rotated model. With --vectors: a .safetensors file.")]
+_Split = Annotated[
+    int, typer.Option(help="Divide each file into K sources by k-means, if it mixes kinds of text.", metavar="K")
+]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what prefixes keep as they are. Learn and write nothing.")
+]
 
 
 def rotate(
     model: _Model = None,
     texts: _Texts = None,
     vectors: _Vectors = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the rotated model. With --vectors: a .safetensors file.")
-    ] = None,
+    out: _Out = None,
     column: _Column = None,
     dims: _Dims = None,
     most: _Most = 20_000,
     max_characters: _Characters = 400,
-    split: Annotated[
-        int, typer.Option(help="Divide each file into K sources by k-means, if it mixes kinds of text.", metavar="K")
-    ] = 1,
+    split: _Split = 1,
     start: Annotated[
         str | None, typer.Option(help="Where learning starts: within_source or pooled (principal axes), or identity.")
     ] = None,
@@ -87,9 +90,7 @@ def rotate(
     prompt: _Prompt = None,
     prompt_name: _PromptName = None,
     trust_remote_code: RemoteCode = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what prefixes keep as they are. Learn and write nothing.")
-    ] = False,
+    dry_run: _DryRun = False,
 ) -> None:
     """Rotate MODEL's vectors so that their first dimensions work better. Full width stays as it is.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import Column
 from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RunError
 
@@ -15,59 +16,69 @@ if TYPE_CHECKING:
 
 __all__ = ["index", "search"]
 
-_Column = Annotated[str, typer.Option(help="Column with the texts, in files that have columns.")]
 _IdColumn = Annotated[str | None, typer.Option(help="Column with the ids. Default: the number of the row.")]
 _K = Annotated[int, typer.Option("-k", help="How many documents to find.")]
+_Vectors = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder of `mtext encode`, or a .npy file of float vectors. With --to and without --out, an index.",
+        show_default=False,
+    ),
+]
+_Out = Annotated[Path | None, typer.Option(help="Folder for the index.", show_default=False)]
+_NoTexts = Annotated[bool, typer.Option("--no-texts", help="Keep no texts in the index.")]
+_Normalize = Annotated[bool, typer.Option("--normalize", help="Divide rows by their length.")]
+_Queries = Annotated[
+    Path | None,
+    typer.Option(help="Queries to tune with: texts, or vectors (.npy, folder). Default: documents stand in."),
+]
+_QueryColumn = Annotated[str, typer.Option(help="Column with the queries, in files that have columns.")]
+_Model = Annotated[str | None, typer.Option(help="Model for queries in text. Default: the one of the vectors.")]
+_Recall = Annotated[float, typer.Option(help="Share of the exact top k that a search must find.")]
+_Structures = Annotated[str, typer.Option(help="What a first stage may search, with commas: flat, hnsw, ivf, pq.")]
+_NoTune = Annotated[bool, typer.Option("--no-tune", help="Do not look for the fastest plan.")]
+_To = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Load the index into PostgreSQL with pgvector: postgresql://user@host/database; the password "
+        "comes from PGPASSWORD or ~/.pgpass.",
+    ),
+]
+_Table = Annotated[str | None, typer.Option(help="With --to: the table to make. Default: documents.")]
+_Texts = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Texts of the documents, to show with hits. Default: the files encoded."),
+]
+_Dims = Annotated[
+    str | None, typer.Option(help="Prefix lengths to choose from, such as 48,96,192. Default: the width halved.")
+]
+_NoRotate = Annotated[
+    bool, typer.Option("--no-rotate", help="Search the vectors as they are, without a rotation of their own.")
+]
 
 
 def index(
     context: typer.Context,
-    vectors: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of `mtext encode`, or a .npy file of float vectors. With --to and without --out, an index.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the index.", show_default=False)] = None,
-    texts: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Texts of the documents, to show with hits. Default: the files encoded."),
-    ] = None,
-    no_texts: Annotated[bool, typer.Option("--no-texts", help="Keep no texts in the index.")] = False,
-    column: _Column = "text",
+    vectors: _Vectors,
+    out: _Out = None,
+    texts: _Texts = None,
+    no_texts: _NoTexts = False,
+    column: Column = "text",
     id_column: _IdColumn = None,
-    dims: Annotated[
-        str | None, typer.Option(help="Prefix lengths to choose from, such as 48,96,192. Default: the width halved.")
-    ] = None,
-    no_rotate: Annotated[
-        bool, typer.Option("--no-rotate", help="Search the vectors as they are, without a rotation of their own.")
-    ] = False,
-    normalize: Annotated[bool, typer.Option("--normalize", help="Divide rows by their length.")] = False,
-    queries: Annotated[
-        Path | None,
-        typer.Option(help="Queries to tune with: texts, or vectors (.npy, folder). Default: documents stand in."),
-    ] = None,
-    query_column: Annotated[str, typer.Option(help="Column with the queries, in files that have columns.")] = "text",
-    model: Annotated[
-        str | None, typer.Option(help="Model for queries in text. Default: the one of the vectors.")
-    ] = None,
-    recall: Annotated[float, typer.Option(help="Share of the exact top k that a search must find.")] = 0.99,
+    dims: _Dims = None,
+    no_rotate: _NoRotate = False,
+    normalize: _Normalize = False,
+    queries: _Queries = None,
+    query_column: _QueryColumn = "text",
+    model: _Model = None,
+    recall: _Recall = 0.99,
     k: _K = 10,
-    structures: Annotated[
-        str, typer.Option(help="What a first stage may search, with commas: flat, hnsw, ivf, pq.")
-    ] = "flat",
-    no_tune: Annotated[bool, typer.Option("--no-tune", help="Do not look for the fastest plan.")] = False,
+    structures: _Structures = "flat",
+    no_tune: _NoTune = False,
     seed: Annotated[int, typer.Option(help="Seed of the rows and batches that are drawn.")] = 0,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Load the index into PostgreSQL with pgvector: postgresql://user@host/database; the password "
-            "comes from PGPASSWORD or ~/.pgpass.",
-        ),
-    ] = None,
-    table: Annotated[str | None, typer.Option(help="With --to: the table to make. Default: documents.")] = None,
+    to: _To = None,
+    table: _Table = None,
 ) -> None:
     """Build an index of VECTORS that searches short prefixes first, and tune it to a recall.
 
@@ -110,7 +121,7 @@ def search(
         Path | None, typer.Option(help="Many queries: a file of texts, or vectors (.npy, folder). Needs --out.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --queries: the run file to write, in TREC format.")] = None,
-    column: _Column = "text",
+    column: Column = "text",
     id_column: _IdColumn = None,
     model: Annotated[str | None, typer.Option(help="Model for the queries. Default: the one of the index.")] = None,
     plan: Annotated[Path | None, typer.Option(help="A plan as JSON. Default: the one the index was tuned to.")] = None,

@@ -104,8 +104,8 @@ def default_tokens(device: torch.device) -> int:
 
 def inference(
     encoder: SentenceTransformer,
-    theirs: Callable[..., Any],
     inputs: list[Any],
+    theirs: Callable[..., Any],
     *,
     batch_size: int,
     output_value: str | None,
@@ -188,7 +188,10 @@ def encode_texts(
             passes = like_lengths(ids.lengths, most, tokens)[::-1]
             vectors = []
             for rows in passes:
-                one = _vectors(encoder, _on(device, ids.features(rows)), dtype, settings)
+                # Through __call__, so that a compiled encoder runs compiled.
+                one = encoder(_on(device, ids.features(rows)), **settings)["sentence_embedding"]
+                # Autocast may have rounded what follows the backbone too; the encoder's vectors have unit length.
+                one = torch.nn.functional.normalize(one.float(), dim=1) if dtype == "bf16" else one
                 vectors.append(_cut(one, truncate_dim, normalize_embeddings))
                 tell(len(rows))
             # One copy a slice: a copy a pass would have the GPU wait for the host each time.
@@ -198,15 +201,6 @@ def encode_texts(
                 found = together.new_empty(len(texts), together.shape[1])
             found[_places(start, passes).to(found.device)] = together
     return torch.empty(0, device=device) if found is None else found
-
-
-def _vectors(
-    encoder: SentenceTransformer, features: dict[str, Any], dtype: str, settings: Mapping[str, Any]
-) -> Float[Tensor, "rows width"]:
-    # Through __call__, so that a compiled encoder runs compiled.
-    vectors: Tensor = encoder(features, **settings)["sentence_embedding"]
-    # Autocast may have rounded what follows the backbone too; the encoder's vectors have unit length.
-    return torch.nn.functional.normalize(vectors.float(), dim=1) if dtype == "bf16" else vectors
 
 
 def _cut(vectors: Float[Tensor, "rows width"], dim: int | None, unit: bool) -> Float[Tensor, "rows dim"]:

@@ -93,6 +93,20 @@ class MatryoshkaEncoder(PrefixEncoder):
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
             )
+        self._require_whole(name)
+        # What is made of a model has a card of its own: the opened one's claims, its licence among them, are not ours.
+        self._model_card_text: str | None = None
+        self._base_name = None if model_name_or_path is None else name
+        # What a file says of cutting and padding; calls of the tokenizer change it.
+        self._limits = limits_of(self) if self.resolved is not None else []
+        self._width = self._at_unit_length()
+        self._dims = self._checked_dims(dims)
+        self.heads: dict[str, SavedHead] = {}
+        self._require_trained_layers(name)
+        if self.folder is not None:
+            require_one_text(self, name)
+
+    def _require_whole(self, name: str) -> None:
         if self.config is None or isinstance(self[0], Router):
             raise ModelError(
                 f"{name}: begins with a {type(self[0]).__name__}; allowed: a model that begins with a Transformer, the "
@@ -100,22 +114,15 @@ class MatryoshkaEncoder(PrefixEncoder):
             )
         if self.folder is not None:
             require_whole(self, self.folder.home, name)
-        # What is made of a model has a card of its own: the opened one's claims, its licence among them, are not ours.
-        self._model_card_text: str | None = None
-        self._base_name = None if model_name_or_path is None else name
-        # What a file says of cutting and padding; calls of the tokenizer change it.
-        self._limits = limits_of(self) if self.resolved is not None else []
+
+    def _at_unit_length(self) -> int:
+        """End in Normalize, with vectors of full width; the width."""
         # A model saved with a default width is read at full width all the same: `dim` says what is wanted.
         self.truncate_dim = None
         self.normalized_by_us = not isinstance(self[-1], Normalize)
         if self.normalized_by_us:
             self.append(Normalize())
-        self._width = int(self.get_embedding_dimension())
-        self._dims = self._checked_dims(dims)
-        self.heads: dict[str, SavedHead] = {}
-        self._require_trained_layers(name)
-        if self.folder is not None:
-            require_one_text(self, name)
+        return int(self.get_embedding_dimension())
 
     def _require_trained_layers(self, name: str) -> None:
         if trained := getattr(self.config, "matryoshka_layers", None):

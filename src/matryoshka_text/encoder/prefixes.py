@@ -1,6 +1,5 @@
 """`encode` at any prefix and any number of layers."""
 
-from collections.abc import Callable
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -43,6 +42,7 @@ class PrefixEncoder(OwnPasses):
     """A `SentenceTransformer` whose `encode` gives any prefix of the vectors, from any number of the first layers."""
 
     pass_settings = PASS_SETTINGS
+    passes = inference  # type: ignore[assignment]  # encode gives all its keywords
     _width: int
 
     @property
@@ -163,10 +163,6 @@ class PrefixEncoder(OwnPasses):
         """`encode` with the prompt of documents, as in sentence-transformers, and with all the keywords of `encode`."""
         texts = settings.pop("sentences", None) if inputs is None else inputs
         return super().encode_document(texts, prompt_name, prompt, batch_size, *more, **settings)
-
-    def passes(self, inputs: list[str], theirs: Callable[..., Any], **settings: Any) -> Any:
-        """The vectors of `inputs` from passes of ours; `encode` calls it, here or in a process of a pool."""
-        return inference(self, theirs, inputs, **settings)
 
     def _asked(self, dim: int | None, truncate_dim: int | None, output_value: str | None) -> int | None:
         """The width to cut to; None for the full one."""

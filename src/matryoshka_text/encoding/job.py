@@ -101,10 +101,7 @@ def encode_file(
     along. Errors are `MtextError`s; those of rows name file:line and come before anything is encoded.
     """
     folder, state = Path(out), _processes()
-    leave_at_exit()
-    names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    texts = Texts(names, column)
-    _require_one_reader(texts, state.num_processes)
+    texts = _texts(inputs, column, state.num_processes)
     asked = Asked(
         dim=dim,
         layers=layers,
@@ -123,12 +120,11 @@ def encode_file(
         there = earlier(folder) if first else None
         encoder = opened(model, asked, str(state.device), trust_remote_code=trust_remote_code)
         if first:
-            _begin(folder, planned(encoder, asked, texts, there), there, encoder, texts)
+            _begin(folder, planned(encoder, asked, texts, there), there, encoder=encoder, texts=texts)
         state.wait_for_everyone()
         manifest = read_manifest(folder)
         job = _Job(folder, manifest, encoder, index=state.process_index, processes=state.num_processes)
-        encoded = job.from_stdin(texts, progress) if texts.from_stdin else job.missing(texts, progress)
-        encoded = sum(gather_object([encoded]))
+        encoded = sum(gather_object([job.done(texts, progress)]))
         if first:
             _finish(folder, join=join)
         state.wait_for_everyone()
@@ -140,12 +136,16 @@ def _processes() -> PartialState:
     # without a GPU would each believe to be the only one.
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (launched and not torch.accelerator.is_available())
-    return PartialState(cpu=cpu, timeout=_PATIENCE)
+    state = PartialState(cpu=cpu, timeout=_PATIENCE)
+    leave_at_exit()
+    return state
 
 
-def _require_one_reader(texts: Texts, processes: int) -> None:
+def _texts(inputs: str | Path | Sequence[str | Path], column: str, processes: int) -> Texts:
+    texts = Texts([inputs] if isinstance(inputs, str | Path) else list(inputs), column)
     if texts.from_stdin and processes > 1:
         raise DataError(f"inputs: found - with {processes} processes, which cannot share it; give a file")
+    return texts
 
 
 def _begin(folder: Path, wanted: Manifest, there: Manifest | None, encoder: Opened, texts: Texts) -> None:
@@ -185,6 +185,10 @@ class _Job:
     encoder: Opened
     index: int
     processes: int
+
+    def done(self, texts: Texts, shown: bool) -> int:
+        """Encode what is this process's to do; how many texts that were."""
+        return self.from_stdin(texts, shown) if texts.from_stdin else self.missing(texts, shown)
 
     def missing(self, texts: Texts, shown: bool) -> int:
         """Encode the parts that are not there yet; how many texts that were."""

@@ -105,7 +105,14 @@ class Run:
             for subject in self.planned.subjects:
                 title = f"[{number}/{len(self.planned.tasks)}] {task.name} · {subject.label}"
                 try:
-                    found, stage = self._scored(task, subject, title)
+                    found = self._kept.finished(task, subject)
+                    stage = Stage(subject.label, task.name, note="scored before")
+                    if found is None:
+                        with Progress(title, "texts", shown=not self.console.quiet, leave=False) as bar:
+                            if isinstance(task, PlannedTask):
+                                found, stage = self._by_view(task, subject, bar.reached)
+                            else:
+                                found, stage = self._by_dim(task, subject, bar.reached)
                 except Exception as error:  # one task's trouble must not cost the others
                     self._require_space(error)
                     self._fail(subject, task, _reason(error), error if _is_bug(error) else None)
@@ -115,25 +122,19 @@ class Run:
                 self._say(str(stage))
             self._data.pop(task, None)
 
-    def _scored(self, task: Task, subject: Subject, title: str) -> tuple[list[Row], Stage]:
-        found = self._kept.finished(task, subject)
-        if found is not None:
-            return found, Stage(subject.label, task.name, note="scored before")
-        with Progress(title, "texts", shown=not self.console.quiet, leave=False) as bar:
-            if isinstance(task, PlannedTask):
-                return self._by_view(task, subject, bar.reached)
-            model = self._opened("masked", subject, lambda: masked.open_masked_lm(subject, self.settings.device))
-            rows, stage = masked.score_masked(
-                task,
-                subject,
-                model,
-                texts=self._data_of(task),
-                dims=self.planned.dims_of(subject),
-                settings=self.settings,
-                on_progress=bar.reached,
-            )
-            self._kept.append(rows)
-            return rows, stage
+    def _by_dim(self, task: PlannedText, subject: Subject, on_progress: OnProgress) -> tuple[list[Row], Stage]:
+        model = self._opened("masked", subject, lambda: masked.open_masked_lm(subject, self.settings.device))
+        rows, stage = masked.score_masked(
+            task,
+            subject,
+            model,
+            texts=self._data_of(task),
+            dims=self.planned.dims_of(subject),
+            settings=self.settings,
+            on_progress=on_progress,
+        )
+        self._kept.append(rows)
+        return rows, stage
 
     def _by_view(self, task: PlannedTask, subject: Subject, on_progress: OnProgress) -> tuple[list[Row], Stage]:
         started = perf_counter()

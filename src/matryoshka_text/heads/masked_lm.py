@@ -226,11 +226,11 @@ class _Tally:
             raise DataError("the texts hold special and unknown tokens only, none of which is masked; give other text")
         loss = (self._loss / self._tokens).tolist()
         return MaskedScores(
-            self._dims,
-            tuple((100 * self._right / self._tokens).tolist()),
-            tuple(loss),
-            tuple(math.exp(value) if value < 700 else math.inf for value in loss),
-            self._tokens,
+            dims=self._dims,
+            accuracy=tuple((100 * self._right / self._tokens).tolist()),
+            loss=tuple(loss),
+            perplexity=tuple(math.exp(value) if value < 700 else math.inf for value in loss),
+            tokens=self._tokens,
         )
 
 

@@ -121,7 +121,7 @@ class VocabularyHead(nn.Module):
         if saved is not None:
             return saved
         model, missing = masked_language_model(encoder, seed)
-        head = _taken_from(model, cut, checked, missing, seed)
+        head = _taken_from(model, cut, checked, missing=missing, seed=seed)
         found = (len(head.bias), head.width)
         if found != tuple(matrix.shape):
             raise ModelError(
@@ -161,7 +161,9 @@ class VocabularyHead(nn.Module):
         transform = copy.deepcopy(self.transform) if dim == self.width else self.transform.truncated(dim)
         bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
         dims = tuple(one for one in self.dims if one <= dim)
-        return VocabularyHead(self.cut, dims, transform, bias, dim, list(self.fresh)).train(self.training)
+        return VocabularyHead(
+            cut=self.cut, dims=dims, transform=transform, bias=bias, width=dim, fresh=list(self.fresh)
+        ).train(self.training)
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors, without the vocabulary matrix, which the encoder saves."""
@@ -194,7 +196,7 @@ class VocabularyHead(nn.Module):
                 "open it with the model it was saved with"
             )
         with model_faults(str(folder), "give the folder of a whole saved head"):
-            head = _taken_from(empty_model(encoder), cut, dims, set(), 0, width=saved[1])
+            head = _taken_from(empty_model(encoder), cut, dims, missing=set(), seed=0, width=saved[1])
             head.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
         return head.to(matrix.device)
 
@@ -244,7 +246,7 @@ def _taken_from(
         transform = NestedTransform(inputs if width == matrix.shape[1] else min(inputs, width), ends, seed=seed)
     # Exported, a bias that the family's decoder does not have would be lost.
     bias = nn.Parameter(values.detach(), requires_grad=cut != "transform" or has_bias)
-    return VocabularyHead(cut, dims, transform, bias, width, fresh)
+    return VocabularyHead(cut=cut, dims=dims, transform=transform, bias=bias, width=width, fresh=fresh)
 
 
 def _saved_beside(encoder: MatryoshkaEncoder, cut: str, dims: tuple[int, ...]) -> VocabularyHead | None:

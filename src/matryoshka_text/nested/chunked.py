@@ -9,22 +9,9 @@ from torch import Tensor
 
 from matryoshka_text.nested.loss import NestedLoss
 from matryoshka_text.nested.prefixes import Columns, blocks, inverse_norms
-from matryoshka_text.nested.targets import Targets, Tile, taken_out_value
+from matryoshka_text.nested.targets import Reading, Tile, taken_out_value
 
-__all__ = ["Reading", "chunked_loss", "panel_columns", "tile_rows"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the vectors are read: prefixes cut at `dims`, at unit length or raw, compared with `targets`.
-
-    `denominator` divides the sum over rows.
-    """
-
-    dims: tuple[int, ...]
-    unit: bool
-    denominator: float
-    targets: Targets
+__all__ = ["chunked_loss", "panel_columns", "tile_rows"]
 
 
 @dataclass(frozen=True)
@@ -230,7 +217,15 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rows, columns, _, of_scale, of_bias = (need and with_gradient for need in ctx.needs_input_grad[:5])
         factor = scale.item()
-        visit = _Visit(x, y, weights, factor, bias, reading, _Needs(rows, columns, of_scale, of_bias))
+        visit = _Visit(
+            x=x,
+            y=y,
+            weights=weights,
+            scale=factor,
+            bias=bias,
+            reading=reading,
+            needs=_Needs(rows, columns, of_scale, of_bias),
+        )
         visit.run()
         per_dim = visit.losses.sum(1) / reading.denominator
         dscale = (visit.row_dots * visit.weights).sum() / factor if of_scale else None

@@ -17,11 +17,11 @@ from matryoshka_text.nested.checks import (
     check_weights,
     computing_dtype,
 )
-from matryoshka_text.nested.chunked import Reading, chunked_loss
+from matryoshka_text.nested.chunked import chunked_loss
 from matryoshka_text.nested.fused_support import choose_backend, refuse_fused
 from matryoshka_text.nested.loss import Backend, NestedLoss, Number
 from matryoshka_text.nested.reference import reference_cross_entropy
-from matryoshka_text.nested.targets import HardTargets
+from matryoshka_text.nested.targets import HardTargets, Reading
 
 __all__ = ["nested_cross_entropy"]
 
@@ -68,30 +68,24 @@ def nested_cross_entropy(
     inside. Gradients come back in the inputs' types.
     ValueError names the argument, what it holds and what is allowed.
     """
-    device, (b, width) = query.device, _check_rows(query, candidate)
-    n, dtype = len(candidate), computing_dtype(query, candidate)
-    dims = check_dims(dims, width)
-    targets = HardTargets(
-        check_index("target", target, b, device, below=n),
-        *_check_exclusions(mask, query_ids, candidate_ids, b, n, device),
-    )
-    if bias is not None:
-        check_vectors("bias", bias, (n,), device)
+    device, (b, width) = query.device, _check_rows(query, candidate, bias)
+    n, dtype, dims = len(candidate), computing_dtype(query, candidate), check_dims(dims, width)
+    gone = {"mask": mask, "query_ids": query_ids, "candidate_ids": candidate_ids}
+    targets = HardTargets(check_index("target", target, b, device, below=n), **_checked_exclusions(gone, b, n, device))
     each = check_weights(weights, len(dims), dtype, device)
     factor = check_scale("scale", (20.0 if normalize else 1.0) if scale is None else scale, dtype, device)
     divisor = check_denominator(denominator, b)
     chosen = _choose(backend, device, torch.promote_types(query.dtype, candidate.dtype), len(dims))
     with torch.autocast(device.type, enabled=False):
         offset = None if bias is None else bias.to(dtype)
+        reading = Reading(dims, normalize, divisor, targets)
         if chosen == "fused":
             # Triton is asked for only where it is used: a machine without it imports and works.
             from matryoshka_text.nested.fused import fused_loss
 
-            return fused_loss(query, candidate, each, factor, offset, dims, normalize, targets, divisor)
-        x, y = query.to(dtype), candidate.to(dtype)
-        if chosen == "chunked":
-            return chunked_loss(x, y, each, factor, offset, Reading(dims, normalize, divisor, targets))
-        return reference_cross_entropy(x, y, each, factor, offset, dims, normalize, targets, divisor)
+            return fused_loss(query, candidate, each, scale=factor, bias=offset, reading=reading)
+        loss = chunked_loss if chosen == "chunked" else reference_cross_entropy
+        return loss(query.to(dtype), candidate.to(dtype), each, scale=factor, bias=offset, reading=reading)
 
 
 def _choose(backend: str, device: torch.device, dtype: torch.dtype, dims: int) -> str:
@@ -102,26 +96,27 @@ def _choose(backend: str, device: torch.device, dtype: torch.dtype, dims: int) -
     return backend
 
 
-def _check_rows(query: Tensor, candidate: Tensor) -> tuple[int, int]:
+def _check_rows(query: Tensor, candidate: Tensor, bias: Tensor | None) -> tuple[int, int]:
     check_vectors("query", query, (None, None), query.device)
     check_vectors("candidate", candidate, (None, query.shape[1]), query.device)
+    if bias is not None:
+        check_vectors("bias", bias, (len(candidate),), query.device)
     return len(query), query.shape[1]
 
 
-def _check_exclusions(
-    mask: Tensor | None, query_ids: Tensor | None, candidate_ids: Tensor | None, b: int, n: int, device: torch.device
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def _checked_exclusions(
+    given: dict[str, Tensor | None], b: int, n: int, device: torch.device
+) -> dict[str, Tensor | None]:
+    """`mask`, `query_ids` and `candidate_ids` as `HardTargets` takes them."""
+    mask, query_ids, candidate_ids = given.values()
     if mask is not None:
         check_shape("mask", mask, (b, n), device)
         if mask.dtype != torch.bool:
             raise ValueError(f"mask holds {mask.dtype}; allowed is torch.bool, True = taken out")
     if (query_ids is None) != (candidate_ids is None):
-        given, missing = ("query_ids", "candidate_ids") if candidate_ids is None else ("candidate_ids", "query_ids")
-        raise ValueError(f"{given} is given and {missing} is not; allowed are both or neither")
+        found, missing = ("query_ids", "candidate_ids") if candidate_ids is None else ("candidate_ids", "query_ids")
+        raise ValueError(f"{found} is given and {missing} is not; allowed are both or neither")
     if query_ids is None or candidate_ids is None:
-        return mask, None, None
-    rows, columns = (
-        check_index("query_ids", query_ids, b, device),
-        check_index("candidate_ids", candidate_ids, n, device),
-    )
-    return mask, rows, columns
+        return {"mask": mask}
+    rows = check_index("query_ids", query_ids, b, device)
+    return {"mask": mask, "query_ids": rows, "candidate_ids": check_index("candidate_ids", candidate_ids, n, device)}

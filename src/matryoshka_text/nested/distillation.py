@@ -16,11 +16,11 @@ from matryoshka_text.nested.checks import (
     check_weights,
     computing_dtype,
 )
-from matryoshka_text.nested.chunked import Reading, chunked_loss
+from matryoshka_text.nested.chunked import chunked_loss
 from matryoshka_text.nested.loss import Backend, NestedLoss, Number
 from matryoshka_text.nested.prefixes import unit_prefix
 from matryoshka_text.nested.reference import reference_distillation
-from matryoshka_text.nested.targets import SoftTargets
+from matryoshka_text.nested.targets import Reading, SoftTargets
 
 __all__ = ["nested_distillation"]
 
@@ -77,9 +77,8 @@ def nested_distillation(
         with torch.no_grad():
             teacher = (unit_prefix(t.to(dtype), t.shape[1]) for t in (teacher_rows, teacher_columns))
             targets = SoftTargets(next(teacher) * teacher_scale, next(teacher), own)
-        if chunked:
-            return chunked_loss(x, y, each, scale, None, Reading(dims, True, divisor, targets))
-        return reference_distillation(x, y, targets.rows @ targets.columns.T, each, scale, dims, own, divisor)
+        loss = chunked_loss if chunked else reference_distillation
+        return loss(x, y, each, scale=scale, bias=None, reading=Reading(dims, True, divisor, targets))
 
 
 def _check_self_index(self_index: Tensor | None, b: int, n: int, device: torch.device) -> Tensor | None:

@@ -17,7 +17,7 @@ from matryoshka_text.nested.fused_packing import unpack
 from matryoshka_text.nested.fused_plan import Operands, Plan, on_device, operands_of, plan_of
 from matryoshka_text.nested.kernels import forward_kernel, pair_kernel
 from matryoshka_text.nested.loss import NestedLoss
-from matryoshka_text.nested.targets import HardTargets
+from matryoshka_text.nested.targets import HardTargets, Reading
 
 __all__ = ["fused_loss"]
 
@@ -92,7 +92,7 @@ class _Fused(torch.autograd.Function):
         targets: HardTargets,
         plan: Plan,
     ) -> tuple[Tensor, Tensor]:
-        operands = operands_of(query, candidate, bias, targets, plan)
+        operands = operands_of(query, candidate, bias, targets=targets, plan=plan)
         losses, visited = _losses(operands, plan)
         per_dim = losses.sum(1) / plan.denominator
         ctx.plan, ctx.kinds = plan, tuple((vectors.shape[1], vectors.dtype) for vectors in (query, candidate))
@@ -112,13 +112,17 @@ class _Fused(torch.autograd.Function):
         rows, columns, of_weights, of_scale, of_bias = ctx.needs_input_grad[:5]
         with torch.autocast(operands.x.device.type, enabled=False):
             wanted = Wanted(rows, columns, of_scale, of_bias)
-            found = gradients(operands, Visited(log_sums, gaps, pairs), weights, plan, wanted)
+            found = gradients(operands, Visited(log_sums, gaps, pairs), weights, plan=plan, wanted=wanted)
             whole = incoming / plan.denominator
             factor = whole * (plan.scale * found.unit)
             (width_x, kind_x), (width_y, kind_y) = ctx.kinds
             return (
-                None if found.dx is None else unpack(found.dx, operands.packed_x, plan.layout, factor, width_x, kind_x),
-                None if found.dy is None else unpack(found.dy, operands.packed_y, plan.layout, factor, width_y, kind_y),
+                None
+                if found.dx is None
+                else unpack(found.dx, operands.packed_x, plan.layout, factor=factor, width=width_x, dtype=kind_x),
+                None
+                if found.dy is None
+                else unpack(found.dy, operands.packed_y, plan.layout, factor=factor, width=width_y, dtype=kind_y),
                 incoming * per_dim if of_weights else None,
                 None if found.row_dots is None or not of_scale else whole * (weights @ found.row_dots.sum(1)),
                 None if found.dbias is None else whole * found.dbias,
@@ -133,10 +137,7 @@ def fused_loss(
     weights: Float[Tensor, " k"],
     scale: Float[Tensor, ""],
     bias: Float[Tensor, " n"] | None,
-    dims: tuple[int, ...],
-    unit: bool,
-    targets: HardTargets,
-    denominator: float,
+    reading: Reading,
 ) -> NestedLoss:
     """The loss of nested_cross_entropy from the fused kernels, once differentiable; see there for the formula.
 
@@ -145,6 +146,6 @@ def fused_loss(
     about 2^-6 of the whole (bfloat16 and float32 do not).
     """
     dtype = torch.promote_types(query.dtype, candidate.dtype)
-    plan = plan_of(dims, dtype, len(query), len(candidate), unit, scale.item(), denominator)
-    total, per_dim = _Fused.apply(query, candidate, weights, scale, bias, targets, plan)  # type: ignore[no-untyped-call]
+    plan = plan_of(reading, dtype, (len(query), len(candidate)), scale.item())
+    total, per_dim = _Fused.apply(query, candidate, weights, scale, bias, reading.targets, plan)  # type: ignore[no-untyped-call]
     return NestedLoss(total, per_dim)

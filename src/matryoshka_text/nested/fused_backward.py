@@ -83,10 +83,10 @@ def gradients(
         if plan.unit and plan.layout.dims[0] == 1 and found.dbias is None:
             relative[0] = 0  # a unit prefix of one coordinate is a sign: only rounding would be left of its pull
         with on_device(operands.x):
-            _visit(operands, visited, relative, plan, found)
-        _add_targets(operands, visited, relative, plan, found)
-        _leave_directions(found.dx, operands.packed_x, found.row_dots, relative, plan)
-        _leave_directions(found.dy, operands.packed_y, found.column_dots, relative, plan)
+            _visit(operands, visited, relative, plan=plan, found=found)
+        _add_targets(operands, visited, relative, plan=plan, found=found)
+        _leave_directions(found.dx, operands.packed_x, found.row_dots, relative=relative, plan=plan)
+        _leave_directions(found.dy, operands.packed_y, found.column_dots, relative=relative, plan=plan)
         if found.dbias is not None:
             found.dbias.mul_(largest)
     return found
@@ -103,12 +103,12 @@ def _empty(operands: Operands, plan: Plan, wanted: Wanted, largest: Tensor) -> G
         return operands.x.new_zeros(shape, dtype=torch.float32) if need else None
 
     return Gradients(
-        zeros(wanted.rows, b, plan.layout.width),
-        zeros(wanted.columns, n, plan.layout.width),
-        zeros(wanted.scale or (plan.unit and wanted.rows), count, b),
-        zeros(plan.unit and wanted.columns, count, n),
-        zeros(wanted.bias, n),
-        largest / _raised(plan),
+        dx=zeros(wanted.rows, b, plan.layout.width),
+        dy=zeros(wanted.columns, n, plan.layout.width),
+        row_dots=zeros(wanted.scale or (plan.unit and wanted.rows), count, b),
+        column_dots=zeros(plan.unit and wanted.columns, count, n),
+        dbias=zeros(wanted.bias, n),
+        unit=largest / _raised(plan),
     )
 
 
@@ -159,10 +159,10 @@ def _visit(operands: Operands, visited: Visited, relative: Tensor, plan: Plan, f
     arguments["RAISE"] = _raised(plan)
     for row_part in _parts(b, rows):
         for column_part in _parts(n, columns):
-            _visit_chunk(arguments, plan, found, shares, row_part, column_part)
+            _visit_chunk(arguments, plan, found, shares=shares, rows=row_part, columns=column_part)
             if shares is not None:
                 own = shares[:, : row_part.stop - row_part.start, : column_part.stop - column_part.start]
-                _multiply(own, operands, plan, found, row_part, column_part)
+                _multiply(own, operands, plan, found=found, rows=row_part, columns=column_part)
 
 
 def _chunk(b: int, n: int, plan: Plan) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matryoshka_text.nested.fused_packing import Layout, Packed, layout_of, pack
 from matryoshka_text.nested.kernels import INTERPRETED
-from matryoshka_text.nested.targets import HardTargets
+from matryoshka_text.nested.targets import HardTargets, Reading
 
 __all__ = ["Operands", "Plan", "Tiles", "on_device", "operands_of", "plan_of", "tiles_for"]
 
@@ -60,17 +60,16 @@ class Plan:
         return {"ROWS": tiles.rows, "COLUMNS": tiles.columns, "DEPTH": self.layout.depth, "WIDEN": widen, **settings}
 
 
-def plan_of(
-    dims: tuple[int, ...],
-    dtype: torch.dtype,
-    b: int,
-    n: int,
-    unit: bool,
-    scale: float,
-    denominator: float,
-) -> Plan:
-    """The plan for b rows and n columns of `dtype`."""
-    return Plan(layout_of(dims, dtype), dtype, tiles_for(dtype, b, n), unit, scale, denominator)
+def plan_of(reading: Reading, dtype: torch.dtype, size: tuple[int, int], scale: float) -> Plan:
+    """The plan for vectors of `dtype`; `size`: how many rows and columns."""
+    return Plan(
+        layout=layout_of(reading.dims, dtype),
+        dtype=dtype,
+        tiles=tiles_for(dtype, *size),
+        unit=reading.unit,
+        scale=scale,
+        denominator=reading.denominator,
+    )
 
 
 class Operands(NamedTuple):
@@ -118,18 +117,18 @@ class Operands(NamedTuple):
 def operands_of(query: Tensor, candidate: Tensor, bias: Tensor | None, targets: HardTargets, plan: Plan) -> Operands:
     """The tensors as the kernels read them."""
     x, y = (pack(vectors.detach(), plan.layout, plan.dtype, plan.unit) for vectors in (query, candidate))
-    ids = (None if ids is None else ids.contiguous() for ids in (targets.query_ids, targets.candidate_ids))
     return Operands(
-        x.values,
-        y.values,
-        x.inverse,
-        y.inverse,
-        x.growth,
-        y.growth,
-        None if bias is None else bias.detach().contiguous(),
-        targets.target.contiguous(),
-        None if targets.mask is None else targets.mask.view(torch.uint8),
-        *ids,
+        x=x.values,
+        y=y.values,
+        inverse_x=x.inverse,
+        inverse_y=y.inverse,
+        growth_x=x.growth,
+        growth_y=y.growth,
+        bias=None if bias is None else bias.detach().contiguous(),
+        target=targets.target.contiguous(),
+        mask=None if targets.mask is None else targets.mask.view(torch.uint8),
+        query_ids=None if targets.query_ids is None else targets.query_ids.contiguous(),
+        candidate_ids=None if targets.candidate_ids is None else targets.candidate_ids.contiguous(),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["HardTargets", "SoftTargets", "Softmax", "Targets", "Tile", "taken_out_value"]
+__all__ = ["HardTargets", "Reading", "SoftTargets", "Softmax", "Targets", "Tile", "taken_out_value"]
 
 
 def taken_out_value(dtype: torch.dtype) -> float:
@@ -55,6 +55,19 @@ class Targets(Protocol):
 
     def tile(self, rows: slice) -> Tile:
         """The targets of `rows`."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the vectors are read: prefixes cut at `dims`, at unit length or raw, compared with `targets`.
+
+    `denominator` divides the sum over rows.
+    """
+
+    dims: tuple[int, ...]
+    unit: bool
+    denominator: float
+    targets: Targets
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ def rotate(
     """
     fit = settings or FitSettings()
     reading = Reading(tuple(columns), most, max_characters, fit.seed)
-    asked = _Asked(dims, reading, split, fit, dtype, AskedPrompts(prompt, prompt_name))
+    asked = _Asked(
+        dims=dims, reading=reading, split=split, settings=fit, dtype=dtype, prompts=AskedPrompts(prompt, prompt_name)
+    )
     if out is None:
         with tempfile.TemporaryDirectory() as made:
             run, record = _prepared(model, texts, asked, None, progress=progress, code=trust_remote_code)

@@ -128,10 +128,11 @@ def fit_rotation(
     rotation = starting_matrix(learned, settings.start)
     if not shorter:
         return rotation
-    best = _Best(learned, held_back_by_source, shorter, settings, on_check)
+    best = _Best(sources=learned, held_back=held_back_by_source, dims=shorter, settings=settings, on_check=on_check)
     # Where all vectors point one way, centred axes lose what their cosines have in common, and no start is the better.
     best.compare(0, torch.eye(width), rotation)
-    for number, moved in enumerate(_descent(learned, best.rotation.float(), shorter, settings, on_step), start=1):
+    steps = _descent(learned, best.rotation.float(), shorter, settings=settings, on_step=on_step)
+    for number, moved in enumerate(steps, start=1):
         if number % settings.check_every == 0 or number == settings.steps:
             best.compare(number, moved)
     if not best.rotation.numel() or not bool(torch.isfinite(best.rotation).all()):
@@ -151,7 +152,7 @@ def slope(
     def divergence(weights: Tensor | None) -> NestedLoss:
         own = torch.arange(len(vectors))
         return nested_distillation(
-            turned, turned, vectors, vectors, dims, weights=weights, temperature=temperature, self_index=own
+            turned, turned, vectors, vectors, dims=dims, weights=weights, temperature=temperature, self_index=own
         )
 
     with torch.no_grad():
@@ -235,7 +236,7 @@ class _Best:
     def _of(self, rows: Tensor, count: int, rotation: Tensor) -> Float[Tensor, " dims"]:
         turned, own = rows @ rotation, torch.arange(count)
         return nested_distillation(
-            turned[:count], turned, rows[:count], rows, self._dims, temperature=self._temperature, self_index=own
+            turned[:count], turned, rows[:count], rows, dims=self._dims, temperature=self._temperature, self_index=own
         ).per_dim
 
 

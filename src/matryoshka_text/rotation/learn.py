@@ -105,5 +105,5 @@ def kept_by_source(
         together = torch.cat([part.held_back, part.learned])
         before = neighbours_kept(together, dims, asked=asked)
         after = before if matrix is None else neighbours_kept(together, dims, asked=asked, rotation=matrix)
-        found.append(SourceKept(name, len(together), len(asked), before, after))
+        found.append(SourceKept(source=name, rows=len(together), asked=len(asked), before=before, after=after))
     return tuple(found)

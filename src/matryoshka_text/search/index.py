@@ -85,7 +85,8 @@ class PrefixIndex:
         sweep(folder.parent, f".{folder.name}.*.part")
         with whole_folder(folder) as made:
             name = "segment-00000"
-            write_segment(made / name, turned_blocks(vectors, rotation, normalize=normalize), rows, width, documents)
+            blocks = turned_blocks(vectors, rotation, normalize=normalize)
+            write_segment(made / name, blocks, rows, width, documents=documents)
             if rotation is not None:
                 rotation.save(made / _ROTATION)
             record = IndexRecord(
@@ -227,7 +228,8 @@ class PrefixIndex:
             name = f"segment-{len(self.record.segments):05d}"
             with whole_folder(self.folder / name) as made:
                 normalize = self.record.normalized
-                write_segment(made, turned_blocks(vectors, self.rotation, normalize=normalize), rows, width, documents)
+                blocks = turned_blocks(vectors, self.rotation, normalize=normalize)
+                write_segment(made, blocks, rows, width, documents=documents)
             segment = Segment.open(self.folder / name, rows, width)
             keys = [Key.named(text) for text in self.record.structures]
             for key in keys:

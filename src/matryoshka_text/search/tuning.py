@@ -134,17 +134,17 @@ def _looked_at(
 
         probe = ranks_in(index, searchable, asked.first(_PROBED), most=most, effort=effort)
         if (reached := float(per_query(probe, most).mean())) < target - 0.05:
-            yield Candidate(key, effort, None, reached, scan)
+            yield Candidate(key, effort, plan=None, reached=reached, milliseconds=scan)
             continue
         ranks = ranks_in(index, searchable, asked, most=most, effort=effort)
         enough = sufficient(ranks, target, least=k, most=most)
         if enough is None:
-            yield Candidate(key, effort, None, float(per_query(ranks, most).mean()), scan)
+            yield Candidate(key, effort, plan=None, reached=float(per_query(ranks, most).mean()), milliseconds=scan)
             continue
         keep, low = enough
         plan = _two_stages(key, effort, keep, index.width)
         taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
-        yield Candidate(key, effort, plan, low, taken)
+        yield Candidate(key, effort, plan=plan, reached=low, milliseconds=taken)
 
 
 def _walked(index: Indexed, key: Key, asked: Asked, *, k: int, target: float) -> Candidate:
@@ -160,8 +160,8 @@ def _walked(index: Indexed, key: Key, asked: Asked, *, k: int, target: float) ->
         low, reached = recall_interval(shares)[0], float(shares.mean())
         taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
         if low >= target:
-            return Candidate(key, effort, plan, low, taken)
-    return Candidate(key, effort, None, reached, taken)
+            return Candidate(key, effort, plan=plan, reached=low, milliseconds=taken)
+    return Candidate(key, effort, plan=None, reached=reached, milliseconds=taken)
 
 
 def _two_stages(key: Key, effort: int | None, keep: int, width: int) -> Plan:
@@ -186,7 +186,7 @@ def _funnels(index: Indexed, found: Sequence[Candidate], asked: Asked, *, k: int
             low = recall_interval(shares)[0]
             taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
             if low >= target and taken < candidate.milliseconds:
-                made.append(Candidate(candidate.key, candidate.effort, plan, low, taken))
+                made.append(Candidate(candidate.key, candidate.effort, plan=plan, reached=low, milliseconds=taken))
     return made
 
 

@@ -75,35 +75,43 @@ class TextReader:
         prompt = ModelPrompts.of(self.encoder).text(role or None) if prompt is None else prompt
         routed = self._role(role)
         keys = [text_key(routed, prompt or None, text) for text in texts]
+        missing = self._missing(keys, texts)
+        if missing:
+            # All of them, not what is missing: after a kill that is an odd rest, the shortest texts.
+            self.before(texts)
+            started = time.perf_counter()
+            encode, how = encode_as(self.encoder, role), self._settings()
+            self.on_progress(0, len(missing))
+            for start in range(0, len(missing), PIECE):
+                names, piece = zip(*missing[start : start + PIECE], strict=True)
+                vectors = np.asarray(encode(list(piece), prompt=prompt, **how), dtype=np.float32)
+                _require_finite(vectors, piece)
+                self._keep(names, vectors)
+                self.counts.encoded += len(piece)
+                self.on_progress(min(start + PIECE, len(missing)), len(missing))
+            self.counts.seconds += time.perf_counter() - started
+        return self.store.prefixes(keys, dim)
+
+    def _missing(self, keys: list[bytes], texts: Sequence[str]) -> list[tuple[bytes, str]]:
+        """The texts that the store does not have, by their keys, the longest first."""
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.store}
         new = set(keys) - self._asked
         self.counts.found += len(new) - len(missing)
         self._asked |= new
         if missing:
-            # All of them, not what is missing: after a kill that is an odd rest, the shortest texts.
-            self.before(texts)
-            self._encode(missing, role, prompt)
-        return self.store.prefixes(keys, dim)
+            needed = len(missing) * (4 * self.store.width + 32)
+            require_space(self.store.folder, needed, what=f"storing {len(missing):,} vectors")
+        # Longest first over ALL texts, not within a piece: batches of equal length, and the peak of memory comes first.
+        return sorted(missing.items(), key=lambda item: len(item[1]), reverse=True)
+
+    def _settings(self) -> dict[str, Any]:
+        given = {"batch_size": self.batch_size, "layers": self.layers, "dtype": self.dtype}
+        how = {"show_progress_bar": False, "convert_to_numpy": True, "normalize_embeddings": False}
+        return how | {name: value for name, value in given.items() if value is not None}
 
     def _role(self, role: str) -> str:
         """The part of the key that the role is: nothing if the model treats queries and documents alike."""
         return role if any(map(_reads_role, _modules(self.encoder))) else ""
-
-    def _encode(self, missing: dict[bytes, str], role: str, prompt: str) -> None:
-        started = time.perf_counter()
-        needed = len(missing) * (4 * self.store.width + 32)
-        require_space(self.store.folder, needed, what=f"storing {len(missing):,} vectors")
-        # Longest first over ALL texts, not within a piece: batches of equal length, and the peak of memory comes first.
-        queue = sorted(missing.items(), key=lambda item: len(item[1]), reverse=True)
-        self.on_progress(0, len(queue))
-        for start in range(0, len(queue), PIECE):
-            keys, texts = zip(*queue[start : start + PIECE], strict=True)
-            vectors = self._vectors(list(texts), role, prompt)
-            _require_finite(vectors, texts)
-            self._keep(keys, vectors)
-            self.counts.encoded += len(texts)
-            self.on_progress(min(start + PIECE, len(queue)), len(queue))
-        self.counts.seconds += time.perf_counter() - started
 
     def _keep(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         try:
@@ -115,19 +123,6 @@ class TextReader:
                 f"{self.store.folder}: the disk is full ({error.strerror}) while storing vectors; "
                 f"what was encoded before is kept: free some space{self.elsewhere}, and run the same command again"
             ) from error
-
-    def _vectors(self, texts: list[str], role: str, prompt: str) -> np.ndarray:
-        vectors = encode_as(self.encoder, role)(
-            texts,
-            prompt=prompt,
-            show_progress_bar=False,
-            convert_to_numpy=True,
-            normalize_embeddings=False,
-            **({} if self.batch_size is None else {"batch_size": self.batch_size}),
-            **({} if self.layers is None else {"layers": self.layers}),
-            **({} if self.dtype is None else {"dtype": self.dtype}),
-        )
-        return np.asarray(vectors, dtype=np.float32)
 
 
 def _modules(encoder: Any) -> list[Any]:

@@ -121,7 +121,7 @@ def _mapped(shard: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"holds {keys.dtype} keys and {dtype} {shape} vectors")
     # The library puts wider numbers first: vectors, then keys, then the end of the file.
     offset = shard.stat().st_size - keys.nbytes - 4 * math.prod(shape)
-    vectors = np.memmap(shard, np.float32, "r", offset, shape)
+    vectors = np.memmap(shard, np.float32, "r", offset=offset, shape=shape)
     if _digest(keys, vectors) != told:
         raise ValueError("its bytes are not those that were written")
     return keys, vectors
