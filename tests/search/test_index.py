@@ -1,5 +1,6 @@
 """An index against brute force: the same answers at full width, whatever is rotated, added or deleted."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,13 @@ def test_another_folder_is_left_as_it_is(vectors: np.ndarray, tmp_path: Path) ->
     with pytest.raises(RunError, match="is no index"):
         PrefixIndex.build(vectors[:50], out=tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_rows_are_read_without_a_copy_of_the_others(vectors: np.ndarray) -> None:
+    corpus = PrefixIndex.build(vectors, rotate=False).corpus
+    tracemalloc.start()
+    found = corpus.gather(np.array([5, 2]), 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, vectors[[5, 2], :8], atol=1e-6)
+    assert peak < 8 * vectors.nbytes // len(vectors)

@@ -52,7 +52,7 @@ def index(
     k: _K = 10,
     structures: Annotated[
         str, typer.Option(help="What a first stage may search, with commas: flat, hnsw, ivf, pq.")
-    ] = "flat",
+    ] = "pq,flat",
     no_tune: Annotated[bool, typer.Option("--no-tune", help="Do not look for the fastest plan.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the rows and batches that are drawn.")] = 0,
 ) -> None:

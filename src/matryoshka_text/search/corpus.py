@@ -23,7 +23,8 @@ class Segment:
     """Rows that were added together: their vectors, and a table with the columns id and, if there are any, text."""
 
     def __init__(self, vectors: Float32[np.ndarray, "n width"], documents: pa.Table) -> None:
-        self.vectors, self.documents = vectors, documents
+        # A plain view of the map: its subclass costs some time with every row that is read.
+        self.vectors, self.documents = np.asarray(vectors), documents
 
     @classmethod
     def open(cls, folder: Path, rows: int, width: int) -> "Segment":
@@ -70,10 +71,10 @@ class Corpus:
     def gather(self, rows: Int64[np.ndarray, " n"], dim: int) -> Float32[np.ndarray, "n dim"]:
         """The first `dim` coordinates of these rows, in memory."""
         if len(self.segments) == 1:
-            return np.take(self.segments[0].vectors[:, :dim], rows, axis=0)
+            return self.segments[0].vectors[rows, :dim]
         found = np.empty((len(rows), dim), dtype=np.float32)
         for place, here, inside in self._places(rows):
-            found[here] = np.take(self.segments[place].vectors[:, :dim], inside, axis=0)
+            found[here] = self.segments[place].vectors[inside, :dim]
         return found
 
     def column(self, name: str, rows: Int64[np.ndarray, " n"]) -> list[Any]:
@@ -158,4 +159,5 @@ def write_segment(
     out.flush()
     del out
     with pa.OSFile(str(folder / _DOCUMENTS), "wb") as sink, pa.ipc.new_file(sink, documents.schema) as writer:
-        writer.write_table(documents, max_chunksize=BLOCK)
+        # One piece: to take rows out of many, Arrow looks at all of them.
+        writer.write_table(documents.combine_chunks())

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,15 +16,18 @@ from matryoshka_text.rows import Precision
 from matryoshka_text.search.plan import Stage, Structure
 from matryoshka_text.vectors.views import unit_rows
 
-__all__ = ["Key", "Searchable", "faiss"]
+__all__ = ["PQ_ROWS", "Key", "Searchable", "faiss", "lists_for"]
 
 # Graph neighbours of a row, and candidates while it is added: FAISS's own advice for text vectors (32; 40 to 200).
 _LINKS, _ADDING = 32, 80
 _TRAINING = 65_536
+# FAISS's minimum to learn 16 codes from.
+PQ_ROWS = 16 * 39
 
 Block = Float32[np.ndarray, "n dim"]
 
 
+@cache
 def faiss() -> Any:
     """The module; `ExtraMissing` with the install command if it is not installed."""
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which builds it looked for
@@ -161,8 +165,8 @@ def _empty(key: Key, rows: int, seed: int) -> Any:
     f, (dim, structure, precision) = faiss(), key
     if structure == "ivf" and rows < 39:
         raise DataError(f"ivf: found {rows} rows; allowed: at least 39, to learn one list from; use flat")
-    if structure == "pq" and rows < 16 * 39:
-        raise DataError(f"pq: found {rows} rows; allowed: at least {16 * 39}, to learn its codes from; use flat")
+    if structure == "pq" and rows < PQ_ROWS:
+        raise DataError(f"pq: found {rows} rows; allowed: at least {PQ_ROWS}, to learn its codes from; use flat")
     if precision == "binary":
         bits = dim + -dim % 8
         if structure == "hnsw":
