@@ -99,6 +99,9 @@ class Corpus:
 
     def _places(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """By segment: its number, where its rows stand in `rows`, and their numbers inside it."""
+        if len(self.segments) == 1:
+            yield 0, np.arange(len(rows)), rows
+            return
         of = np.searchsorted(self._ends, rows, side="right")
         for place in np.unique(of).tolist():
             here = np.flatnonzero(of == place)
