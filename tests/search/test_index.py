@@ -8,7 +8,10 @@ import pytest
 
 from matryoshka_text.errors import DataError, RunError
 from matryoshka_text.rotation import Rotation
+from matryoshka_text.rows import Precision
 from matryoshka_text.search import Plan, PrefixIndex, Stage
+from matryoshka_text.search.plan import Structure
+from matryoshka_text.search.structures import Key, Searchable
 from tests.search.conftest import best_rows, clustered
 
 
@@ -242,3 +245,23 @@ def test_rows_are_read_without_a_copy_of_the_others(vectors: np.ndarray) -> None
     tracemalloc.stop()
     np.testing.assert_allclose(found, vectors[[5, 2], :8], atol=1e-6)
     assert peak < vectors[:, :8].nbytes // 2
+
+
+@pytest.mark.parametrize(
+    ("structure", "precision", "codes"),
+    [
+        ("flat", "float32", 64),
+        ("flat", "int8", 16),
+        ("flat", "binary", 2),
+        ("pq", "float32", 4),
+        ("ivf", "float32", 64),
+        ("hnsw", "float32", 64),
+        ("hnsw", "int8", 16),
+        ("hnsw", "binary", 2),
+    ],
+)
+def test_what_a_structure_holds_in_memory(
+    vectors: np.ndarray, structure: Structure, precision: Precision, codes: int
+) -> None:
+    held = Searchable.build(Key(16, structure, precision), 3000, lambda: [vectors]).bytes / 3000
+    assert codes <= held <= codes + {"flat": 0, "pq": 0, "ivf": 20, "hnsw": 300}[structure]

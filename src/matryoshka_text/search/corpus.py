@@ -83,8 +83,10 @@ class Corpus:
         for place, here, inside in self._places(rows):
             documents = self.segments[place].documents
             if name in documents.column_names:
-                for at, value in zip(here.tolist(), documents.column(name).take(inside).to_pylist(), strict=True):
-                    found[at] = value
+                column = documents.column(name)
+                # One by one: Arrow's `take` hands its work to another thread, and a single query waits for that.
+                for at, row in zip(here.tolist(), inside.tolist(), strict=True):
+                    found[at] = column[row].as_py()
         return found
 
     @property

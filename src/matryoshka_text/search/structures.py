@@ -98,10 +98,10 @@ class Searchable:
     @property
     def bytes(self) -> int:
         """What it holds in memory: codes, and links of a graph or numbers in lists."""
-        index, rows = self._index, int(self._index.ntotal)
-        held = rows * int(index.code_size)
-        if self.key.structure == "hnsw":
-            held = rows * int(index.storage.code_size)
+        index, rows, graph = self._index, int(self._index.ntotal), self.key.structure == "hnsw"
+        typed = faiss().downcast_IndexBinary if self._bits else faiss().downcast_index
+        held = rows * int(typed(index.storage).code_size if graph else index.code_size)
+        if graph:
             held += 4 * int(index.hnsw.neighbors.size()) + 8 * int(index.hnsw.offsets.size())
         elif self.key.structure == "ivf":
             held += 8 * rows + int(index.nlist) * self.key.dim * (4 if self.key.precision != "binary" else 1)
