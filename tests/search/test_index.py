@@ -1,5 +1,6 @@
 """An index against brute force: the same answers at full width, whatever is rotated, added or deleted."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 
 from matryoshka_text.errors import DataError, RunError
 from matryoshka_text.rotation import Rotation
+from matryoshka_text.rows import Precision
 from matryoshka_text.search import Plan, PrefixIndex, Stage
+from matryoshka_text.search.plan import Structure
+from matryoshka_text.search.structures import Key, Searchable
 from tests.search.conftest import best_rows, clustered
 
 
@@ -231,3 +235,33 @@ def test_another_folder_is_left_as_it_is(vectors: np.ndarray, tmp_path: Path) ->
     with pytest.raises(RunError, match="is no index"):
         PrefixIndex.build(vectors[:50], out=tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_rows_are_read_without_a_copy_of_the_others(vectors: np.ndarray) -> None:
+    corpus = PrefixIndex.build(vectors, rotate=False).corpus
+    tracemalloc.start()
+    found = corpus.gather(np.array([5, 2]), 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, vectors[[5, 2], :8], atol=1e-6)
+    assert peak < vectors[:, :8].nbytes // 2
+
+
+@pytest.mark.parametrize(
+    ("structure", "precision", "codes"),
+    [
+        ("flat", "float32", 64),
+        ("flat", "int8", 16),
+        ("flat", "binary", 2),
+        ("pq", "float32", 4),
+        ("ivf", "float32", 64),
+        ("hnsw", "float32", 64),
+        ("hnsw", "int8", 16),
+        ("hnsw", "binary", 2),
+    ],
+)
+def test_what_a_structure_holds_in_memory(
+    vectors: np.ndarray, structure: Structure, precision: Precision, codes: int
+) -> None:
+    held = Searchable.build(Key(16, structure, precision), 3000, lambda: [vectors]).bytes / 3000
+    assert codes <= held <= codes + {"flat": 0, "pq": 0, "ivf": 20, "hnsw": 300}[structure]

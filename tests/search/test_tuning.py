@@ -42,7 +42,7 @@ def test_ranks_by_hand(vectors: np.ndarray) -> None:
     queries = clustered(25, 14)
     asked = asked_of(index, queries, 5, seed=0)
     np.testing.assert_array_equal(asked.truth, best_rows(vectors, queries, 5))
-    ranks = ranks_in(index, index.structure(Key(8, "flat", "float32")), asked, most=400, effort=None)
+    ranks = ranks_in(lambda some: index.structure(Key(8, "flat", "float32")).search(some, 400), asked, most=400)
     order = best_rows(vectors[:, :8], queries[:, :8], 400)
     for line, true, by_prefix in zip(ranks, asked.truth, order, strict=True):
         for rank, row in zip(line, true, strict=True):

@@ -35,7 +35,12 @@ _Queries = Annotated[
 _QueryColumn = Annotated[str, typer.Option(help="Column with the queries, in files that have columns.")]
 _Model = Annotated[str | None, typer.Option(help="Model for queries in text. Default: the one of the vectors.")]
 _Recall = Annotated[float, typer.Option(help="Share of the exact top k that a search must find.")]
-_Structures = Annotated[str, typer.Option(help="What a first stage may search, with commas: flat, hnsw, ivf, pq.")]
+_Structures = Annotated[
+    str | None,
+    typer.Option(
+        help="What a first stage may search, with commas: flat, hnsw, ivf, pq. Default: pq,flat; hnsw,flat with --to."
+    ),
+]
 _NoTune = Annotated[bool, typer.Option("--no-tune", help="Do not look for the fastest plan.")]
 _To = Annotated[
     str | None,
@@ -74,7 +79,7 @@ def index(
     model: _Model = None,
     recall: _Recall = 0.99,
     k: _K = 10,
-    structures: _Structures = "flat",
+    structures: _Structures = None,
     no_tune: _NoTune = False,
     seed: Annotated[int, typer.Option(help="Seed of the rows and batches that are drawn.")] = 0,
     to: _To = None,
@@ -90,7 +95,7 @@ def index(
     quietly()
     from matryoshka_text.search import PrefixIndex
 
-    kinds = _structures(structures)
+    kinds = _structures(structures or ("pq,flat" if to is None else "hnsw,flat"))
     if table is not None and to is None:
         raise DataError(f"--table: found {table} without --to; allowed: both, to load the index into a table")
     asked = None

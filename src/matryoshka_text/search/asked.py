@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -108,14 +109,13 @@ def _others(rows: Int64[np.ndarray, "q n"], own: Int64[np.ndarray, " q"], k: int
 
 
 def ranks_in(
-    index: Indexed, searchable: Searchable, asked: Asked, *, most: int, effort: int | None
+    lists: Callable[[Queries], Int64[np.ndarray, "q n"]], asked: Asked, *, most: int
 ) -> Int64[np.ndarray, "q k"]:
-    """Where the structure ranks each true neighbour, from 0; `most` where it is not among the first `most`."""
+    """Where `lists` of rows, best first, have each true neighbour, from 0; `most` where they do not have it."""
     found = np.empty(asked.truth.shape, dtype=np.int64)
     for start in range(0, len(asked.queries), _BATCH):
         part = slice(start, start + _BATCH)
-        lists = searchable.search(asked.queries[part], most, effort=effort, without=index.deleted)
-        for place, (line, true) in enumerate(zip(lists, asked.truth[part], strict=True), start=start):
+        for place, (line, true) in enumerate(zip(lists(asked.queries[part]), asked.truth[part], strict=True), start):
             order = np.argsort(line, kind="stable")
             at = np.minimum(np.searchsorted(line[order], true), len(line) - 1)
             found[place] = np.where(line[order][at] == true, order[at], most)

@@ -23,7 +23,8 @@ class Segment:
     """Rows that were added together: their vectors, and a table with the columns id and, if there are any, text."""
 
     def __init__(self, vectors: Float32[np.ndarray, "n width"], documents: pa.Table) -> None:
-        self.vectors, self.documents = vectors, documents
+        # A plain view of the map: its subclass costs some time with every row that is read.
+        self.vectors, self.documents = np.asarray(vectors), documents
 
     @classmethod
     def open(cls, folder: Path, rows: int, width: int) -> "Segment":
@@ -70,10 +71,10 @@ class Corpus:
     def gather(self, rows: Int64[np.ndarray, " n"], dim: int) -> Float32[np.ndarray, "n dim"]:
         """The first `dim` coordinates of these rows, in memory."""
         if len(self.segments) == 1:
-            return np.take(self.segments[0].vectors[:, :dim], rows, axis=0)
+            return self.segments[0].vectors[rows, :dim]
         found = np.empty((len(rows), dim), dtype=np.float32)
         for place, here, inside in self._places(rows):
-            found[here] = np.take(self.segments[place].vectors[:, :dim], inside, axis=0)
+            found[here] = self.segments[place].vectors[inside, :dim]
         return found
 
     def column(self, name: str, rows: Int64[np.ndarray, " n"]) -> list[Any]:
@@ -82,8 +83,10 @@ class Corpus:
         for place, here, inside in self._places(rows):
             documents = self.segments[place].documents
             if name in documents.column_names:
-                for at, value in zip(here.tolist(), documents.column(name).take(inside).to_pylist(), strict=True):
-                    found[at] = value
+                column = documents.column(name)
+                # One by one: Arrow's `take` hands its work to another thread, and a single query waits for that.
+                for at, row in zip(here.tolist(), inside.tolist(), strict=True):
+                    found[at] = column[row].as_py()
         return found
 
     @property
@@ -103,6 +106,9 @@ class Corpus:
 
     def _places(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """By segment: its number, where its rows stand in `rows`, and their numbers inside it."""
+        if len(self.segments) == 1:
+            yield 0, np.arange(len(rows)), rows
+            return
         of = np.searchsorted(self._ends, rows, side="right")
         for place in np.unique(of).tolist():
             here = np.flatnonzero(of == place)
@@ -163,4 +169,5 @@ def write_segment(
     out.flush()
     del out
     with pa.OSFile(str(folder / _DOCUMENTS), "wb") as sink, pa.ipc.new_file(sink, documents.schema) as writer:
-        writer.write_table(documents, max_chunksize=BLOCK)
+        # One piece: to take rows out of many, Arrow looks at all of them.
+        writer.write_table(documents.combine_chunks())

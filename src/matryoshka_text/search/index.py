@@ -43,6 +43,8 @@ class PrefixIndex:
         segments = [Segment.open(folder / name, rows, record.width) for name, rows in record.segments.items()]
         self.corpus = Corpus(segments)
         self.rotation = Rotation.open(folder / _ROTATION) if record.rotated else None
+        # Ready for single queries: its own numbers are float64.
+        self._matrix = None if self.rotation is None else self.rotation.matrix.astype(np.float32)
         self._structures: dict[Key, Searchable] = {}
         self._deleted = read_rows(folder / record.deleted) if record.deleted else np.empty(0, dtype=np.int64)
 
@@ -175,7 +177,7 @@ class PrefixIndex:
         lengths = Lengths("queries", normalize=True)
         unit = lengths(given)
         lengths.raise_any()
-        return unit if self.rotation is None else unit @ self.rotation.matrix.astype(np.float32)
+        return unit if self._matrix is None else unit @ self._matrix
 
     def shortlisted(self, queries: Vectors, k: int, plan: Plan) -> Found:
         """`search` for queries that are `turned` already: row numbers and scores."""

@@ -1,11 +1,13 @@
 """Recall from ranks: how long a shortlist has to be, and how sure that is."""
 
+from bisect import bisect_left
+
 import numpy as np
 from jaxtyping import Float64, Int64
 
 __all__ = ["per_query", "recall_interval", "sufficient"]
 
-_DRAWS, _STEP = 1000, 1.1
+_DRAWS = 1000
 
 
 def per_query(ranks: Int64[np.ndarray, "q k"], keep: int) -> Float64[np.ndarray, " q"]:
@@ -25,13 +27,12 @@ def sufficient(
 ) -> tuple[int, float] | None:
     """The shortest shortlist whose recall is at least `target` by the lower end of the interval, and that lower end.
 
-    Lengths are tried from `least` to `most` in steps of a tenth; None if none is long enough.
+    Exact, since recall never falls with the length: the interval is of the same draws for all. None if not even `most`
+    is long enough.
     """
-    length = least
-    while True:
-        low, _ = recall_interval(per_query(ranks, length), seed)
-        if low >= target:
-            return length, low
-        if length >= most:
-            return None
-        length = min(most, max(length + 1, int(length * _STEP)))
+
+    def low(length: int) -> float:
+        return recall_interval(per_query(ranks, length), seed)[0]
+
+    length = least + bisect_left(range(least, most + 1), target, key=low)
+    return (length, low(length)) if length <= most else None

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,15 +16,18 @@ from matryoshka_text.rows import Precision
 from matryoshka_text.search.stage import Stage, Structure
 from matryoshka_text.vectors.views import unit_rows
 
-__all__ = ["ADDING", "LINKS", "Key", "Searchable", "faiss", "lists_for"]
+__all__ = ["ADDING", "LINKS", "PQ_ROWS", "Key", "Searchable", "faiss", "lists_for"]
 
 # Graph neighbours of a row, and candidates while it is added: FAISS's own advice for text vectors (32; 40 to 200).
 LINKS, ADDING = 32, 80
 _TRAINING = 65_536
+# FAISS's minimum to learn 16 codes from.
+PQ_ROWS = 16 * 39
 
 Block = Float32[np.ndarray, "n dim"]
 
 
+@cache
 def faiss() -> Any:
     """The module; `ExtraMissing` with the install command if it is not installed."""
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which builds it looked for
@@ -94,10 +98,10 @@ class Searchable:
     @property
     def bytes(self) -> int:
         """What it holds in memory: codes, and links of a graph or numbers in lists."""
-        index, rows = self._index, int(self._index.ntotal)
-        held = rows * int(index.code_size)
-        if self.key.structure == "hnsw":
-            held = rows * int(index.storage.code_size)
+        index, rows, graph = self._index, int(self._index.ntotal), self.key.structure == "hnsw"
+        typed = faiss().downcast_IndexBinary if self._bits else faiss().downcast_index
+        held = rows * int(typed(index.storage).code_size if graph else index.code_size)
+        if graph:
             held += 4 * int(index.hnsw.neighbors.size()) + 8 * int(index.hnsw.offsets.size())
         elif self.key.structure == "ivf":
             held += 8 * rows + int(index.nlist) * self.key.dim * (4 if self.key.precision != "binary" else 1)
@@ -161,8 +165,8 @@ def _empty(key: Key, rows: int, seed: int) -> Any:
     f, (dim, structure, precision) = faiss(), key
     if structure == "ivf" and rows < 39:
         raise DataError(f"ivf: found {rows} rows; allowed: at least 39, to learn one list from; use flat")
-    if structure == "pq" and rows < 16 * 39:
-        raise DataError(f"pq: found {rows} rows; allowed: at least {16 * 39}, to learn its codes from; use flat")
+    if structure == "pq" and rows < PQ_ROWS:
+        raise DataError(f"pq: found {rows} rows; allowed: at least {PQ_ROWS}, to learn its codes from; use flat")
     if precision == "binary":
         bits = dim + -dim % 8
         if structure == "hnsw":

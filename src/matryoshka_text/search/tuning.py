@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.progress import Progress
@@ -18,13 +18,14 @@ from matryoshka_text.search.asked import Asked, Indexed, Queries, asked_of, exac
 from matryoshka_text.search.plan import Measured, Plan
 from matryoshka_text.search.recall import per_query, recall_interval, sufficient
 from matryoshka_text.search.stage import Stage, Structure
-from matryoshka_text.search.structures import Key, faiss, lists_for
+from matryoshka_text.search.stages import searched
+from matryoshka_text.search.structures import PQ_ROWS, Key, faiss, lists_for
 
 __all__ = ["Candidate", "Tuning", "tuned"]
 
 log = logging.getLogger(__name__)
 
-_TIMED, _PROBED = 25, 40
+_TIMED, _PROBED, _REFINED = 25, 40, 3
 _EFFORTS = (32, 64, 128, 256, 512, 1024, 2048)
 _LEAST_KEPT, _MOST_KEPT = 500, 10_000
 
@@ -72,17 +73,18 @@ def tuned(
     target: float,
     dims: Sequence[int] | None = None,
     precisions: Sequence[Precision] = ("float32", "int8", "binary"),
-    structures: Sequence[Structure] = ("flat",),
+    structures: Sequence[Structure] = ("pq", "flat"),
     seed: int = 0,
     progress: bool = False,
 ) -> Tuning:
     """The fastest plan whose recall of the exact top `k` is at least `target`, with 97.5% confidence.
 
     Half of the queries choose. For each first stage the rank of every true neighbour is looked up in its own order of
-    the rows; the smallest sufficient shortlist is a quantile of these ranks. Times are measured here, one query at a
-    time, with FAISS's threads as they are set. The plan is confirmed on the other half of the queries, and its recall
-    is what those say. Exact search is always among the plans. `queries` None: up to 500 rows stand in, which is
-    optimistic.
+    the rows; the smallest sufficient shortlist is a quantile of these ranks. If a dim is too short for the recall,
+    shorter ones are not tried in the same structure and precision, and nothing whose scan takes longer than the
+    fastest plan so far. Times are measured here, one query at a time, with FAISS's threads as they are set. The plan is
+    confirmed on the other half of the queries, with longer shortlists if need be, and its recall is what those say.
+    Exact search is always among the plans. `queries` None: up to 500 rows stand in, which is optimistic.
     `DataError` for a target that is not in (0, 1], k out of range, and fewer than 20 queries.
     """
     if not 0 < target <= 1:
@@ -93,30 +95,42 @@ def tuned(
     choose, confirm = asked.half(first=True), asked.half(first=False)
     most = min(len(index), max(_LEAST_KEPT, min(_MOST_KEPT, len(index) // 100)))
     exact_ms = _milliseconds(partial(exactly, index, k=k), choose.queries)
+    dims = dims or [dim for dim in _dims(index) if dim < index.width]
+    # Product codes first, the longest first of all: what is fastest most often spares the search through the others.
     keys = [
         Key(dim, structure, precision)
-        for dim in (dims or [dim for dim in _dims(index) if dim < index.width])
-        for structure in structures
+        for structure in sorted(structures, key=lambda structure: structure != "pq")
+        for dim in sorted(dims, reverse=True)
         for precision in precisions
-        if structure != "pq" or (precision == "float32" and dim % 2 == 0)
+        if structure != "pq" or (precision == "float32" and dim % 2 == 0 and len(index.corpus) >= PQ_ROWS)
     ]
-    found = []
-    best = exact_ms
+    found: list[Candidate] = []
+    too_short: set[tuple[Structure, Precision]] = set()
     with Progress("tune", "structures", len(keys), shown=progress) as bar:
         for key in keys:
-            for candidate in _looked_at(index, key, choose, most, k=k, target=target, fastest=best):
-                found.append(candidate)
-                if candidate.plan is not None:
-                    best = min(best, candidate.milliseconds)
-            index.forget(key)
             bar(1)
-    found += _funnels(index, found, choose, k=k, target=target)
-    ranked = sorted((c for c in found if c.plan is not None), key=lambda c: c.milliseconds)
+            if (key.structure, key.precision) in too_short:
+                continue
+            best = _fastest(found, 1)
+            fastest = best[0].milliseconds if best else exact_ms
+            looked = list(_looked_at(index, key, choose, most, k=k, target=target, fastest=fastest))
+            found += looked
+            if looked and all(candidate.plan is None for candidate in looked):
+                too_short.add((key.structure, key.precision))
+            for other in {key, *(candidate.key for candidate in found)} - {c.key for c in _fastest(found, _REFINED)}:
+                index.forget(other)
+    found += _funnels(index, found, choose, dims, k=k, target=target)
+    ranked = _fastest(found)
     plan = _confirmed(
         index, [c for c in ranked if c.milliseconds < exact_ms], confirm, k=k, target=target, exact_ms=exact_ms
     )
     missed = sorted((c for c in found if c.plan is None), key=lambda c: -c.reached)
     return Tuning(plan, (*ranked, *missed))
+
+
+def _fastest(found: Sequence[Candidate], count: int | None = None) -> list[Candidate]:
+    """Those that have a plan, the fastest first."""
+    return sorted((c for c in found if c.plan is not None), key=lambda c: c.milliseconds)[:count]
 
 
 def _looked_at(
@@ -131,12 +145,12 @@ def _looked_at(
         scan = _milliseconds(partial(searchable.search, keep=k, effort=effort, without=index.deleted), asked.queries)
         if scan > fastest:
             continue
-
-        probe = ranks_in(index, searchable, asked.first(_PROBED), most=most, effort=effort)
+        lists = partial(searchable.search, keep=most, effort=effort, without=index.deleted)
+        probe = ranks_in(lists, asked.first(_PROBED), most=most)
         if (reached := float(per_query(probe, most).mean())) < target - 0.05:
             yield Candidate(key, effort, plan=None, reached=reached, milliseconds=scan)
             continue
-        ranks = ranks_in(index, searchable, asked, most=most, effort=effort)
+        ranks = ranks_in(lists, asked, most=most)
         enough = sufficient(ranks, target, least=k, most=most)
         if enough is None:
             yield Candidate(key, effort, plan=None, reached=float(per_query(ranks, most).mean()), milliseconds=scan)
@@ -169,31 +183,44 @@ def _two_stages(key: Key, effort: int | None, keep: int, width: int) -> Plan:
     return Plan(stages=(first, Stage(dim=width)))
 
 
-def _funnels(index: Indexed, found: Sequence[Candidate], asked: Asked, *, k: int, target: float) -> list[Candidate]:
-    """The fastest candidates with a longer prefix between their first stage and the last, where that is faster."""
+def _funnels(
+    index: Indexed, found: Sequence[Candidate], asked: Asked, dims: Sequence[int], *, k: int, target: float
+) -> list[Candidate]:
+    """The fastest candidates with a longer prefix between their first stage and the last, if that is faster."""
     made = []
-    ranked = sorted((c for c in found if c.plan is not None), key=lambda c: c.milliseconds)
-    between = {c.key.dim: c.plan.stages[0].keep for c in ranked if c.plan and c.key.precision == "float32"}
-    for candidate in ranked[:3]:
+    for candidate in _fastest(found, _REFINED):
         assert candidate.plan is not None
         first, last = candidate.plan.stages
-        for dim, keep in between.items():
-            # Rows that a prefix ranks among its best of all stay among its best of fewer.
-            if keep is None or first.keep is None or dim <= first.dim or keep * 2 > first.keep:
+        most = first.keep or k
+        for dim in (dim for dim in dims if first.dim < dim < last.dim):
+            # At least one more than k: a stand-in finds itself.
+            ranks = ranks_in(partial(_ordered, index, first, dim), asked, most=most)
+            enough = sufficient(ranks, target, least=k + 1, most=most)
+            if enough is None or enough[0] * 2 > most:
                 continue
-            plan = Plan(stages=(first, Stage(dim=dim, keep=keep), last))
-            shares = recalls(index, plan, asked, k)
-            low = recall_interval(shares)[0]
+            plan = Plan(stages=(first, Stage(dim=dim, keep=enough[0]), last))
             taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
-            if low >= target and taken < candidate.milliseconds:
-                made.append(Candidate(candidate.key, candidate.effort, plan=plan, reached=low, milliseconds=taken))
+            if taken < candidate.milliseconds:
+                made.append(
+                    Candidate(candidate.key, candidate.effort, plan=plan, reached=enough[1], milliseconds=taken)
+                )
     return made
+
+
+def _ordered(index: Indexed, first: Stage, dim: int, queries: Queries) -> Int64[np.ndarray, "q n"]:
+    """What the first stage keeps, in the order of the first `dim` coordinates."""
+    plan = Plan(stages=(first, Stage(dim=dim)))
+    keep = first.keep or 1
+    return searched(index.corpus, queries, keep, plan, structure=index.structure, without=index.deleted).rows
 
 
 def _confirmed(
     index: Indexed, ranked: Sequence[Candidate], asked: Asked, *, k: int, target: float, exact_ms: float
 ) -> Plan:
-    """The first plan whose mean recall on queries it was not chosen by reaches the target; else exact search."""
+    """The first plan whose mean recall on queries it was not chosen by reaches the target; else exact search.
+
+    A plan that falls short is tried with longer shortlists before the next one: what chose it was a sample.
+    """
 
     def measured(plan: Plan, shares: Float64[np.ndarray, " q"], milliseconds: float) -> Plan:
         low, high = recall_interval(shares)
@@ -214,12 +241,28 @@ def _confirmed(
 
     for candidate in ranked:
         assert candidate.plan is not None
-        shares = recalls(index, candidate.plan, asked, k)
-        if shares.mean() >= target:
-            return measured(candidate.plan, shares, candidate.milliseconds)
-        log.info("%s: recall %.3f on the queries held back, so it is not taken", candidate.plan, shares.mean())
+        plan, taken = candidate.plan, candidate.milliseconds
+        while taken < exact_ms:
+            shares = recalls(index, plan, asked, k)
+            if shares.mean() >= target:
+                return measured(plan, shares, taken)
+            log.info("%s: recall %.3f on the queries held back, so it is not taken", plan, shares.mean())
+            if (longer := _longer(plan, len(index))) is None:
+                break
+            plan, taken = longer, _milliseconds(partial(index.shortlisted, k=k, plan=longer), asked.queries)
     log.info("no shorter search keeps recall %s faster than exact search, so the plan is exact search", target)
     return measured(Plan.exact(index.width), np.ones(len(asked.queries)), exact_ms)
+
+
+def _longer(plan: Plan, rows: int) -> Plan | None:
+    """The plan with shortlists a quarter longer; None if they hold half of the rows already."""
+    *kept, last = plan.stages
+    if not kept or (kept[0].keep or 0) * 2 > rows:
+        return None
+    longer = [stage.model_copy(update={"keep": min(rows, 1 + int(1.25 * (stage.keep or 0)))}) for stage in kept]
+    if longer[0].structure == "hnsw":
+        longer[0] = longer[0].model_copy(update={"effort": longer[0].keep})
+    return Plan(stages=(*longer, last))
 
 
 def _dims(index: Indexed) -> list[int]:
