@@ -67,6 +67,12 @@ def index(
 
     kinds = _structures(structures)
     source = open_source(vectors, texts=texts or (), column=column, id_column=id_column, bare=no_texts)
+    tuned = []
+
+    def tune(made: PrefixIndex) -> None:
+        asked = None if queries is None else _vectors_of(made, queries, query_column, model)
+        tuned.append(made.tune(asked, k=k, recall=recall, structures=kinds, progress=True))
+
     built = PrefixIndex.build(
         source.vectors,
         dims=numbers(dims, "--dims"),
@@ -78,12 +84,11 @@ def index(
         seed=seed,
         out=out,
         progress=True,
+        # Before the index is in its place: what cannot be tuned leaves nothing behind.
+        then=None if no_tune else tune,
     )
-    if not no_tune:
-        asked = None if queries is None else _vectors_of(built, queries, query_column, model)
-        found = built.tune(asked, k=k, recall=recall, structures=kinds, progress=True)
-        for candidate in found.candidates:
-            typer.echo(f"  {candidate}")
+    for candidate in (one for found in tuned for one in found.candidates):
+        typer.echo(f"  {candidate}")
     typer.echo(f"plan   {built.plan}")
     if built.plan.measured is not None and built.plan.measured.stand_ins:
         typer.echo("       Documents stood in for queries, so real queries may find less: give some with --queries.")

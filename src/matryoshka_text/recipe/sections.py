@@ -149,6 +149,19 @@ class Optimizer(Section):
         default=0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises from 0"
     )
 
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The fault of a decay that takes all of a weight in one step."""
+        decay = found.get("weight_decay")
+        for key in ("learning_rate", "head_learning_rate"):
+            rate = found.get(key)
+            if isinstance(rate, float) and isinstance(decay, float) and rate * decay >= 1:
+                yield (
+                    ("weight_decay",),
+                    f"found {decay:g} with {key} {rate:g}: each step would take {rate * decay:g} times every weight; "
+                    f"allowed: a product below 1; write 0.01, or a lower {key}",
+                )
+
 
 class Stopping(Section):
     """When training ends: exactly one of `steps` and `epochs`."""

@@ -112,6 +112,8 @@ class Searchable:
         """What `save` wrote; `RunError` for a file that is missing, damaged or of other rows."""
         read = faiss().read_index_binary if key.precision == "binary" else faiss().read_index
         try:
+            if not path.is_file():  # a pipe would be waited for
+                raise RuntimeError("it is missing, or no regular file")
             index = read(str(path))
         except RuntimeError as error:
             raise RunError(f"{path}: cannot be read ({str(error).splitlines()[-1]}); build the index again") from error
