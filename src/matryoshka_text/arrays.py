@@ -21,7 +21,8 @@ def open_array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise ValueError("there is no such file" if not path.exists() else "it is a folder, a pipe or a device")
     try:
-        found: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="raise"):
+            found: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except _FAULTS as error:
         words = " ".join(str(error).split()) or "its header is too deep"
         raise ValueError(words[:200]) from error

@@ -152,15 +152,15 @@ class Optimizer(Section):
     @classmethod
     def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
         """The fault of a decay that takes all of a weight in one step."""
-        decay = found.get("weight_decay")
-        for key in ("learning_rate", "head_learning_rate"):
-            rate = found.get(key)
-            if isinstance(rate, float) and isinstance(decay, float) and rate * decay >= 1:
-                yield (
-                    ("weight_decay",),
-                    f"found {decay:g} with {key} {rate:g}: each step would take {rate * decay:g} times every weight; "
-                    f"allowed: a product below 1; write 0.01, or a lower {key}",
-                )
+        decay, rates = found.get("weight_decay"), ("learning_rate", "head_learning_rate")
+        given = [(found[key], key) for key in rates if isinstance(found.get(key), int | float)]
+        if given and isinstance(decay, int | float) and max(given)[0] * decay >= 1:
+            rate, key = max(given)
+            yield (
+                ("weight_decay",),
+                f"found {decay:g} with {key} {rate:g}: each step would take {rate * decay:g} times every weight; "
+                f"allowed: a product below 1; write 0.01, or a lower {key}",
+            )
 
 
 class Stopping(Section):

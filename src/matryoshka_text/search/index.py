@@ -89,7 +89,7 @@ class PrefixIndex:
         elif rotation is not None:
             incoming.require_width(rotation, width)
         temporary = tempfile.TemporaryDirectory(prefix="mtext-index-") if out is None else None
-        folder = Path(temporary.name) / "index" if temporary else Path(cast("str | Path", out))
+        folder = Path(temporary.name) / "index" if temporary else Path(cast("str | Path", out)).resolve()
         with whole_index(folder) as made:
             name = "segment-00000"
             blocks = incoming.turned_blocks(vectors, rotation, normalize=normalize)
