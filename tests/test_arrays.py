@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
-from matryoshka_text.arrays import open_array
+from matryoshka_text.arrays import open_array, packed
 
 
 def _head(shape: str) -> bytes:
@@ -50,3 +51,18 @@ def test_archives_objects_and_pipes(tmp_path: Path) -> None:
     for name in ("many.npy", "objects.npy", "pipe.npy", "none.npy"):
         with pytest.raises(ValueError):
             open_array(tmp_path / name)
+
+
+def test_safetensors_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    about = {f"word {n}": "é" * n for n in range(20)}
+    tensors = {"b": np.eye(3), "a": np.arange(5, dtype=np.float32)}
+    found = packed(tensors, about)
+    head = found[8 : 8 + int.from_bytes(found[:8], "little")].decode()
+    places = [head.index(f'"{word}"') for word in about]
+    assert places == sorted(places)
+    assert packed(tensors, about) == found
+    (tmp_path / "t.safetensors").write_bytes(found)
+    with safe_open(tmp_path / "t.safetensors", framework="numpy") as file:
+        assert file.metadata() == about
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(file.get_tensor(name), tensor)

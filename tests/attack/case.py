@@ -71,6 +71,8 @@ def fault_of_doctor(seen: Outcome, last: Outcome) -> str | None:
         return f"doctor: {found}"
     if seen.status not in (0, 2):
         return f"doctor: exit {seen.status}"
+    if hidden := re.search(r"could\s+not\s+be\s+looked\s+at\s+\((\w+)", seen.said):
+        return f"doctor: a hidden {hidden[1]}"
     return "doctor: finds nothing wrong with what is refused" if last.status == 2 and seen.status == 0 else None
 
 
