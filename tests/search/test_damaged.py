@@ -13,6 +13,7 @@ import pytest
 from matryoshka_text.errors import DataError, MtextError, RunError
 from matryoshka_text.search import PrefixIndex
 from matryoshka_text.search.record import writing
+from matryoshka_text.search.structures import Key, Searchable
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ def test_a_file_of_another_kind(folder: Path, name: str, make: Callable[[Path], 
     _replaced(folder, name, make)
     with pytest.raises(MtextError, match=str(folder)):
         PrefixIndex.open(folder)
+
+
+def test_a_structure_of_another_kind(tmp_path: Path, vectors: np.ndarray) -> None:
+    key, other = Key(16, "flat", "float32"), Key(32, "flat", "float32")
+    for one in (key, other, Key(16, "flat", "int8")):
+        Searchable.build(one, 200, lambda: [vectors[:200]]).save(tmp_path / f"{one}.faiss")
+    assert len(Searchable.open(key, tmp_path / f"{key}.faiss", 200).search(vectors[:1], 5)[0]) == 5
+    for name in ("flat-32-float32", "flat-16-int8"):
+        with pytest.raises(RunError, match="no structure of the kind flat-16-float32"):
+            Searchable.open(key, tmp_path / f"{name}.faiss", 200)
 
 
 def test_an_index_that_was_built_anew_is_not_tuned_by_who_had_opened_the_old_one(

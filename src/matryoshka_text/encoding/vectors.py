@@ -166,7 +166,7 @@ def open_floats(path: Path) -> np.ndarray:
         )
     try:
         found = open_array(path)
-        if found.ndim != 2 or not np.issubdtype(found.dtype, np.floating):
+        if found.ndim != 2 or 0 in found.shape or not np.issubdtype(found.dtype, np.floating):
             raise ValueError(f"it has shape {list(found.shape)} of {found.dtype}")
         return found
     except ValueError as error:
