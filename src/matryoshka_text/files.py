@@ -75,6 +75,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     A folder already at `path` is moved aside first and removed last, so a kill leaves the old one or the new one
     (between the two renames, which take microseconds, the old one stands next to it as `.<name>.old`).
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_owner()}.", suffix=".part", dir=path.parent))
     try:
@@ -151,8 +152,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(folder: Path, *, doing: str) -> Iterator[None]:
+def held(folder: Path, *, doing: str, replaced: bool = False) -> Iterator[None]:
     """`folder`, made if it is missing and locked against a second program. The lock ends with the process.
+
+    `replaced`: a folder that is replaced as a whole. It is not made, and its lock is `.<name>.lock` next to it.
 
     Hold the folder first, then look what is in it: no other program can change the answer. A folder that was made here
     and in which nothing was put is gone again at the end. `RunError` if `folder` is a file, if another program holds it
@@ -160,11 +163,12 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; allowed: a folder; give another with --out")
-    path = folder / ".lock"
+    home = folder.resolve().parent if replaced else folder
+    path = home / (f".{folder.resolve().name}.lock" if replaced else ".lock")
     lock = FileLock(path, blocking=False)
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = [place for place in (home, *home.parents) if not place.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise RunError(f"{folder}: another process is {doing} here; wait for it, or give another --out") from error

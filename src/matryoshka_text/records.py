@@ -27,6 +27,8 @@ def read_record(path: Path, kind: type[_Record], command: str, *, way_out: str =
     The file may have been changed by anybody: what is in it is believed only as far as `kind` checks it.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is a folder, a pipe or a device")
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]

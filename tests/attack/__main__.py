@@ -11,7 +11,7 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("MPLBACKEND", "agg")
 # Cases of a turn; one where nothing is said. Those that start several processes take longest.
-_OFTEN = {"recipes": 10, "tables": 4, "models": 3, "states": 2}
+_OFTEN = {"recipes": 10, "tables": 4, "models": 3, "states": 2, "indexes": 4}
 
 
 def main() -> int:
@@ -42,10 +42,12 @@ def main() -> int:
 def import_everything() -> None:
     """All that a verb imports, before the first fork; nothing here may start a thread."""
     import matryoshka_text.cli
+    import matryoshka_text.doctor
     import matryoshka_text.encoding
     import matryoshka_text.evaluation.harness
     import matryoshka_text.evaluation.report.write
     import matryoshka_text.rotating
+    import matryoshka_text.search
     import matryoshka_text.training  # noqa: F401
 
 

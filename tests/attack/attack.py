@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.attack.case import Generator, fault
+from tests.attack.case import Generator, fault, fault_of_doctor
 from tests.attack.forked import run
+from tests.attack.indexes import indexes
 from tests.attack.models import models
 from tests.attack.processes import disks, kills, races, signals, unmount
 from tests.attack.recipes import recipes
@@ -21,6 +22,7 @@ ATTACKS: dict[str, Generator] = {
     "tables": tables,
     "models": models,
     "states": states,
+    "indexes": indexes,
     "kills": kills,
     "disks": disks,
     "races": races,
@@ -52,6 +54,10 @@ def attack(kind: str, seed: int, world: World, home: Path) -> tuple[str, str | N
         found = fault(case, outcomes, folder)
     except (OSError, ValueError, KeyError) as error:
         found = f"the results cannot be read: {type(error).__name__}: {error}"
+    if found is None and case.doctor is not None:
+        seen = run(["doctor", case.doctor], folder)
+        if found := fault_of_doctor(seen, outcomes[-1]):
+            outcomes.append(seen)
     unmount(folder)
     if found is None:
         shutil.rmtree(folder)

@@ -38,6 +38,8 @@ class Case:
     outputs: list[str] = field(default_factory=list)
     # Refused by a later command although the first took it for good.
     late: bool = False
+    # Looks at the same things once the rest is over; says so too if they were refused.
+    doctor: str | None = None
 
 
 Generator = Callable[[Random, World, Path], Case]
@@ -61,6 +63,17 @@ def fault(case: Case, outcomes: list[Outcome], folder: Path) -> str | None:
     if last.status != 0:
         return f"exit {last.status}"
     return case.after(last) if case.after is not None else None
+
+
+def fault_of_doctor(seen: Outcome, last: Outcome) -> str | None:
+    """What is wrong with `mtext doctor` on what `last` has met."""
+    if found := broken(seen):
+        return f"doctor: {found}"
+    if seen.status not in (0, 2):
+        return f"doctor: exit {seen.status}"
+    if hidden := re.search(r"could\s+not\s+be\s+looked\s+at\s+\((\w+)", seen.said):
+        return f"doctor: a hidden {hidden[1]}"
+    return "doctor: finds nothing wrong with what is refused" if last.status == 2 and seen.status == 0 else None
 
 
 def broken(outcome: Outcome) -> str | None:

@@ -1,5 +1,6 @@
-"""The four jobs that write folders, their undisturbed results, and their folders as a kill leaves them."""
+"""The jobs that write folders, their undisturbed results, and their folders as a kill leaves them."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from functools import cache
@@ -9,9 +10,13 @@ from tests.attack.forked import run
 from tests.attack.trees import Reference, contents
 from tests.attack.world import World
 
-JOBS = ("train", "encode", "rotate", "eval")
-# Vectors are a cache, and what an evaluation cost (seconds, texts encoded or found) is another after a break.
-_LEFT_OUT = {"eval": ("vectors/", "report.html", "results.md", "table.txt", "cost", "curve.", "run.json", "stages")}
+JOBS = ("train", "encode", "rotate", "eval", "index", "tune")
+# Vectors are a cache, and what an evaluation cost (seconds, texts encoded or found) is another after a break. The tuner
+# measures times, so its plan is another each time.
+_LEFT_OUT = {
+    "eval": ("vectors/", "report.html", "results.md", "table.txt", "cost", "curve.", "run.json", "stages"),
+    "tune": ("index.json", "flat-"),
+}
 
 
 @dataclass(frozen=True)
@@ -20,30 +25,26 @@ class Job:
 
     name: str
     world: World
+    # The same command about something else: it must not mix with this one.
+    other: bool = False
 
     def words(self, *, again: bool = False) -> list[str]:
         """The command; `again` goes on with what is there."""
-        home = self.world.home
-        return {
-            "train": ["train", str(home / "pairs.yaml"), "--out", "out", *(["--resume"] if again else [])],
-            "encode": [
-                "encode",
-                str(self.world.model),
-                str(home / "texts.txt"),
-                "--out",
-                "out",
-                "--rows-per-part",
-                "16",
-            ],
-            "rotate": [
-                *("rotate", str(self.world.model), "--texts", str(home / "pairs.jsonl"), "--column", "anchor"),
-                *("--dims", "4,8,32", "--out", "out", "--steps", "5"),
-            ],
-            "eval": [
-                *("eval", str(self.world.model), "--task", "classification:places", "--dims", "8,32"),
-                *("--data-root", str(home / "root"), "--out", "out"),
-            ],
-        }[self.name]
+        home, model = self.world.home, str(self.world.model)
+        recipe, texts = ("scored.yaml", "few.txt") if self.other else ("pairs.yaml", "texts.txt")
+        if self.name == "train":
+            return ["train", str(home / recipe), "--out", "out", *(["--resume"] if again else [])]
+        if self.name == "encode":
+            return ["encode", model, str(home / texts), "--out", "out", "--rows-per-part", "16"]
+        if self.name == "rotate":
+            dims = "8,32" if self.other else "4,8,32"
+            pairs = ["--texts", str(home / "pairs.jsonl"), "--column", "anchor"]
+            return ["rotate", model, *pairs, "--dims", dims, "--out", "out", "--steps", "5"]
+        if self.name == "eval":
+            task = ["--task", "classification:places", "--dims", "16,32" if self.other else "8,32"]
+            return ["eval", model, *task, "--data-root", str(home / "root"), "--out", "out"]
+        encoded = Job("encode", self.world, self.other).finished / "out"
+        return ["index", str(encoded), "--out", "out", *(["--no-tune"] if self.name == "index" else ["-k", "3"])]
 
     def kept(self, folder: Path) -> dict[str, bytes]:
         """The files that a reader reads."""
@@ -59,14 +60,19 @@ class Job:
     def finished(self) -> Path:
         """A folder in which `out` is finished."""
         _ = self.reference
-        return self.world.home / f"{self.name}-1"
+        return self.world.home / f"{self.title}-1"
+
+    @property
+    def title(self) -> str:
+        """Its name, which no other job has."""
+        return f"{self.name}-other" if self.other else self.name
 
 
 @cache
 def _reference(job: Job) -> Reference:
     found = []
     for number in (1, 2):
-        folder = job.world.home / f"{job.name}-{number}"
+        folder = job.world.home / f"{job.title}-{number}"
         if not (folder / "finished").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -80,4 +86,10 @@ def _reference(job: Job) -> Reference:
 def litter_of(folder: Path) -> str | None:
     """A half-written file or folder that is still there."""
     parts = [file for pattern in (".*.part", ".*.old", "*.tmp") for file in folder.rglob(pattern)]
-    return f"left half written: {parts[0].name}" if parts else None
+    if parts:
+        return f"left half written: {parts[0].name}"
+    for record in folder.rglob("index.json"):
+        named = {*json.loads(record.read_text())["structures"].values()}
+        if left := {file.name for file in record.parent.glob("*.faiss")} ^ named:
+            return f"structures that the record does not name, or that are missing: {min(left)}"
+    return None

@@ -27,7 +27,7 @@ def models(rng: Random, world: World, folder: Path) -> Case:
     what, must = way(rng, model)
     shutil.copy(world.home / "few.txt", folder / "few.txt")
     encode = ["encode", "model", "few.txt", "--out", "o"]
-    return Case(what, [encode], must, lambda last: _sound(folder / "o"), outputs=["o"])
+    return Case(what, [encode], must, lambda last: _sound(folder / "o"), outputs=["o"], doctor="model")
 
 
 def _sound(folder: Path) -> str | None:

@@ -57,7 +57,7 @@ class _Counter:
 @cache
 def _operations(job: Job) -> int:
     """How many file operations the undisturbed job does."""
-    folder = job.world.home / f"{job.name}-count"
+    folder = job.world.home / f"{job.title}-count"
     folder.mkdir(exist_ok=True)
     tally = folder / "tally"
 
@@ -172,16 +172,27 @@ def unmount(folder: Path) -> None:
 def races(rng: Random, world: World, folder: Path) -> Case:
     """Two processes on one folder, at once or a moment apart: one at least finishes, with the right result."""
     job = Job(rng.choice(JOBS), world)
+    # An evaluation of other dims adds its own to the folder.
+    rival = Job(job.name, world, other=rng.random() < 0.4 and job.name != "eval")
     wait = rng.choice((0.0, rng.random() * float((job.finished / "finished").read_text())))
-    what = f"{job.name}: two processes, {wait:.2f} s apart"
+    what = f"{job.name}: two processes{' of two kinds' if rival.other else ''}, {wait:.2f} s apart"
     again = rng.random() < 0.5
     first = Child(job.words(again=again), folder)
     time.sleep(wait)
-    second = Child(job.words(again=again), folder)
+    second = Child(rival.words(again=again), folder)
     outcomes = (first.wait(), second.wait())
     for found in outcomes:
         if found.status not in (0, 2) or broken(found):
             return _told(what, found, job)
     if all(found.status == 2 for found in outcomes):
         return _told(what, outcomes[0], job, "both were refused")
-    return _finished(what, job, folder)
+    if not rival.other:
+        return _finished(what, job, folder)
+    finished = [one for one, found in zip((job, rival), outcomes, strict=True) if found.status == 0]
+    return Case(what, [["--version"]], after=lambda last: _of_one(finished, folder))
+
+
+def _of_one(jobs: list[Job], folder: Path) -> str | None:
+    """None if the folder is what one of these that finished leaves when it runs by itself."""
+    faults = [_undisturbed(job, folder) for job in jobs]
+    return None if None in faults else f"two jobs mixed: {faults[0]}"

@@ -23,13 +23,19 @@ def states(rng: Random, world: World, folder: Path) -> Case:
     file = rng.choice(files)
     what, must = _damaged(rng, file)
     name = str(file.relative_to(out))
-    return Case(f"{job.name}: {name}: {what}", [job.words(again=True)], must, lambda last: _same(job, folder, last))
+    commands = [job.words(again=True)]
+    if job.name in ("index", "tune"):
+        # Making it again heals it, or refuses another's folder; searching it is what reads it.
+        commands.insert(rng.choice((0, 1)), ["search", "out", "the cat is here", "-k", "3"])
+    doctor = "out" if job.name == "train" else None
+    title = f"{job.name}: {name}: {what}"
+    return Case(title, commands, must, lambda last: _same(job, folder, last), doctor=doctor)
 
 
 def _is_state(file: Path, out: Path) -> bool:
     """A record or result of the job; a saved model is another attack's."""
     return (
-        file.suffix in (".json", ".jsonl", ".yaml", ".safetensors", ".npy")
+        file.suffix in (".json", ".jsonl", ".yaml", ".safetensors", ".npy", ".arrow", ".faiss", ".sha256")
         and "model" not in file.relative_to(out).parts
     )
 
@@ -73,6 +79,8 @@ def _of_results(job: Job, folder: Path) -> str | None:
         "encode": ("part-", "vectors"),
         "rotate": ("model/", "rotation.safetensors"),
         "eval": ("rows.jsonl",),
+        "index": ("",),
+        "tune": ("segment-", "rotation.safetensors"),
     }[job.name]
     found = job.reference.difference(job.kept(folder))
     return found if found is not None and any(name in found for name in results) else None

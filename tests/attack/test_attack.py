@@ -9,7 +9,8 @@ import pytest
 
 CASES = (
     *("recipes:0-30", "tables:0-2", "tables:7-8", "models:0", "models:2", "models:6-8", "states:0", "states:2-3"),
-    *("states:6-7", "kills:1", "kills:3-4", "disks:1", "disks:2", "races:1", "signals:1", "signals:4"),
+    *("states:6-7", "indexes:62", "indexes:64", "indexes:82", "kills:1", "kills:3-4", "disks:1", "disks:2", "races:1"),
+    *("signals:1", "signals:4"),
 )
 
 

@@ -52,7 +52,7 @@ def _differing(one: bytes, other: bytes) -> set[str] | None:
     """The keys of JSON or JSON lines at which two files differ; None if they are not JSON."""
     try:
         first, second = _parsed(one), _parsed(other)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return {_key(place) for place in {*first, *second} if first.get(place) != second.get(place)}
 

@@ -114,6 +114,10 @@ def test_public_names() -> None:
             "r.yaml:13: optimizer.weight_decay: found 1e+308; allowed: numbers up to 1e12; write",
         ),
         (
+            "optimizer: {weight_decay: 2147483648, learning_rate: 0.01}\n",
+            "r.yaml:13: optimizer.weight_decay: found 2.14748e+09 with learning_rate 0.01: each step would take",
+        ),
+        (
             "optimizer: {epsilon: 1e-320}\n",
             "r.yaml:13: optimizer.epsilon: found 9.99989e-321; allowed: numbers of at least",
         ),

@@ -47,6 +47,7 @@ def test_what_holds_no_vectors_is_told(tiny_model: Path, lines: Path, tmp_path: 
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "text.npy").write_text("hello")
     (tmp_path / "empty.npy").write_bytes(b"")
+    np.save(tmp_path / "rowless.npy", np.zeros((0, 4), np.float32))
     np.savez(tmp_path / "many.npz", a=np.eye(3))
     (tmp_path / "folder").mkdir()
     cases: list[tuple[str, type[MtextError], str]] = [
@@ -55,6 +56,7 @@ def test_what_holds_no_vectors_is_told(tiny_model: Path, lines: Path, tmp_path: 
         ("text.npy", DataError, "text.npy: cannot be read as an array"),
         ("empty.npy", DataError, "empty.npy: cannot be read as an array"),
         ("many.npz", DataError, "many.npz: is no .npy file; allowed: .npy and folders of `mtext encode`"),
+        ("rowless.npy", DataError, r"it has shape \[0, 4\] of float32"),
         ("none.npy", DataError, "none.npy: there is no such file or folder"),
         ("folder", RunError, "encoding.json: cannot be read"),
     ]

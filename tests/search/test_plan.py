@@ -46,6 +46,9 @@ def test_saved_and_opened(tmp_path: Path) -> None:
         [{"dim": 48, "keep": 10, "structure": "hnsw"}, {"dim": 384}],
         [{"dim": 48, "keep": 10, "effort": 3}, {"dim": 384}],
         [{"dim": 47, "keep": 10, "structure": "pq"}, {"dim": 384}],
+        [{"dim": "48", "keep": 10}, {"dim": 384}],
+        [{"dim": 48, "keep": True}, {"dim": 384}],
+        [{"dim": 48, "keep": 10, "structure": "hnsw", "effort": 2**31}, {"dim": 384}],
         [],
     ],
 )

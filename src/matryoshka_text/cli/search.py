@@ -98,23 +98,26 @@ def index(
     kinds = _structures(structures or ("pq,flat" if to is None else "hnsw,flat"))
     if table is not None and to is None:
         raise DataError(f"--table: found {table} without --to; allowed: both, to load the index into a table")
-    asked = None
     if out is None:
         _require_no_building(context)
         built = PrefixIndex.open(vectors)
     else:
-        source_words = {"texts": texts or (), "column": column, "id_column": id_column, "bare": no_texts}
-        built = _built(vectors, out, source_words, dims=dims, rotate=not no_rotate, normalize=normalize, seed=seed)
-    if queries is not None and not (no_tune and to is None):
-        asked = _vectors_of(built, queries, query_column, model)
-    if out is not None and not no_tune:
-        for candidate in built.tune(asked, k=k, recall=recall, structures=kinds, progress=True).candidates:
-            typer.echo(f"  {candidate}")
+        words = {"texts": texts or (), "column": column, "id_column": id_column, "bare": no_texts}
+
+        def tune(made: PrefixIndex) -> None:
+            asked = None if queries is None else _vectors_of(made, queries, query_column, model)
+            for candidate in made.tune(asked, k=k, recall=recall, structures=kinds, progress=True).candidates:
+                typer.echo(f"  {candidate}")
+
+        settings = {"rotate": not no_rotate, "normalize": normalize, "seed": seed}
+        # Tuned before the index is in its place: what cannot be tuned leaves nothing behind.
+        built = _built(vectors, out, words, dims=dims, then=None if no_tune else tune, **settings)
     typer.echo(f"plan   {built.plan}")
     if built.plan.measured is not None and built.plan.measured.stand_ins:
         typer.echo("       Documents stood in for queries, so real queries may find less: give some with --queries.")
     typer.echo(f"index  {built.folder}")
     if to is not None:
+        asked = None if queries is None else _vectors_of(built, queries, query_column, model)
         _load(built, to, table or "documents", asked, k=k, texts=not no_texts)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
+from matryoshka_text.arrays import open_array
 from matryoshka_text.encoding.manifest import FILE, Manifest, read_manifest
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import require_space, sha256_of, sync_folder, write_whole
@@ -164,13 +165,15 @@ def open_floats(path: Path) -> np.ndarray:
             f"{path}: is no .npy file; allowed: .npy and folders of `mtext encode`; save it with numpy.save"
         )
     try:
-        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        found = open_array(path)
+        if found.ndim != 2 or 0 in found.shape or not np.issubdtype(found.dtype, np.floating):
+            raise ValueError(f"it has shape {list(found.shape)} of {found.dtype}")
+        return found
+    except ValueError as error:
         raise DataError(
-            f"{path}: cannot be read as an array ({error}); allowed: floating-point numbers, saved with numpy.save "
-            "without pickles; save it again"
+            f"{path}: cannot be read as an array ({error}); allowed: [rows, width] of floating-point numbers, saved "
+            "with numpy.save without pickles; save it again"
         ) from error
-    return rows
 
 
 def part_path(folder: Path, part: int) -> Path:
@@ -212,8 +215,8 @@ def changed(folder: Path, part: int, sums: Mapping[str, str]) -> bool:
 def read_part(folder: Path, part: int, manifest: Manifest) -> Shaped[np.ndarray, "n columns"] | None:
     """The rows of a part, mapped from disk; None where it is missing, short, or of another shape or type."""
     try:
-        rows: np.ndarray = np.load(part_path(folder, part), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        rows = open_array(part_path(folder, part))
+    except ValueError:
         return None
     right = rows.shape == (manifest.rows_of(part), manifest.columns) and rows.dtype == STORED_TYPES[manifest.precision]
     return rows if right else None

@@ -149,6 +149,19 @@ class Optimizer(Section):
         default=0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises from 0"
     )
 
+    @classmethod
+    def across(cls, found: Mapping[str, Any]) -> Iterator[Fault]:
+        """The fault of a decay that takes all of a weight in one step."""
+        decay, rates = found.get("weight_decay"), ("learning_rate", "head_learning_rate")
+        given = [(found[key], key) for key in rates if isinstance(found.get(key), int | float)]
+        if given and isinstance(decay, int | float) and max(given)[0] * decay >= 1:
+            rate, key = max(given)
+            yield (
+                ("weight_decay",),
+                f"found {decay:g} with {key} {rate:g}: each step would take {rate * decay:g} times every weight; "
+                f"allowed: a product below 1; write 0.01, or a lower {key}",
+            )
+
 
 class Stopping(Section):
     """When training ends: exactly one of `steps` and `epochs`."""

@@ -22,7 +22,8 @@ class Asker:
         name = model or (origin.model if origin else None)
         if name is None:
             raise ModelError(
-                f"{index.folder}: its vectors came without a model; name the one that made them with --model"
+                "the index's vectors came without a model, so texts cannot be compared with them; name the one that "
+                "made them with --model"
             )
         self.encoder = MatryoshkaEncoder(name)
         self._layers = origin.layers if origin else None

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int64
 
-from matryoshka_text.errors import DataError, RunError
+from matryoshka_text.arrays import open_array
+from matryoshka_text.errors import DataError, RunError, shown
 from matryoshka_text.files import require_space
 
 __all__ = ["Corpus", "Lengths", "Segment", "write_segment"]
@@ -31,16 +32,22 @@ class Segment:
         """What `write_segment` wrote, mapped; `RunError` if it is missing, damaged or of another size."""
         way_out = "build the index again"
         try:
-            vectors = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
+            vectors = open_array(folder / _VECTORS)
+            if not (folder / _DOCUMENTS).is_file():
+                raise ValueError(f"{_DOCUMENTS} is no file")
             with pa.memory_map(str(folder / _DOCUMENTS)) as source:
                 documents = pa.ipc.open_file(source).read_all()
-        except (OSError, ValueError, EOFError, pa.ArrowException) as error:
-            raise RunError(f"{folder}: cannot be read ({str(error).splitlines()[0]}); {way_out}") from error
-        if vectors.shape != (rows, width) or documents.num_rows != rows:
+            documents.validate(full=True)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise RunError(f"{folder}: cannot be read ({' '.join(str(error).split())[:200]}); {way_out}") from error
+        if vectors.shape != (rows, width) or vectors.dtype != np.float32 or documents.num_rows != rows:
             raise RunError(
-                f"{folder}: found vectors {list(vectors.shape)} and {documents.num_rows:,} documents; allowed: "
-                f"[{rows}, {width}] and {rows:,}; {way_out}"
+                f"{folder}: found vectors {list(vectors.shape)} of {vectors.dtype} and {documents.num_rows:,} "
+                f"documents; allowed: [{rows}, {width}] of float32 and {rows:,}; {way_out}"
             )
+        if not {"id"} <= set(documents.column_names) <= {"id", "text"}:
+            names = ", ".join(map(shown, documents.column_names[:5]))
+            raise RunError(f"{folder}: found documents with the columns {names}; allowed: id and text; {way_out}")
         return cls(vectors, documents)
 
     def __len__(self) -> int:

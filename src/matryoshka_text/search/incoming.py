@@ -11,7 +11,7 @@ from matryoshka_text.errors import DataError
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.search.corpus import BLOCK, Corpus, Lengths
 
-__all__ = ["dims_of", "documents_of", "require_other_ids", "shape_of", "turned_blocks"]
+__all__ = ["dims_of", "documents_of", "require_other_ids", "require_width", "shape_of", "turned_blocks"]
 
 Vectors = Float32[np.ndarray, "n width"]
 
@@ -47,6 +47,12 @@ def shape_of(vectors: Vectors) -> tuple[int, int]:
             "floating-point numbers, at least one row"
         )
     return shape
+
+
+def require_width(rotation: Rotation, width: int) -> None:
+    """`DataError` for a rotation of vectors of another width."""
+    if rotation.width != width:
+        raise DataError(f"rotate: found a rotation of width {rotation.width}; allowed: {width}, that of the vectors")
 
 
 def dims_of(dims: Sequence[int] | None, width: int) -> tuple[int, ...]:

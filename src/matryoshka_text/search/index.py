@@ -1,9 +1,8 @@
 """Vectors that can be searched by prefixes: built, searched, tuned, added to, saved and opened."""
 
-import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,21 +10,28 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from matryoshka_text.errors import DataError, RunError
-from matryoshka_text.files import held, sweep, whole_folder
+from matryoshka_text.files import sweep, whole_folder
 from matryoshka_text.rotation import Rotation
+from matryoshka_text.search import incoming
 from matryoshka_text.search.corpus import Corpus, Lengths, Segment, write_segment
 from matryoshka_text.search.hits import Hits, hits_of
-from matryoshka_text.search.incoming import dims_of, documents_of, require_other_ids, shape_of, turned_blocks
 from matryoshka_text.search.plan import Plan
-from matryoshka_text.search.record import FILE, IndexRecord, Origin, next_record, read_index, read_rows, write_index
+from matryoshka_text.search.record import (
+    IndexRecord,
+    Origin,
+    next_record,
+    read_index,
+    read_rows,
+    whole_index,
+    write_index,
+    writing,
+)
 from matryoshka_text.search.stages import Found, searched
 from matryoshka_text.search.structures import Key, Searchable
 from matryoshka_text.search.tuning import Tuning, tuned
 from matryoshka_text.search.turn import kept_by_prefixes, own_rotation
 
 __all__ = ["PrefixIndex"]
-
-log = logging.getLogger(__name__)
 
 Vectors = Float32[np.ndarray, "n width"]
 _ROTATION = "rotation.safetensors"
@@ -43,10 +49,12 @@ class PrefixIndex:
         segments = [Segment.open(folder / name, rows, record.width) for name, rows in record.segments.items()]
         self.corpus = Corpus(segments)
         self.rotation = Rotation.open(folder / _ROTATION) if record.rotated else None
-        # Ready for single queries: its own numbers are float64.
+        if self.rotation is not None:
+            incoming.require_width(self.rotation, record.width)
         self._matrix = None if self.rotation is None else self.rotation.matrix.astype(np.float32)
         self._structures: dict[Key, Searchable] = {}
-        self._deleted = read_rows(folder / record.deleted) if record.deleted else np.empty(0, dtype=np.int64)
+        rows = len(self.corpus)
+        self._deleted = read_rows(folder / record.deleted, rows) if record.deleted else np.empty(0, dtype=np.int64)
 
     @classmethod
     def build(
@@ -62,6 +70,7 @@ class PrefixIndex:
         seed: int = 0,
         out: str | Path | None = None,
         progress: bool = False,
+        then: Callable[["PrefixIndex"], object] | None = None,
     ) -> "PrefixIndex":
         """An index of these vectors [n, width] in the folder `out` (None: a temporary one, until it is saved).
 
@@ -69,25 +78,22 @@ class PrefixIndex:
         them by a rotation learned from themselves, or by the one given; scores at full width do not change. A
         collection's own rotation is better for its search than a general one, so it is learned for rotated models too.
         `dims` are the prefix lengths it is learned for (None: the width and its halvings). `ids` are row numbers unless
-        given. `DataError` for vectors that are not of unit length (unless `normalize`), NaN, ids that repeat.
+        given. `then` may do more to the index (tune it) before it stands in `out`. `DataError` for vectors that are not
+        of unit length (unless `normalize`), NaN, ids that repeat.
         """
-        rows, width = shape_of(vectors)
-        dims = dims_of(dims, width)
-        documents = documents_of(rows, ids, texts)
+        rows, width = incoming.shape_of(vectors)
+        dims = incoming.dims_of(dims, width)
+        documents = incoming.documents_of(rows, ids, texts)
         rotation = rotate if isinstance(rotate, Rotation) else None
         if rotation is None and rotate:
             rotation = own_rotation(vectors, dims, seed=seed, progress=progress)
-        elif rotation is not None and rotation.width != width:
-            raise DataError(
-                f"rotate: found a rotation of width {rotation.width}; allowed: {width}, that of the vectors"
-            )
+        elif rotation is not None:
+            incoming.require_width(rotation, width)
         temporary = tempfile.TemporaryDirectory(prefix="mtext-index-") if out is None else None
-        folder = Path(temporary.name) / "index" if temporary else Path(cast("str | Path", out))
-        _require_new(folder)
-        sweep(folder.parent, f".{folder.name}.*.part")
-        with whole_folder(folder) as made:
+        folder = Path(temporary.name) / "index" if temporary else Path(cast("str | Path", out)).resolve()
+        with whole_index(folder) as made:
             name = "segment-00000"
-            blocks = turned_blocks(vectors, rotation, normalize=normalize)
+            blocks = incoming.turned_blocks(vectors, rotation, normalize=normalize)
             write_segment(made / name, blocks, rows, width, documents=documents)
             if rotation is not None:
                 rotation.save(made / _ROTATION)
@@ -102,6 +108,8 @@ class PrefixIndex:
             )
             kept = kept_by_prefixes(Corpus([Segment.open(made / name, rows, width)]), dims, seed=seed)
             write_index(made, record.model_copy(update={"kept": kept}))
+            if then is not None:
+                then(cls.open(made))
         found = cls.open(folder)
         found._temporary = temporary
         return found
@@ -116,8 +124,7 @@ class PrefixIndex:
         target = Path(folder)
         if target.resolve() == self.folder.resolve():
             return
-        _require_new(target)
-        with whole_folder(target) as made:
+        with whole_index(target) as made:
             shutil.copytree(self.folder, made, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
 
     def __len__(self) -> int:
@@ -161,7 +168,7 @@ class PrefixIndex:
         See `tuning.tuned` for how it is found and for `settings`. `queries` None: rows of the index stand in.
         """
         given = None if queries is None else self.turned(queries)
-        with held(self.folder, doing="writing this index"):
+        with writing(self.folder):
             found = tuned(self, given, k=k, target=recall, **settings)
             self._write(plan=found.plan, structures=(Key.of(found.plan.stages[0]),))
         return found
@@ -219,18 +226,17 @@ class PrefixIndex:
 
         Nothing is learned anew; `drift` tells when that is due. `DataError` for an id that is there already.
         """
-        rows, width = shape_of(vectors)
+        rows, width = incoming.shape_of(vectors)
         if width != self.width:
             raise DataError(f"vectors: found width {width}; allowed: {self.width}, the index's")
         first = len(self.corpus)
-        documents = documents_of(rows, ids if ids is not None else range(first, first + rows), texts)
-        require_other_ids(self.corpus, documents)
-        with held(self.folder, doing="writing this index"):
+        documents = incoming.documents_of(rows, ids if ids is not None else range(first, first + rows), texts)
+        incoming.require_other_ids(self.corpus, documents)
+        with writing(self.folder):
             self._require_latest()
             name = f"segment-{len(self.record.segments):05d}"
             with whole_folder(self.folder / name) as made:
-                normalize = self.record.normalized
-                blocks = turned_blocks(vectors, self.rotation, normalize=normalize)
+                blocks = incoming.turned_blocks(vectors, self.rotation, normalize=self.record.normalized)
                 write_segment(made, blocks, rows, width, documents=documents)
             segment = Segment.open(self.folder / name, rows, width)
             keys = [Key.named(text) for text in self.record.structures]
@@ -253,7 +259,7 @@ class PrefixIndex:
         there = set(self.corpus.column("id", rows)) - gone
         if missing := sorted(map(str, wanted - there)):
             raise DataError(f"ids: found {', '.join(missing[:5])}, of which the index has none; allowed: ids it holds")
-        with held(self.folder, doing="writing this index"):
+        with writing(self.folder):
             self._require_latest()
             self._deleted = np.union1d(self._deleted, rows)
             name = f"deleted-{self.record.generation + 1}.npy"
@@ -271,7 +277,7 @@ class PrefixIndex:
 
     def _require_latest(self) -> None:
         there = read_index(self.folder)
-        if there.generation != self.record.generation:
+        if there != self.record:
             raise RunError(f"{self.folder}: another program has changed this index since it was opened; open it again")
 
     def _write(self, *, structures: Sequence[Key] | None = None, **changes: Any) -> None:
@@ -292,8 +298,3 @@ class PrefixIndex:
                 if old.name not in named:
                     old.unlink()
         sweep(self.folder)
-
-
-def _require_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).is_file())):
-        raise RunError(f"{folder}: is there already and is no index; give another place with --out")

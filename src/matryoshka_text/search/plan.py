@@ -13,6 +13,9 @@ from matryoshka_text.search.stage import Positive, Stage
 
 __all__ = ["FUNNELS", "Measured", "Plan"]
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 # Shares of a width of 2048 and what is kept of 800, 400 and 200, as in the Matryoshka paper (section 4.3.1, table 9).
 FUNNELS: dict[str, tuple[int, ...]] = {
     "funnel 800": (800, 400, 200, 50, 10),
@@ -30,14 +33,14 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: Positive
-    target: float
-    recall: float
-    low: float
-    high: float
+    target: Share
+    recall: Share
+    low: Share
+    high: Share
     queries: Positive
     rows: Positive
-    milliseconds: float
-    exact_milliseconds: float
+    milliseconds: Milliseconds
+    exact_milliseconds: Milliseconds
     threads: Positive
     stand_ins: bool = Field(description="rows of the index stood in for queries, which is optimistic")
 

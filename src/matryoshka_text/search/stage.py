@@ -10,7 +10,8 @@ from matryoshka_text.rows import Precision
 __all__ = ["Positive", "Stage", "Structure", "narrowing"]
 
 Structure = Literal["flat", "hnsw", "ivf", "pq"]
-Positive = Annotated[int, Field(ge=1)]
+# A plan may come from a file: "8" and true are no numbers, and FAISS counts in 32 bits.
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 
 
 class Stage(BaseModel):

@@ -93,6 +93,8 @@ class Searchable:
         asked = keep if self._selects else min(keep + more, self._index.ntotal)
         _, found = self._index.search(coded, asked, params=settings) if settings else self._index.search(coded, asked)
         found = found.astype(np.int64, copy=False)
+        if found.max(initial=-1) >= self._index.ntotal:
+            raise RunError(f"{self.key}: is damaged: it finds rows that are not there; build the index again")
         return found if without is None or not more or self._selects else _left(found, without, keep)
 
     @property
@@ -116,9 +118,14 @@ class Searchable:
         """What `save` wrote; `RunError` for a file that is missing, damaged or of other rows."""
         read = faiss().read_index_binary if key.precision == "binary" else faiss().read_index
         try:
+            if not path.is_file():  # a pipe would be waited for
+                raise RuntimeError("it is missing, or no regular file")
             index = read(str(path))
-        except RuntimeError as error:
-            raise RunError(f"{path}: cannot be read ({str(error).splitlines()[-1]}); build the index again") from error
+            if _kind(index) != _kind(_empty(key, rows, 0)):
+                raise RuntimeError(f"it is no structure of the kind {key}")
+        except (RuntimeError, MemoryError) as error:
+            why = (str(error) or "its sizes are above the memory").splitlines()[-1]
+            raise RunError(f"{path}: cannot be read ({why}); build the index again") from error
         if index.ntotal != rows:
             raise RunError(f"{path}: found {index.ntotal:,} rows; allowed: {rows:,}; build the index again")
         return cls(key, index)
@@ -191,6 +198,11 @@ def _empty(key: Key, rows: int, seed: int) -> Any:
         index.cp.seed = seed + 1
         return index
     return f.IndexScalarQuantizer(dim, eight, metric) if precision == "int8" else f.IndexFlatIP(dim)
+
+
+def _kind(index: Any) -> tuple[type, int, int]:
+    """What must be alike for the same vectors to give the same answers."""
+    return type(index), int(index.d), int(index.metric_type)
 
 
 def _with_adding(index: Any) -> Any:

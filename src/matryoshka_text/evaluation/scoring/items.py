@@ -13,8 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from matryoshka_text.arrays import packed
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
@@ -84,7 +84,7 @@ def write_items(path: Path, items: Items) -> None:
         if part.gold is not None:
             tensors[f"{number}.gold"] = np.ascontiguousarray(part.gold, dtype=np.float64)
     about = [{"kind": part.kind, "identity": part.identity, "digits": part.digits} for part in items.parts]
-    write_whole(path, save(tensors, {"format": _FORMAT, "parts": json.dumps(about)}))
+    write_whole(path, packed(tensors, {"format": _FORMAT, "parts": json.dumps(about)}))
 
 
 def read_items(path: Path) -> Items | None:
