@@ -67,8 +67,8 @@ class StoredSearch(SearchEncoderWrapper):
             found: Hits = super().search(queries, top_k=top_k, top_ranked=top_ranked, **settings)
             return found
         self.task_corpus = None
-        asked = self._encoded(queries, PromptType.query, settings)
-        scores = torch.as_tensor(self.model.similarity(asked, self._encoded(corpus, PromptType.document, settings)))
+        asked = self.encoded(queries, PromptType.query, settings)
+        scores = torch.as_tensor(self.model.similarity(asked, self.encoded(corpus, PromptType.document, settings)))
         values, places = torch.topk(scores, min(top_k + 1, scores.shape[1]), dim=1, largest=True)
         names = np.array(list(corpus["id"]), dtype=object)
         return {
@@ -76,7 +76,8 @@ class StoredSearch(SearchEncoderWrapper):
             for query, own, rows in zip(queries["id"], values.cpu(), places.cpu(), strict=True)
         }
 
-    def _encoded(self, texts: Any, role: PromptType, settings: dict[str, Any]) -> Any:
+    def encoded(self, texts: Any, role: PromptType, settings: Mapping[str, Any]) -> Any:
+        """The vectors of a task's queries or documents; `settings` are those that mteb gives to a search."""
         where = {name: settings[name] for name in ("task_metadata", "hf_split", "hf_subset")}
         encode_kwargs = settings["encode_kwargs"]
         loader = prepared(texts, where["task_metadata"], role, num_proc=settings.get("num_proc"), **encode_kwargs)

@@ -19,7 +19,7 @@ from matryoshka_text.search.plan import Measured, Plan, Stage, Structure
 from matryoshka_text.search.recall import per_query, recall_interval, sufficient
 from matryoshka_text.search.structures import Key, faiss, lists_for
 
-__all__ = ["Candidate", "Tuning", "tuned"]
+__all__ = ["Candidate", "Tuning", "milliseconds", "tuned"]
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def tuned(
     asked = asked_of(index, queries, k, seed)
     choose, confirm = asked.half(first=True), asked.half(first=False)
     most = min(len(index), max(_LEAST_KEPT, min(_MOST_KEPT, len(index) // 100)))
-    exact_ms = _milliseconds(partial(exactly, index, k=k), choose.queries)
+    exact_ms = milliseconds(partial(exactly, index, k=k), choose.queries)
     keys = [
         Key(dim, structure, precision)
         for dim in (dims or [dim for dim in _dims(index) if dim < index.width])
@@ -127,7 +127,7 @@ def _looked_at(
         return
     searchable = index.structure(key)
     for effort in _efforts(key.structure, len(index)):
-        scan = _milliseconds(partial(searchable.search, keep=k, effort=effort, without=index.deleted), asked.queries)
+        scan = milliseconds(partial(searchable.search, keep=k, effort=effort, without=index.deleted), asked.queries)
         if scan > fastest:
             continue
 
@@ -142,7 +142,7 @@ def _looked_at(
             continue
         keep, low = enough
         plan = _two_stages(key, effort, keep, index.width)
-        taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
+        taken = milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
         yield Candidate(key, effort, plan, low, taken)
 
 
@@ -157,7 +157,7 @@ def _walked(index: Indexed, key: Key, asked: Asked, *, k: int, target: float) ->
         plan = _two_stages(key, effort, max(k + 1, min(effort, len(index))), index.width)
         shares = recalls(index, plan, asked, k)
         low, reached = recall_interval(shares)[0], float(shares.mean())
-        taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
+        taken = milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
         if low >= target:
             return Candidate(key, effort, plan, low, taken)
     return Candidate(key, effort, None, reached, taken)
@@ -183,7 +183,7 @@ def _funnels(index: Indexed, found: Sequence[Candidate], asked: Asked, *, k: int
             plan = Plan(stages=(first, Stage(dim=dim, keep=keep), last))
             shares = recalls(index, plan, asked, k)
             low = recall_interval(shares)[0]
-            taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
+            taken = milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
             if low >= target and taken < candidate.milliseconds:
                 made.append(Candidate(candidate.key, candidate.effort, plan, low, taken))
     return made
@@ -224,8 +224,8 @@ def _confirmed(
 def _dims(index: Indexed) -> list[int]:
     """The index's dims, and those half-way between two of them from an eighth of the width up."""
     dims = list(index.dims)
-    halves = [(a + b) // 2 for a, b in pairwise(dims) if a * 16 >= index.width]
-    return sorted({*dims, *(half - half % 8 for half in halves)})
+    halves = [(a, (a + b) // 16 * 8) for a, b in pairwise(dims) if a * 16 >= index.width]
+    return sorted({*dims, *(half for below, half in halves if half > below)})
 
 
 def _efforts(structure: Structure, rows: int) -> tuple[int | None, ...]:
@@ -235,7 +235,7 @@ def _efforts(structure: Structure, rows: int) -> tuple[int | None, ...]:
     return (None,)
 
 
-def _milliseconds(search: Callable[[Queries], object], queries: Queries) -> float:
+def milliseconds(search: Callable[[Queries], object], queries: Queries) -> float:
     """The median time of one query at a time."""
     search(queries[:1])
     taken = []
