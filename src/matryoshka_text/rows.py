@@ -9,7 +9,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import locked, write_whole
 
-__all__ = ["BASELINES", "ON_CORPUS", "Method", "Precision", "Row", "append_rows", "latest_rows", "read_lines", "read_rows"]
+__all__ = [
+    "BASELINES",
+    "ON_CORPUS",
+    "Method",
+    "Precision",
+    "Row",
+    "append_rows",
+    "latest_rows",
+    "read_lines",
+    "read_rows",
+]
 
 _Line = TypeVar("_Line", bound=BaseModel)
 

@@ -201,9 +201,7 @@ def run_plan(
         dims, of_mteb = planned.dims_of(planned.subjects[0]), any(row.type != MASKED_TEXT for row in rows)
         measured = costs(dims, suite.precisions, measure=measure_search) if of_mteb else None
         failed = [str(one) for one in run.failures]
-        write_report(
-            folder, evaluation.tables(), planned, rows, failures=failed, costs=measured, searched=run.searched
-        )
+        write_report(folder, evaluation.tables(), planned, rows, failures=failed, costs=measured, searched=run.searched)
     return evaluation
 
 

@@ -176,14 +176,10 @@ def plan_evaluation(
     given = None if rotation is None else _given(rotation, planned, opened)
     if search:
         _require_searchable(suite, planned, opened)
-    return Plan(
-        suite, planned, (*subjects, *beside), chosen, reduced=tuple(reduced), rotation=given, search=search
-    )
+    return Plan(suite, planned, (*subjects, *beside), chosen, reduced=tuple(reduced), rotation=given, search=search)
 
 
-def _require_searchable(
-    suite: Suite, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]
-) -> None:
+def _require_searchable(suite: Suite, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]) -> None:
     """`RecipeError` for a suite without retrieval, or a model that is not compared by the cosine."""
     faiss()
     if not any(task.type == _SEARCHED for task in tasks):

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 
 from matryoshka_text.errors import DataError, ExtraMissing, RecipeError
 from matryoshka_text.evaluation import Evaluation, Plan, evaluate, plan_evaluation
+from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.rotations import Fit
 from matryoshka_text.evaluation.scoring.items import items_path, read_items
 from matryoshka_text.evaluation.searching import bench
@@ -23,23 +25,25 @@ from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.rotation import FitSettings
 from matryoshka_text.rows import read_lines
 from matryoshka_text.suite import Suite, TaskEntry
-from tests.evaluation.conftest import WORDS, write_lines
+from tests.evaluation.conftest import WORDS, write_data, write_lines
 
 DIMS = (4, 8, 16, 32)
 SUITE = Suite(name="searched", tasks=(TaskEntry(task="STSBenchmark"), TaskEntry(retrieval="shelf")))
 
 
+def fewer_steps(planned: Plan, subject: Subject) -> Fit:
+    return Fit(planned.dims_of(subject), FitSettings(steps=20, check_every=10))
+
+
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = FitSettings(steps=20, check_every=10)
-    monkeypatch.setattr(Plan, "fit_of", lambda planned, subject: Fit(planned.dims_of(subject), few))
+    monkeypatch.setattr(Plan, "fit_of", fewer_steps)
 
 
-@pytest.fixture
-def shelf(small_data: Path) -> Path:
+def with_shelf(data: Path) -> Path:
     """300 documents, some of them twice, and 40 queries with one to three judgements."""
     draw = random.Random(1)
-    folder = small_data / "extra/shelf"
+    folder = data / "extra/shelf"
     texts = [" ".join(draw.choices(WORDS, k=9)) for _ in range(290)]
     texts += texts[:10]
     write_lines(folder / "corpus.jsonl", [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)])
@@ -48,16 +52,32 @@ def shelf(small_data: Path) -> Path:
     judged = [(n, m) for n in range(40) for m in {n, *draw.choices(range(300), k=n % 3)}]
     lines = "".join(f"q{n}\td{m}\t{1 + (n != m)}\n" for n, m in judged)
     (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines)
-    return small_data
+    return data
+
+
+@pytest.fixture
+def shelf(small_data: Path) -> Path:
+    return with_shelf(small_data)
 
 
 def run(model: Path, data: Path, out: Path, **settings: Any) -> Evaluation:
     return evaluate(model, SUITE, data_root=data, out=out, device="cpu", dims=DIMS, search=True, **settings)
 
 
-@pytest.fixture
-def found(shelf: Path, tiny_model: Path, tmp_path: Path) -> Evaluation:
-    return run(tiny_model, shelf, tmp_path / "out")
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("searched")
+
+
+@pytest.fixture(scope="module")
+def found(home: Path, tiny_model: Path) -> Evaluation:
+    """One evaluation that several tests look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MTEXT_DATA_ROOT", "MTEXT_VECTOR_STORE"):
+            patch.delenv(name, raising=False)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", home / "datasets")
+        patch.setattr(Plan, "fit_of", fewer_steps)
+        return run(tiny_model, with_shelf(write_data(home / "data")), home / "out", baselines=["rotation"])
 
 
 def own(found: Evaluation) -> dict[str, SearchRow]:
@@ -77,7 +97,11 @@ class Oracle:
         self.ids = [row["_id"] for row in corpus]
         self.documents = encoder.encode([row["text"] for row in corpus]).astype(np.float64)
         self.queries = dict(
-            zip([row["_id"] for row in queries], encoder.encode([row["text"] for row in queries]).astype(np.float64), strict=True)
+            zip(
+                [row["_id"] for row in queries],
+                encoder.encode([row["text"] for row in queries]).astype(np.float64),
+                strict=True,
+            )
         )
         self.judged: dict[str, dict[str, int]] = {}
         for line in (folder / "qrels/test.tsv").read_text().splitlines()[1:]:
@@ -113,8 +137,8 @@ class Oracle:
         return {name: 100 * value / len(self.judged) for name, value in sums.items()}
 
 
-def test_quality_is_the_oracles(found: Evaluation, shelf: Path, tiny_model: Path) -> None:
-    oracle = Oracle(tiny_model, shelf)
+def test_quality_is_the_oracles(found: Evaluation, home: Path, tiny_model: Path) -> None:
+    oracle = Oracle(tiny_model, home / "data")
     ways = {f"{dim} dims": [(dim, 10)] for dim in DIMS}
     ways |= {f"{dim} dims, keep 200": [(dim, 200), (32, 10)] for dim in DIMS[:-1]}
     ways["funnel 200, 4-8-16-32"] = [(4, 200), (8, 100), (16, 50), (32, 10)]
@@ -136,25 +160,19 @@ def test_map_is_divided_by_k_as_in_the_paper() -> None:
     assert quality({"a": {"x": 0.9}, "b": {}}, judged, 10).map == pytest.approx(0.05)
 
 
-def test_single_shots_are_the_evaluations_own_scores(
-    shelf: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    found = run(tiny_model, shelf, out, baselines=["rotation"])
+def test_single_shots_are_the_evaluations_own_scores(found: Evaluation) -> None:
     scored = [row for row in found.rows if row.task == "shelf"]
     assert {row.method for row in scored} == {"first", "rotation"}
     checked = 0
     for row in scored:
         rotation = row.rotation if row.method == "rotation" else None
         same = [
-            one
-            for one in found.searched
-            if one.kind == "single" and (one.dim, one.rotation) == (row.dim, rotation)
+            one for one in found.searched if one.kind == "single" and (one.dim, one.rotation) == (row.dim, rotation)
         ]
         if row.method == "rotation" and row.dim == 32:
             assert not same
             continue
-        items = read_items(items_path(out, row))
+        items = read_items(items_path(found.out, row))
         assert items is not None
         # The row's own score is rounded, as mteb rounds it; its items are not.
         assert same[0].ndcg / 100 == pytest.approx(float(items.parts[0].values.mean()), abs=1e-9)
@@ -234,7 +252,9 @@ def test_a_search_that_fails_costs_no_score(
     monkeypatch.setattr(bench.Bench, "see", broken)
     found = run(tiny_model, shelf, tmp_path / "out", partial=True)
     assert {row.task for row in found.rows} == {"STSBenchmark", "shelf"}
-    assert [str(one) for one in found.failures] == [f"shelf · {found.plan.subjects[0].label}: search: this index is no use"]
+    assert [str(one) for one in found.failures] == [
+        f"shelf · {found.plan.subjects[0].label}: search: this index is no use"
+    ]
 
 
 def test_what_is_refused_before_anything_is_encoded(

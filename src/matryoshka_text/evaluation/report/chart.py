@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 from matryoshka_text.evaluation.report.tables import Cell, Table, bands_of
 
-__all__ = ["LEFT", "SHAPES", "TOP", "Chart", "Linear", "Line", "Log", "Point", "Tick", "chart", "round_range", "thinned"]
+__all__ = [
+    "LEFT",
+    "SHAPES",
+    "TOP",
+    "Chart",
+    "Line",
+    "Linear",
+    "Log",
+    "Point",
+    "Tick",
+    "chart",
+    "round_range",
+    "thinned",
+]
 
 # Outlines around (0, 0), so that lines are told apart without their colours.
 SHAPES = (
@@ -106,6 +119,7 @@ class Log:
         self.start, self.end = start, end
 
     def __call__(self, number: float) -> float:
+        """The number's place."""
         if self.high == self.low:
             return (self.start + self.end) / 2
         return self.start + (self.end - self.start) * (math.log2(number) - self.low) / (self.high - self.low)
@@ -118,6 +132,7 @@ class Linear:
         self.low, self.high, self.start, self.end = low, high, start, end
 
     def __call__(self, number: float) -> float:
+        """The number's place."""
         return self.start + (self.end - self.start) * (number - self.low) / (self.high - self.low)
 
 

@@ -6,8 +6,19 @@ from functools import cached_property
 from itertools import groupby
 
 from matryoshka_text.evaluation.plan import Plan
-from matryoshka_text.evaluation.report.chart import LEFT, SHAPES, TOP, Chart, Linear, Line, Log, Point, Tick
-from matryoshka_text.evaluation.report.chart import round_range, thinned
+from matryoshka_text.evaluation.report.chart import (
+    LEFT,
+    SHAPES,
+    TOP,
+    Chart,
+    Line,
+    Linear,
+    Log,
+    Point,
+    Tick,
+    round_range,
+    thinned,
+)
 from matryoshka_text.evaluation.report.grids import NONE, Grid
 from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.rows import ON_CORPUS
@@ -15,11 +26,11 @@ from matryoshka_text.rows import ON_CORPUS
 __all__ = ["AXES", "SEARCH_ABOUT", "SERIES", "SearchPart", "search_parts", "series_of"]
 
 SEARCH_ABOUT = (
-    "Ways of searching a task's documents by stored vectors. Quality x 100 over all judged queries: nDCG@10; mAP@10 as in "
-    "the Matryoshka paper, the mean over queries of sum P(i) rel(i) / 10; top-1, how often the first document is "
+    "Ways of searching a task's documents by stored vectors. Quality x 100 over all judged queries: nDCG@10; mAP@10 as "
+    "in the Matryoshka paper, the mean over queries of sum P(i) rel(i) / 10; top-1, how often the first document is "
     "relevant; recall@10 of the exact top 10 at full width. Work of one query: millions of multiply-adds, as the paper "
-    "counts them (bits need none for the shortlist, so such plans have no number), and bytes of vectors read. Time: the "
-    "median of single queries in FAISS with one thread, Python's share of some hundredths of a millisecond included. "
+    "counts them (bits need none for the shortlist, so such plans have no number), and bytes of vectors read. Time: "
+    "the median of single queries in FAISS with one thread, with Python's share of some hundredths of a millisecond. "
     "Rotations fitted on a task's own documents are shown separately: they are no property of the model."
 )
 SERIES = (
@@ -143,7 +154,9 @@ def _chart(part: SearchPart, axis: str, words: str) -> Chart:
     placed = [(row, x) for row in part.rows if (x := getattr(row, axis)) is not None]
     low, high, step = round_range([row.ndcg for row, _ in placed])
     numbers = sorted(x for _, x in placed)
-    picture = Chart(part.title, f"nDCG@10 x 100 by {words.removesuffix(' (log scale)')}", _WIDTH, _HEIGHT, (), (), (), "")
+    picture = Chart(
+        part.title, f"nDCG@10 x 100 by {words.removesuffix(' (log scale)')}", _WIDTH, _HEIGHT, (), (), (), ""
+    )
     across = Log((numbers[0], numbers[-1]), LEFT + 8, picture.right - 8)
     up = Linear(low, high, picture.bottom, TOP)
     lines = []
@@ -155,7 +168,9 @@ def _chart(part: SearchPart, axis: str, words: str) -> Chart:
         )
         lines.append(Line(number, SHAPES[number % len(SHAPES)], points, ""))
     ticks = [Tick(across(x), f"{x:g}") for x in _ticks(numbers[0], numbers[-1])]
-    heights = [Tick(up(low + place * step), f"{low + place * step:g}") for place in range(round((high - low) / step) + 1)]
+    heights = [
+        Tick(up(low + place * step), f"{low + place * step:g}") for place in range(round((high - low) / step) + 1)
+    ]
     return Chart(
         picture.title,
         picture.note,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -25,8 +25,8 @@ __all__ = ["Bench", "Seen"]
 # Cosines closer than this are taken for equal: duplicates come out of different products.
 _EQUAL = 1e-6
 _FEWEST_QUERIES = 20
-
-Rows = Sequence[Int64[np.ndarray, " n"]]
+# More than K are looked for where quality is measured: some have equal scores, and a task may leave the query out.
+_FOUND, _SCORED = 2 * K, 10 * K
 
 
 class Seen(NamedTuple):
@@ -58,7 +58,7 @@ class Bench:
         rotation: Rotation | None,
         seed: int,
     ) -> None:
-        self.judged, self.encoder_of, self.seed = judged, encoder_of, seed
+        self.judged, self.whole, self.encoder_of, self.seed = judged, whole, encoder_of, seed
         self._given, documents = judged.vectors(whole)
         fitting = [dim for dim in dims if dim > 1]
         self.index = PrefixIndex.build(documents, dims=fitting, rotate=rotation or False, normalize=True, seed=seed)
@@ -75,22 +75,20 @@ class Bench:
 
     def _single(self, dim: int) -> Seen:
         hits = self.judged.hits(self.encoder_of(dim))
-        rows = [np.array([self._row_of[name] for name in best(hits[one], K)]) for one in self.judged.query_ids]
         plan, key = Plan(stages=(Stage(dim=dim),)), Key(dim, "flat", "float32")
         search: Callable[..., object] = partial(self.index.shortlisted, k=K, plan=plan)
         if dim < self.index.width:
             # A plan orders what it found anew at full width; a single shot does not.
             search = partial(self.index.structure(key).search, keep=K)
-        seen = self._seen(hits, rows, search, plan)
+        seen = self._seen(hits, search, plan)
         self.index.forget(key)
         return seen._replace(plan=None)
 
     def _planned(self, plan: Plan, note: str = "") -> Seen:
         kept = min((stage.keep for stage in plan.stages if stage.keep is not None), default=len(self.index))
-        # A query that is a document itself finds itself, which the task may leave out.
-        found = self.index.shortlisted(self.queries, min(K + self.judged.task.ignore_identical_ids, kept), plan)
-        hits = self.judged.named(found.rows, found.scores)
-        seen = self._seen(hits, found.rows[:, :K], partial(self.index.shortlisted, k=K, plan=plan), plan)
+        found = self.index.shortlisted(self.queries, min(_FOUND, kept), plan)
+        hits = self._ordered(found.rows, found.scores)
+        seen = self._seen(hits, partial(self.index.shortlisted, k=K, plan=plan), plan)
         self.index.forget(Key.of(plan.stages[0]))
         return seen._replace(note=note)
 
@@ -106,46 +104,67 @@ class Bench:
         if coarse not in self._lists:
             self._lists = {coarse: CoarseLists(self.index.corpus, coarse, width, seed=self.seed)}
         lists = self._lists[coarse]
-        found = lists.search(self.queries, K + self.judged.task.ignore_identical_ids, probes)
+        found = lists.search(self.queries, _FOUND, probes)
         scores = np.stack([self._cosines(query, line) for query, line in zip(self.queries, found, strict=True)])
         search = partial(lists.search, keep=K, probes=probes)
-        seen = self._seen(self.judged.named(found, scores), found[:, :K], search, None)
+        seen = self._seen(self._ordered(found, scores), search, None)
         read = lists.read(self.queries, probes)
         return seen._replace(
             mflops=(lists.count * coarse + read * width) / 1e6,
-            bytes_read=round(lists.count * bytes_per_vector(coarse, "float32") + read * bytes_per_vector(width, "float32")),
+            bytes_read=round(
+                lists.count * bytes_per_vector(coarse, "float32") + read * bytes_per_vector(width, "float32")
+            ),
             lists=Lists(coarse=coarse, fine=width, count=lists.count, probes=probes, read=read),
         )
 
-    def _seen(self, hits: Hits, rows: Any, search: Callable[..., object], plan: Plan | None) -> Seen:
+    def _ordered(self, rows: Int64[np.ndarray, "q n"], scores: Float32[np.ndarray, "q n"]) -> Hits:
+        """The documents found, with the scores that the evaluation gives them at full width.
+
+        Equal documents get scores that differ in their last bits from another product, and their order would be chance.
+        """
+        found = self.judged.named(rows, scores)
+        return {
+            query: {name: self._whole[query].get(name, score) for name, score in own.items()}
+            for query, own in found.items()
+        }
+
+    def _seen(self, hits: Hits, search: Callable[..., object], plan: Plan | None) -> Seen:
         flops = plan.flops(len(self.index)) if plan else None
         read = plan.bytes_read(len(self.index)) if plan else None
         with one_thread():
             taken = milliseconds(search, self.queries)
         return Seen(
             quality(self.judged.scored(hits), self.judged.judgements, K),
-            self._recall(rows),
+            self._recall(hits),
             None if flops is None else flops / 1e6,
             read or 0,
             taken,
             plan,
         )
 
-    def _recall(self, rows: Rows) -> float:
+    def _recall(self, hits: Hits) -> float:
         """Of the exact top k at full width, the share found; a document of equal score counts as well."""
         k = min(K, len(self.index))
-        least = self._exact[:, k - 1] - _EQUAL
-        pairs = zip(self.queries, rows, least, strict=True)
-        return float(np.mean([min(k, int((self._cosines(*pair) >= low).sum())) / k for *pair, low in pairs]))
+        shares = []
+        for name, query, least in zip(self.judged.query_ids, self.queries, self._exact[:, k - 1] - _EQUAL, strict=True):
+            rows = np.array([self._row_of[one] for one in best(hits[name], K)], dtype=np.int64)
+            shares.append(int((self._cosines(query, rows) >= least).sum()) / k)
+        return float(np.mean(shares))
 
     def _cosines(self, query: Float32[np.ndarray, " width"], rows: Int64[np.ndarray, " n"]) -> np.ndarray:
         """At full width; -infinity where there is no row."""
-        there = np.maximum(rows, 0).astype(np.int64)
+        there = np.maximum(rows, 0)
         return np.where(rows >= 0, self.index.corpus.gather(there, self.index.width) @ query, -np.inf)
 
     @cached_property
     def _exact(self) -> Float32[np.ndarray, "q k"]:
         return self.index.shortlisted(self.queries, K, Plan.exact(self.index.width)).scores
+
+    @cached_property
+    def _whole(self) -> Hits:
+        """What the evaluation finds first at full width, and its scores."""
+        hits = self.judged.hits(self.whole)
+        return {query: {name: own[name] for name in best(own, _SCORED)} for query, own in hits.items()}
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

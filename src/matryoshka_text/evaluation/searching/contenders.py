@@ -8,7 +8,7 @@ from matryoshka_text.rows import Precision
 from matryoshka_text.search.plan import FUNNELS, Plan, Stage
 from matryoshka_text.search.structures import lists_for
 
-__all__ = ["K", "RECALL", "SHORTLIST", "Contender", "contenders"]
+__all__ = ["RECALL", "SHORTLIST", "Contender", "K", "contenders"]
 
 # As in the Matryoshka paper, section 4.3.1; AdANNS reads one list, and a few.
 K, SHORTLIST, RECALL = 10, 200, 0.99
@@ -44,7 +44,9 @@ def contenders(dims: Sequence[int], documents: int, *, rotated: bool) -> Iterato
     if short:
         through = (*short[:_STAGES], width)
         for name, keeps in FUNNELS.items():
-            yield Contender("funnel", f"{name}, {'-'.join(map(str, through))}", short[0], plan=Plan.funnel(through, keeps))
+            yield Contender(
+                "funnel", f"{name}, {'-'.join(map(str, through))}", short[0], plan=Plan.funnel(through, keeps)
+            )
     if documents >= _FEWEST_ROWS:
         yield Contender("tuned", f"recall {RECALL}", width)
     if documents >= _FEWEST_FOR_LISTS:

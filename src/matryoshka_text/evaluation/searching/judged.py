@@ -89,9 +89,7 @@ class Judged:
 def quality(hits: Hits, judgements: Judgements, k: int) -> Quality:
     """The means over all judged queries; nDCG as mteb has it computed."""
     found = pytrec_eval.RelevanceEvaluator(judgements, {f"ndcg_cut.{k}"}).evaluate(hits)
-    relevant = [
-        [judgements[query].get(name, 0) > 0 for name in best(hits.get(query, {}), k)] for query in judgements
-    ]
+    relevant = [[judgements[query].get(name, 0) > 0 for name in best(hits.get(query, {}), k)] for query in judgements]
     return Quality(
         fmean(found.get(query, {}).get(f"ndcg_cut_{k}", 0.0) for query in judgements),
         fmean(_average_precision(line, k) for line in relevant),

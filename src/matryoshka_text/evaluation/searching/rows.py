@@ -41,11 +41,11 @@ class SearchRow(BaseModel):
     documents: int = Field(gt=0)
     queries: int = Field(gt=0, description="those with judgements")
     rotation: str | None = Field(
-        description="digest of the settings of a rotation fitted on the task's own documents; null: the model's own dims"
+        description="digest of how a rotation was fitted on the task's own documents; null: the model's own dims"
     )
     kind: Kind = Field(
-        description="single: the best by a prefix; adaptive: 200 by a prefix, ordered anew at full width; funnel: several "
-        "longer prefixes; tuned: the fastest plan found for a recall; lists: AdANNS"
+        description="single: the best by a prefix; adaptive: 200 by a prefix, ordered anew at full width; funnel: "
+        "several longer prefixes; tuned: the fastest plan found for a recall; lists: AdANNS"
     )
     name: str = Field(description="tells the ways of one kind apart")
     dim: int = Field(gt=0, description="coordinates by which the documents are first looked at")

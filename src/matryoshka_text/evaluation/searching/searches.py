@@ -13,7 +13,7 @@ from matryoshka_text.evaluation.searching.judged import Judged
 from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.evaluation.settings import Settings, processor, versions
 from matryoshka_text.evaluation.tasks.planned import PlannedTask
-from matryoshka_text.rows import append_rows, read_lines
+from matryoshka_text.rows import Method, append_rows, read_lines
 from matryoshka_text.search.structures import faiss
 from matryoshka_text.vectors.views import View
 
@@ -80,7 +80,7 @@ class Searches:
         return [known[_name(contender)] for contender in wanted]
 
     def _bench(self, subject: Subject, judged: Judged, rotation: str | None, scorer: Scorer) -> Bench:
-        method = "first" if rotation is None else "rotation"
+        method: Method = "first" if rotation is None else "rotation"
         return Bench(
             judged,
             whole=scorer.encoder_of(View(subject.width)),
@@ -91,7 +91,14 @@ class Searches:
         )
 
     def _row(
-        self, task: PlannedTask, subject: Subject, judged: Judged, rotation: str | None, contender: Contender, *, seen: Seen
+        self,
+        task: PlannedTask,
+        subject: Subject,
+        judged: Judged,
+        rotation: str | None,
+        contender: Contender,
+        *,
+        seen: Seen,
     ) -> SearchRow:
         return SearchRow(
             model=subject.name,
