@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from matryoshka_text.evaluation.report.plot import COLOURS, MARKERS, new_figure, write_picture
-from matryoshka_text.evaluation.report.search import AXES, SERIES, SearchPart, series_of
+from matryoshka_text.evaluation.report.search import AXES, SERIES, SearchPart, log_ticks, series_of
 
 __all__ = ["write_pareto"]
 
@@ -23,6 +23,9 @@ def _figure(part: SearchPart) -> Any:
             look = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 5, "linewidth": 1.3}
             panel.plot([getattr(row, axis) for row in own], [row.ndcg for row in own], label=name, **look)
         panel.set_xscale("log")
+        ticks = log_ticks(*panel.get_xlim())
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks], rotation=45 if len(ticks) > 6 else 0)
+        panel.minorticks_off()
         panel.set_xlabel(words.removesuffix(" (log scale)"))
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("nDCG@10 x 100")

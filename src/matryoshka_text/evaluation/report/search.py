@@ -23,7 +23,7 @@ from matryoshka_text.evaluation.report.grids import NONE, Grid
 from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.rows import ON_CORPUS
 
-__all__ = ["AXES", "SEARCH_ABOUT", "SERIES", "SearchPart", "search_parts", "series_of"]
+__all__ = ["AXES", "SEARCH_ABOUT", "SERIES", "SearchPart", "log_ticks", "search_parts", "series_of"]
 
 SEARCH_ABOUT = (
     "Ways of searching a task's documents by stored vectors. Quality x 100 over all judged queries: nDCG@10; mAP@10 as "
@@ -88,7 +88,7 @@ class SearchPart:
         for row in self.rows:
             quality = (row.ndcg, row.map, row.top1, row.recall)
             costs = (row.mflops, row.bytes_read / 1000, row.milliseconds, self.exact / row.milliseconds)
-            name = f"{_name(row)} *" if row in front else _name(row)
+            name = f"{_name(row)}\N{NO-BREAK SPACE}*" if row in front else _name(row)
             lines.append((name, *(f"{one:.2f}" for one in quality), *map(_figure, costs)))
         notes = ["* none of the others is at least as good by nDCG@10 and faster"]
         notes += [f"tuned plan: {row.note}; quality is over all queries" for row in self.rows if row.kind == "tuned"]
@@ -167,7 +167,7 @@ def _chart(part: SearchPart, axis: str, words: str) -> Chart:
             if series_of(row) == number
         )
         lines.append(Line(number, SHAPES[number % len(SHAPES)], points, ""))
-    ticks = [Tick(across(x), f"{x:g}") for x in _ticks(numbers[0], numbers[-1])]
+    ticks = [Tick(across(x), f"{x:g}") for x in log_ticks(numbers[0], numbers[-1])]
     heights = [
         Tick(up(low + place * step), f"{low + place * step:g}") for place in range(round((high - low) / step) + 1)
     ]
@@ -184,7 +184,7 @@ def _chart(part: SearchPart, axis: str, words: str) -> Chart:
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten between the two."""
     every = [float(f"{digit}e{power}") for power in range(-7, 8) for digit in (1, 2, 5)]
     return [one for one in every if low <= one <= high]
