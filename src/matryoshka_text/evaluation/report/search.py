@@ -1,7 +1,7 @@
 """Ways of searching: a table and two pictures for each model on each part of a task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
@@ -154,8 +154,17 @@ def _chart(part: SearchPart, axis: str, words: str) -> Chart:
     placed = [(row, x) for row in part.rows if (x := getattr(row, axis)) is not None]
     low, high, step = round_range([row.ndcg for row, _ in placed])
     numbers = sorted(x for _, x in placed)
+    note = f"nDCG@10 x 100 by {words.removesuffix(' (log scale)')}"
     picture = Chart(
-        part.title, f"nDCG@10 x 100 by {words.removesuffix(' (log scale)')}", _WIDTH, _HEIGHT, (), (), (), ""
+        part.title,
+        note,
+        _WIDTH,
+        _HEIGHT,
+        lines=(),
+        across=(),
+        up=(),
+        said=f"{part.title}: {note}; see the table",
+        axis=words,
     )
     across = Log((numbers[0], numbers[-1]), LEFT + 8, picture.right - 8)
     up = Linear(low, high, picture.bottom, TOP)
@@ -171,17 +180,8 @@ def _chart(part: SearchPart, axis: str, words: str) -> Chart:
     heights = [
         Tick(up(low + place * step), f"{low + place * step:g}") for place in range(round((high - low) / step) + 1)
     ]
-    return Chart(
-        picture.title,
-        picture.note,
-        _WIDTH,
-        _HEIGHT,
-        lines=tuple(lines),
-        across=thinned(ticks, ticks[-1].at) if ticks else (),
-        up=tuple(heights),
-        said=f"{part.title}: {picture.note}; the table below has the numbers",
-        axis=words,
-    )
+    shown = thinned(ticks, ticks[-1].at) if ticks else ()
+    return replace(picture, lines=tuple(lines), across=shown, up=tuple(heights))
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -134,12 +134,12 @@ class Bench:
         with one_thread():
             taken = milliseconds(search, self.queries)
         return Seen(
-            quality(self.judged.scored(hits), self.judged.judgements, K),
-            self._recall(hits),
-            None if flops is None else flops / 1e6,
-            read or 0,
-            taken,
-            plan,
+            quality=quality(self.judged.scored(hits), self.judged.judgements, K),
+            recall=self._recall(hits),
+            mflops=None if flops is None else flops / 1e6,
+            bytes_read=read or 0,
+            milliseconds=taken,
+            plan=plan,
         )
 
     def _recall(self, hits: Hits) -> float:

@@ -60,11 +60,11 @@ class Searches:
                     if rotation is not None and len(scorer.documents.texts) < self.planned.fit_of(subject).fewest:
                         say(f"{task.name}: too few documents to fit a rotation on, so no search is rotated")
                         continue
-                    rows += self._part(task, subject, judged, rotation, scorer)
+                    rows += self._part(task, subject, judged, rotation, scorer=scorer)
         return rows
 
     def _part(
-        self, task: PlannedTask, subject: Subject, judged: Judged, rotation: str | None, scorer: Scorer
+        self, task: PlannedTask, subject: Subject, judged: Judged, rotation: str | None, *, scorer: Scorer
     ) -> list[SearchRow]:
         group = self._group(task, subject, (judged.split, judged.subset), rotation)
         wanted = self._wanted(subject, len(judged.corpus), rotation)
@@ -73,7 +73,7 @@ class Searches:
             if _name(contender) in self._known.get(group, {}):
                 continue
             bench = bench or self._bench(subject, judged, rotation, scorer)
-            row = self._row(task, subject, judged, rotation, contender, seen=bench.see(contender))
+            row = self._row(task, subject, judged, rotation, contender=contender, seen=bench.see(contender))
             append_rows(self._file, [row])
             self._know([row])
         known = self._known[group]
@@ -96,8 +96,8 @@ class Searches:
         subject: Subject,
         judged: Judged,
         rotation: str | None,
-        contender: Contender,
         *,
+        contender: Contender,
         seen: Seen,
     ) -> SearchRow:
         return SearchRow(
