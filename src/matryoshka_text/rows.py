@@ -1,15 +1,27 @@
 """One scored cell of an evaluation, and the JSON Lines files such rows are kept in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import locked, write_whole
 
-__all__ = ["BASELINES", "ON_CORPUS", "Method", "Precision", "Row", "append_rows", "latest_rows", "read_rows"]
+__all__ = [
+    "BASELINES",
+    "ON_CORPUS",
+    "Method",
+    "Precision",
+    "Row",
+    "append_rows",
+    "latest_rows",
+    "read_lines",
+    "read_rows",
+]
+
+_Line = TypeVar("_Line", bound=BaseModel)
 
 Method = Literal["first", "random", "pca", "svd", "projection", "rotation", "rotated"]
 # Methods that a suite may ask for in addition to the first coordinates; a given rotation comes with its file.
@@ -89,6 +101,11 @@ class Row(BaseModel):
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a JSON Lines file, in order; [] where there is no file, `DataError` for a line that is no row."""
+    return read_lines(path, Row)
+
+
+def read_lines(path: Path, kind: type[_Line]) -> list[_Line]:
+    """`read_rows` for rows of any kind."""
     if not path.exists():
         return []
     rows = []
@@ -100,7 +117,7 @@ def read_rows(path: Path) -> list[Row]:
         if not line.strip():
             continue
         try:
-            rows.append(Row.model_validate_json(line))
+            rows.append(kind.model_validate_json(line))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "line"
@@ -111,13 +128,16 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows at the end of the file, which is replaced as a whole: a kill leaves the old file or the new one.
+def append_rows(path: Path, rows: Sequence[_Line]) -> None:
+    """Add rows, all of one kind, at the end of the file, which is replaced as a whole: a kill leaves the old file or
+    the new one.
 
     Two programs may add to one file at once: one waits for the other.
     """
+    if not rows:
+        return
     with locked(path):
-        every = [*read_rows(path), *rows]
+        every = [*read_lines(path, type(rows[0])), *rows]
         write_whole(path, "".join(row.model_dump_json() + "\n" for row in every))
 
 

@@ -74,3 +74,10 @@ def test_exact_search_where_nothing_is_faster(vectors: np.ndarray) -> None:
     assert found.plan.stages == Plan.exact(64).stages or found.plan.stages[0].keep == 60
     assert found.plan.measured is not None
     assert found.plan.measured.recall == 1
+
+
+def test_a_narrow_index_with_close_dims_is_tuned() -> None:
+    narrow = PrefixIndex.build(clustered(200, 0, width=32), dims=(4, 8, 16, 32), rotate=False)
+    found = narrow.tune(clustered(40, 1, width=32))
+    assert found.plan.width == 32
+    assert {candidate.key.dim for candidate in found.candidates} <= {4, 8, 16, 24}

@@ -48,6 +48,10 @@ _RawPrefix = Annotated[
     bool,
     typer.Option("--raw-prefix", help="Leave prefixes as they are, as mteb does. Default: bring them to length 1."),
 ]
+_Search = Annotated[
+    bool,
+    typer.Option("--search", help="Also search retrieval tasks by short prefixes: quality against work and time."),
+]
 _Dtype = Annotated[
     str, typer.Option(help="Arithmetic of the encoding: float32, bf16, or auto (bf16 if the hardware has it).")
 ]
@@ -73,6 +77,7 @@ def evaluate(
     layers: _Layers = None,
     sample: _Sample = None,
     raw_prefix: _RawPrefix = False,
+    search: _Search = False,
     dtype: _Dtype = "float32",
     submission: _Submission = None,
     published: _Published = None,
@@ -101,6 +106,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix or submission is not None,
         rotation=rotation,
+        search=search,
         trust_remote_code=trust_remote_code,
     )
     _require_used(planned, sample, published if submission is None else None, baselines or "")
@@ -134,7 +140,8 @@ def _run(planned: "Plan", out: Path | None, *, dtype: "Dtype", submission: Path 
     if evaluation.rows:
         files = "report.html, results.md, table.txt, curve.png, curve.svg, rows.jsonl"
         of_mteb = ", results/ (mteb's layout)" if any(row.type != MASKED_TEXT for row in evaluation.rows) else ""
-        typer.echo(f"written to {evaluation.out}: {files}{of_mteb}")
+        of_search = ", search.jsonl, search.md, search.png, search.svg" if evaluation.searched else ""
+        typer.echo(f"written to {evaluation.out}: {files}{of_search}{of_mteb}")
     evaluation.require_success()
     if submission is not None:
         from matryoshka_text.publishing.write import write_submission
@@ -222,6 +229,8 @@ def _further(planned: "Plan") -> Iterator[str]:
     if planned.rotation is not None:
         matrix = f"width {planned.rotation.rotation.width}, sha256 {planned.rotation.digest[:12]}"
         yield f"rotation given: {planned.rotation.name} ({matrix}), applied to {planned.subjects[0].label}"
+    if planned.search:
+        yield f"search by prefixes: {', '.join(task.name for task in planned.searched)}"
     if any(view.needs_sample for subject in planned.subjects for view in planned.views_of(subject)):
         yield f"sample: {read_sample(suite)}"
     if suite.prompts:

@@ -20,6 +20,7 @@ from matryoshka_text.evaluation.report.tables import Table, tables
 from matryoshka_text.evaluation.report.write import write_report
 from matryoshka_text.evaluation.run import Failure, Run
 from matryoshka_text.evaluation.scoring.compare import Comparisons
+from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import MASKED_TEXT
 from matryoshka_text.files import expanded, sweep_shared
@@ -34,12 +35,13 @@ STORE = "MTEXT_VECTOR_STORE"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out: one row per model, task, split and dim, what failed, what it cost, and where the files are."""
+    """What came out: one row per model, task, split and dim, what failed, ways of searching, costs, where files are."""
 
     plan: Plan
     out: Path
     rows: tuple[Row, ...]
     failures: tuple[Failure, ...] = ()
+    searched: tuple[SearchRow, ...] = ()
     stages: tuple[Stage, ...] = field(default=())
 
     def score(self, task: str, dim: int, *, model: str | None = None, split: str | None = None) -> float:
@@ -92,6 +94,7 @@ def evaluate(
     sample: str | Path | None = None,
     raw_prefix: bool = False,
     rotation: str | Path | Rotation | None = None,
+    search: bool = False,
     trust_remote_code: bool = False,
     measure_search: bool = False,
     out: str | Path | None = None,
@@ -111,6 +114,8 @@ def evaluate(
     `rotation` (a file of `mtext rotate`, or the object): score the model's vectors turned by it too. `raw_prefix`:
     leave prefixes as they are, as mteb does. `dtype`: as in `MatryoshkaEncoder.encode`; bf16 and auto are faster, move
     scores by some hundredths of a point, and are kept apart. `trust_remote_code`: run the models' own Python code.
+    `search`: also search each retrieval task's documents by plans, and measure quality, work, bytes and time of each
+    (search.jsonl, search.md); extra `search`.
 
     Each text is encoded once and kept in <out>/vectors (or MTEXT_VECTOR_STORE). `out` (None: eval-<model>) gets
     results/ in mteb's layout, rows.jsonl, report.html, results.md, table.txt, curve.png and curve.svg. What it has
@@ -131,6 +136,7 @@ def evaluate(
         sample=sample,
         raw_prefix=raw_prefix,
         rotation=rotation,
+        search=search,
         trust_remote_code=trust_remote_code,
     )
     found = run_plan(
@@ -183,12 +189,19 @@ def run_plan(
     run.load()
     run.score()
     rows = run.rows
-    evaluation = Evaluation(planned, folder, tuple(rows), failures=tuple(run.failures), stages=tuple(run.stages))
+    evaluation = Evaluation(
+        planned,
+        folder,
+        tuple(rows),
+        failures=tuple(run.failures),
+        searched=tuple(run.searched),
+        stages=tuple(run.stages),
+    )
     if rows:
         dims, of_mteb = planned.dims_of(planned.subjects[0]), any(row.type != MASKED_TEXT for row in rows)
         measured = costs(dims, suite.precisions, measure=measure_search) if of_mteb else None
         failed = [str(one) for one in run.failures]
-        write_report(folder, evaluation.tables(), planned, rows, failures=failed, costs=measured)
+        write_report(folder, evaluation.tables(), planned, rows, failures=failed, costs=measured, searched=run.searched)
     return evaluation
 
 

@@ -18,6 +18,7 @@ import datasets.load
 import huggingface_hub.constants
 from mteb import ResultCache, TaskResult
 from mteb._create_dataloaders import create_dataloader
+from mteb.abstasks.retrieval import _filter_queries_without_positives
 from mteb.languages.iso_mappings import _hf_langs_to_iso_lang_scripts, language_label
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
@@ -32,6 +33,7 @@ __all__ = [
     "SearchEncoderWrapper",
     "fresh_copy",
     "iso_scripts",
+    "judged_queries",
     "known_prompts",
     "language_label",
     "own_data_cache",
@@ -69,6 +71,11 @@ def quiet() -> Iterator[None]:
 def prepared(texts: Any, metadata: Any, role: PromptType | None, **settings: Any) -> Any:
     """The loader through which mteb gives a task's texts to an encoder: title and text joined, columns named."""
     return create_dataloader(texts, task_metadata=metadata, prompt_type=role, **settings)
+
+
+def judged_queries(judgements: Any, queries: Any) -> tuple[dict[str, dict[str, int]], Any]:
+    """Judgements and queries without the queries that have none, as mteb narrows both before it scores."""
+    return _filter_queries_without_positives(judgements, queries)
 
 
 def known_prompts(prompts: Mapping[str, str]) -> dict[str, str]:

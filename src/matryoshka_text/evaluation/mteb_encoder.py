@@ -67,21 +67,21 @@ class StoredSearch(SearchEncoderWrapper):
             found: Hits = super().search(queries, top_k=top_k, top_ranked=top_ranked, **settings)
             return found
         self.task_corpus = None
-        where = {name: settings[name] for name in ("task_metadata", "hf_split", "hf_subset")}
-        how, metadata, workers = settings["encode_kwargs"], where["task_metadata"], settings.get("num_proc")
-        asked, documents = (
-            self.model.encode(
-                prepared(texts, metadata, role, num_proc=workers, **how), **where, prompt_type=role, **how
-            )
-            for texts, role in ((queries, PromptType.query), (corpus, PromptType.document))
-        )
-        scores = torch.as_tensor(self.model.similarity(asked, documents))
+        asked = self.encoded(queries, PromptType.query, settings)
+        scores = torch.as_tensor(self.model.similarity(asked, self.encoded(corpus, PromptType.document, settings)))
         values, places = torch.topk(scores, min(top_k + 1, scores.shape[1]), dim=1, largest=True)
         names = np.array(list(corpus["id"]), dtype=object)
         return {
             query: _heaped(own.numpy(), names[rows.numpy()], top_k)
             for query, own, rows in zip(queries["id"], values.cpu(), places.cpu(), strict=True)
         }
+
+    def encoded(self, texts: Any, role: PromptType, settings: Mapping[str, Any]) -> Any:
+        """The vectors of a task's queries or documents; `settings` are those that mteb gives to a search."""
+        where = {name: settings[name] for name in ("task_metadata", "hf_split", "hf_subset")}
+        encode_kwargs = settings["encode_kwargs"]
+        loader = prepared(texts, where["task_metadata"], role, num_proc=settings.get("num_proc"), **encode_kwargs)
+        return self.model.encode(loader, **where, prompt_type=role, **encode_kwargs)
 
 
 class StoredEncoder(AbsEncoder, StoredSearch):

@@ -14,8 +14,11 @@ from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText, p
 from matryoshka_text.files import expanded
 from matryoshka_text.rotation import FitSettings, Rotation
 from matryoshka_text.rows import ON_CORPUS, Method, Precision, Row
+from matryoshka_text.search.structures import faiss
 from matryoshka_text.suite import Suite
 from matryoshka_text.vectors.views import View
+
+_SEARCHED = "Retrieval"
 
 __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan_evaluation"]
 
@@ -51,7 +54,7 @@ class Plan:
     """Everything an evaluation needs to know; `subjects[0]` is the model, the others are what it is compared with.
 
     `reduced`: the models whose vectors are also reduced by the suite's baselines. `rotation`: one that is also applied
-    to the model's own vectors.
+    to the model's own vectors. `search`: the documents of retrieval tasks are also searched by plans.
     """
 
     suite: Suite
@@ -60,6 +63,7 @@ class Plan:
     dims: tuple[int, ...]
     reduced: tuple[Subject, ...] = ()
     rotation: Given | None = None
+    search: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -101,6 +105,15 @@ class Plan:
         """Those of the views that the task can have: a rotation is fitted on a corpus only."""
         return tuple(view for view in self.views_of(subject) if view.method != "rotation" or task.has_corpus)
 
+    def searches(self, task: PlannedTask | PlannedText, subject: Subject) -> bool:
+        """Whether that task's documents are searched by that model's vectors too."""
+        return task in self.searched and subject.only is None
+
+    @property
+    def searched(self) -> tuple[PlannedTask | PlannedText, ...]:
+        """The tasks whose documents are searched by plans too."""
+        return tuple(task for task in self.tasks if self.search and task.type == _SEARCHED)
+
     def fit_of(self, subject: Subject) -> Fit:
         """How a rotation of that model's vectors is fitted on a task's documents: at the dims that are scored."""
         return Fit(self.dims_of(subject), FitSettings(seed=self.suite.seed))
@@ -131,6 +144,7 @@ def plan_evaluation(
     sample: str | Path | None = None,
     raw_prefix: bool = False,
     rotation: str | Path | Rotation | None = None,
+    search: bool = False,
     trust_remote_code: bool = False,
 ) -> Plan:
     """The checked plan. `MtextError` for an unknown suite or task, missing data (all of it at once), a model or dims
@@ -138,7 +152,8 @@ def plan_evaluation(
 
     What is given next to the suite takes the place of what the suite says. Baselines are made of the models `against`,
     or, where there is none, of the model itself. `rotation` (a file of `mtext rotate`, or the object) is applied to
-    the model's own vectors: `ModelError` if it is of another width. `trust_remote_code`: the models may bring code.
+    the model's own vectors: `ModelError` if it is of another width. `search`: `ExtraMissing` without FAISS,
+    `RecipeError` if nothing would be searched. `trust_remote_code`: the models may bring code.
     """
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     suite = _with_settings(
@@ -159,7 +174,26 @@ def plan_evaluation(
     reduced = (whole[1:] or whole[:1]) if suite.baselines else []
     _require_meant_for_each_other(suite, planned, opened)
     given = None if rotation is None else _given(rotation, planned, opened)
-    return Plan(suite, planned, (*subjects, *beside), chosen, reduced=tuple(reduced), rotation=given)
+    if search:
+        _require_searchable(suite, planned, opened)
+    return Plan(suite, planned, (*subjects, *beside), chosen, reduced=tuple(reduced), rotation=given, search=search)
+
+
+def _require_searchable(suite: Suite, tasks: Sequence[PlannedTask | PlannedText], subjects: Sequence[Subject]) -> None:
+    """`RecipeError` for a suite without retrieval, or a model that is not compared by the cosine."""
+    faiss()
+    if not any(task.type == _SEARCHED for task in tasks):
+        found = ", ".join(sorted({task.type for task in tasks}))
+        raise RecipeError(
+            f"--search: the tasks of suite {suite.name} are of type {found}; allowed: a suite with a task of type "
+            f"{_SEARCHED}; add one, such as --task retrieval:NAME, or leave --search out"
+        )
+    others = [one for one in subjects if not suite.normalize and one.similarity != "cosine"]
+    if others:
+        raise RecipeError(
+            f"--search: {others[0].label} compares vectors as they are by {others[0].similarity}; allowed: the cosine, "
+            "which an index searches by; leave --raw-prefix (normalize: false) or --search out"
+        )
 
 
 def _given(

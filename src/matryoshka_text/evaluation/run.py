@@ -15,6 +15,7 @@ from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.evaluation.resume import KeptRows
 from matryoshka_text.evaluation.scoring import masked
+from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.evaluation.settings import Settings, Stage
 from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.evaluation.tasks.sample import Sample, read_sample
@@ -25,6 +26,7 @@ from matryoshka_text.vectors.reader import DISK_FULL
 
 if TYPE_CHECKING:
     from matryoshka_text.evaluation.scoring.score import Scorer
+    from matryoshka_text.evaluation.searching.searches import Searches
 
 __all__ = ["Failure", "Run"]
 
@@ -52,7 +54,7 @@ class Failure:
 class Run:
     """The rows of a plan: those that `known` has are taken, the others are made and written as they come.
 
-    `rows`, `failures` and `stages` fill while `score` goes on.
+    `rows`, `searched`, `failures` and `stages` fill while `score` goes on.
     """
 
     def __init__(self, planned: Plan, settings: Settings, known: Sequence[Row], console: Console) -> None:
@@ -65,6 +67,8 @@ class Run:
         self._loading: dict[Task, float] = {}
         self._models: dict[tuple[str, str, int | None], Any] = {}
         self._sample: Sample | None = None
+        self.searched: list[SearchRow] = []
+        self._searches = _searches(planned, settings)
 
     def load(self) -> None:
         """Load the data of every unfinished task: nothing is encoded before all of it is known to be readable.
@@ -74,7 +78,7 @@ class Run:
         """
         problems = []
         for task in self.planned.tasks:
-            if all(self._kept.finished(task, subject) is not None for subject in self.planned.subjects):
+            if all(self._is_done(task, subject) for subject in self.planned.subjects):
                 continue
             try:
                 self._data_of(task)
@@ -120,7 +124,31 @@ class Run:
                 self.rows += sorted(found, key=lambda row: row.dim)
                 self.stages.append(stage)
                 self._say(str(stage))
+                if self._searches is not None and isinstance(task, PlannedTask):
+                    self._search(task, subject, title, self._searches)
             self._data.pop(task, None)
+
+    def _is_done(self, task: Task, subject: Subject) -> bool:
+        if self._searches is not None and isinstance(task, PlannedTask):
+            if self._searches.finished(task, subject) is None:
+                return False
+        return self._kept.finished(task, subject) is not None
+
+    def _search(self, task: PlannedTask, subject: Subject, title: str, searches: "Searches") -> None:
+        """The task's documents searched by plans; trouble there does not cost its scores."""
+        try:
+            rows = searches.finished(task, subject)
+            if rows is None:
+                started = perf_counter()
+                with Progress(f"{title} · search", "texts", shown=not self.console.quiet, leave=False) as bar:
+                    scorer = self._scorer(task, subject, bar.reached)
+                    rows = searches.rows(task, subject, scorer, self._say)
+                took = f"{perf_counter() - started:.1f} s"
+                self._say(f"{task.name} · {subject.label}: searched in {len(rows)} ways, {took}")
+            self.searched += rows
+        except Exception as error:
+            self._require_space(error)
+            self._fail(subject, task, f"search: {_reason(error)}", error if _is_bug(error) else None)
 
     def _by_dim(self, task: PlannedText, subject: Subject, on_progress: OnProgress) -> tuple[list[Row], Stage]:
         model = self._opened("masked", subject, lambda: masked.open_masked_lm(subject, self.settings.device))
@@ -225,6 +253,14 @@ class Run:
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _searches(planned: Plan, settings: Settings) -> "Searches | None":
+    if not planned.search:
+        return None
+    from matryoshka_text.evaluation.searching.searches import Searches
+
+    return Searches(planned, settings)
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from matryoshka_text.evaluation.tasks.planned import PlannedTask, PlannedText
 from matryoshka_text.rows import Row
 from matryoshka_text.versions import version_of
 
-__all__ = ["Settings", "Stage", "new_row", "prompts_digest", "versions"]
+__all__ = ["Settings", "Stage", "new_row", "processor", "prompts_digest", "versions"]
 
 _PACKAGES = ("mteb", "torch", "transformers", "sentence-transformers", "matryoshka-text")
 
@@ -106,6 +107,15 @@ class Stage:
 def versions() -> dict[str, str]:
     """The installed versions that a score depends on; one that is not installed is left out."""
     return {package: number for package in _PACKAGES if (number := version_of(package)) is not None}
+
+
+@cache
+def processor() -> str:
+    """The CPU's name as Linux gives it; elsewhere whatever Python knows."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8", errors="replace").splitlines() if about.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names and names[0] else platform.processor() or platform.machine() or "unknown CPU"
 
 
 def new_row(task: PlannedTask | PlannedText, subject: Subject, **scored: Any) -> Row:

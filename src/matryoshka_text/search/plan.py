@@ -1,5 +1,7 @@
 """Plans: which prefix is searched, how, how many are kept, and with which longer prefixes those are ordered anew."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ from matryoshka_text.files import write_whole
 from matryoshka_text.search.qdrant import Qdrant, qdrant_of
 from matryoshka_text.search.sql import Ids, Sql, sql_of
 from matryoshka_text.search.stage import Positive, Stage
+from matryoshka_text.vectors.views import bytes_per_vector
 
 __all__ = ["FUNNELS", "Measured", "Plan"]
 
@@ -60,7 +63,7 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _narrows(self) -> "Plan":
-        for place, (before, after) in enumerate(zip(self.stages, self.stages[1:], strict=False), start=1):
+        for place, (before, after) in enumerate(pairwise(self.stages), start=1):
             if before.keep is None or (after.keep is not None and after.keep > before.keep):
                 raise ValueError(f"stages[{place}].keep: found {after.keep} after {before.keep}; allowed: no more")
             if after.dim <= before.dim and before.precision == "float32":
@@ -114,8 +117,20 @@ class Plan(BaseModel):
         first = self.stages[0]
         if first.structure not in ("flat", "pq") or first.precision == "binary":
             return None
-        kept = [stage.keep or 0 for stage in self.stages]
-        return rows * first.dim + sum(min(n, rows) * s.dim for n, s in zip(kept, self.stages[1:], strict=False))
+        return rows * first.dim + sum(left * stage.dim for left, stage in self._reordered(rows))
+
+    def bytes_read(self, rows: int) -> int | None:
+        """Bytes of vectors that one query reads; None for structures whose work depends on the data."""
+        first = self.stages[0]
+        if first.structure != "flat":
+            return None
+        later = sum(left * bytes_per_vector(stage.dim, stage.precision) for left, stage in self._reordered(rows))
+        return rows * bytes_per_vector(first.dim, first.precision) + later
+
+    def _reordered(self, rows: int) -> Iterator[tuple[int, Stage]]:
+        """How many rows each later stage reads."""
+        for before, stage in pairwise(self.stages):
+            yield min(before.keep or 0, rows), stage
 
     def sql(self, table: str, *, ids: Ids = "text", texts: bool = True, rows: int | None = None) -> Sql:
         """The same search in PostgreSQL with pgvector: table, index, settings and query. Printed, it is a script.

@@ -21,7 +21,7 @@ from matryoshka_text.search.stage import Stage, Structure
 from matryoshka_text.search.stages import searched
 from matryoshka_text.search.structures import PQ_ROWS, Key, faiss, lists_for
 
-__all__ = ["Candidate", "Tuning", "tuned"]
+__all__ = ["Candidate", "Tuning", "milliseconds", "tuned"]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def tuned(
     asked = asked_of(index, queries, k, seed)
     choose, confirm = asked.half(first=True), asked.half(first=False)
     most = min(len(index), max(_LEAST_KEPT, min(_MOST_KEPT, len(index) // 100)))
-    exact_ms = _milliseconds(partial(exactly, index, k=k), choose.queries)
+    exact_ms = milliseconds(partial(exactly, index, k=k), choose.queries)
     dims = dims or [dim for dim in _dims(index) if dim < index.width]
     # Product codes first, the longest first of all: what is fastest most often spares the search through the others.
     keys = [
@@ -142,7 +142,7 @@ def _looked_at(
         return
     searchable = index.structure(key)
     for effort in _efforts(key.structure, len(index)):
-        scan = _milliseconds(partial(searchable.search, keep=k, effort=effort, without=index.deleted), asked.queries)
+        scan = milliseconds(partial(searchable.search, keep=k, effort=effort, without=index.deleted), asked.queries)
         if scan > fastest:
             continue
         lists = partial(searchable.search, keep=most, effort=effort, without=index.deleted)
@@ -157,7 +157,7 @@ def _looked_at(
             continue
         keep, low = enough
         plan = _two_stages(key, effort, keep, index.width)
-        taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
+        taken = milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
         yield Candidate(key, effort, plan=plan, reached=low, milliseconds=taken)
 
 
@@ -172,7 +172,7 @@ def _walked(index: Indexed, key: Key, asked: Asked, *, k: int, target: float) ->
         plan = _two_stages(key, effort, max(k + 1, min(effort, len(index))), index.width)
         shares = recalls(index, plan, asked, k)
         low, reached = recall_interval(shares)[0], float(shares.mean())
-        taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
+        taken = milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
         if low >= target:
             return Candidate(key, effort, plan=plan, reached=low, milliseconds=taken)
     return Candidate(key, effort, plan=None, reached=reached, milliseconds=taken)
@@ -199,7 +199,7 @@ def _funnels(
             if enough is None or enough[0] * 2 > most:
                 continue
             plan = Plan(stages=(first, Stage(dim=dim, keep=enough[0]), last))
-            taken = _milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
+            taken = milliseconds(partial(index.shortlisted, k=k, plan=plan), asked.queries)
             if taken < candidate.milliseconds:
                 made.append(
                     Candidate(candidate.key, candidate.effort, plan=plan, reached=enough[1], milliseconds=taken)
@@ -249,7 +249,7 @@ def _confirmed(
             log.info("%s: recall %.3f on the queries held back, so it is not taken", plan, shares.mean())
             if (longer := _longer(plan, len(index))) is None:
                 break
-            plan, taken = longer, _milliseconds(partial(index.shortlisted, k=k, plan=longer), asked.queries)
+            plan, taken = longer, milliseconds(partial(index.shortlisted, k=k, plan=longer), asked.queries)
     log.info("no shorter search keeps recall %s faster than exact search, so the plan is exact search", target)
     return measured(Plan.exact(index.width), np.ones(len(asked.queries)), exact_ms)
 
@@ -268,8 +268,8 @@ def _longer(plan: Plan, rows: int) -> Plan | None:
 def _dims(index: Indexed) -> list[int]:
     """The index's dims, and those half-way between two of them from an eighth of the width up."""
     dims = list(index.dims)
-    halves = [(a + b) // 2 for a, b in pairwise(dims) if a * 16 >= index.width]
-    return sorted({*dims, *(half - half % 8 for half in halves)})
+    halves = [(a, (a + b) // 16 * 8) for a, b in pairwise(dims) if a * 16 >= index.width]
+    return sorted({*dims, *(half for below, half in halves if half > below)})
 
 
 def _efforts(structure: Structure, rows: int) -> tuple[int | None, ...]:
@@ -279,7 +279,7 @@ def _efforts(structure: Structure, rows: int) -> tuple[int | None, ...]:
     return (None,)
 
 
-def _milliseconds(search: Callable[[Queries], object], queries: Queries) -> float:
+def milliseconds(search: Callable[[Queries], object], queries: Queries) -> float:
     """The median time of one query at a time."""
     search(queries[:1])
     taken = []

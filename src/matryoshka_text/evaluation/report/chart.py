@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 from matryoshka_text.evaluation.report.tables import Cell, Table, bands_of
 
-__all__ = ["SHAPES", "Chart", "Line", "Point", "Tick", "chart"]
+__all__ = [
+    "LEFT",
+    "SHAPES",
+    "TOP",
+    "Chart",
+    "Line",
+    "Linear",
+    "Log",
+    "Point",
+    "Tick",
+    "chart",
+    "round_range",
+    "thinned",
+]
 
 # Outlines around (0, 0), so that lines are told apart without their colours.
 SHAPES = (
@@ -17,7 +30,8 @@ SHAPES = (
     "M0 4L3.7-2.6h-7.4z",
     "M-1.2-3.8h2.4v2.6h2.6v2.4h-2.6v2.6h-2.4v-2.6h-2.6v-2.4h2.6z",
 )
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 14.0, 10.0, 34.0
+LEFT, TOP = 38.0, 10.0
+_RIGHT, _BOTTOM = 14.0, 34.0
 _TICK_ROOM = 25.0
 
 
@@ -66,8 +80,9 @@ class Chart:
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
     said: str
+    axis: str = "dims (log scale)"
 
-    left, top = _LEFT, _TOP
+    left, top = LEFT, TOP
 
     @property
     def right(self) -> float:
@@ -83,35 +98,41 @@ class Chart:
 def chart(table: Table, width: float = 300, height: float = 200) -> Chart:
     """The table's picture; the evaluated model's line comes last, to lie on top."""
     dims = table.dims
-    low, high, step = _range([x for own in table.cells for cell in own.values() for x in _extent(cell)])
-    across = _Log(dims, _LEFT + 8, width - _RIGHT - 8)
-    up = _Linear(low, high, height - _BOTTOM, _TOP)
+    low, high, step = round_range([x for own in table.cells for cell in own.values() for x in _extent(cell)])
+    across = Log(dims, LEFT + 8, width - _RIGHT - 8)
+    up = Linear(low, high, height - _BOTTOM, TOP)
     banded = bands_of(table)
     numbers = reversed(range(len(table.labels)))
     lines = tuple(_line(table, number, across, up, banded=number in banded) for number in numbers)
     count = round((high - low) / step)
     digits = max(0, -math.floor(math.log10(step)))
     heights = tuple(Tick(up(low + place * step), f"{low + place * step:.{digits}f}") for place in range(count + 1))
-    places = _thinned([Tick(across(dim), str(dim)) for dim in dims], across(table.widths[0]))
+    places = thinned([Tick(across(dim), str(dim)) for dim in dims], across(table.widths[0]))
     return Chart(table.title, table.note, width, height, lines=lines, across=places, up=heights, said=_said(table))
 
 
-class _Log:
-    def __init__(self, dims: Sequence[int], start: float, end: float) -> None:
-        self.low, self.high = math.log2(dims[0]), math.log2(dims[-1])
+class Log:
+    """Numbers from the first to the last of them, to places from `start` to `end`, by their logarithm."""
+
+    def __init__(self, numbers: Sequence[float], start: float, end: float) -> None:
+        self.low, self.high = math.log2(numbers[0]), math.log2(numbers[-1])
         self.start, self.end = start, end
 
-    def __call__(self, dim: float) -> float:
+    def __call__(self, number: float) -> float:
+        """The number's place."""
         if self.high == self.low:
             return (self.start + self.end) / 2
-        return self.start + (self.end - self.start) * (math.log2(dim) - self.low) / (self.high - self.low)
+        return self.start + (self.end - self.start) * (math.log2(number) - self.low) / (self.high - self.low)
 
 
-class _Linear:
+class Linear:
+    """Numbers from `low` to `high` to places from `start` to `end`."""
+
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self.low, self.high, self.start, self.end = low, high, start, end
 
     def __call__(self, number: float) -> float:
+        """The number's place."""
         return self.start + (self.end - self.start) * (number - self.low) / (self.high - self.low)
 
 
@@ -119,7 +140,7 @@ def _extent(cell: Cell) -> tuple[float, ...]:
     return (*cell.draws, *(cell.interval or ()))
 
 
-def _range(numbers: Sequence[float]) -> tuple[float, float, float]:
+def round_range(numbers: Sequence[float]) -> tuple[float, float, float]:
     """Round ends that hold all numbers, and a round step between them that makes three to six parts."""
     low, high = min(numbers), max(numbers)
     room = max(high - low, 1e-3 * max(abs(high), abs(low), 1.0))
@@ -130,7 +151,7 @@ def _range(numbers: Sequence[float]) -> tuple[float, float, float]:
     return start, end if end > start else start + step, step
 
 
-def _thinned(ticks: Sequence[Tick], first: float) -> tuple[Tick, ...]:
+def thinned(ticks: Sequence[Tick], first: float) -> tuple[Tick, ...]:
     """The words at `first` (the model's full width), then from the right those that touch none already there."""
     taken = [first]
     for tick in reversed(ticks):
@@ -139,7 +160,7 @@ def _thinned(ticks: Sequence[Tick], first: float) -> tuple[Tick, ...]:
     return tuple(tick if tick.at in taken else Tick(tick.at, "") for tick in ticks)
 
 
-def _line(table: Table, number: int, across: _Log, up: _Linear, *, banded: bool) -> Line:
+def _line(table: Table, number: int, across: Log, up: Linear, *, banded: bool) -> Line:
     cells = sorted(table.cells[number].items())
     points = tuple(
         Point(

@@ -1,16 +1,15 @@
 """What vectors cost: bytes, gigabytes for a million, and the measured time of an exact search on this machine."""
 
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int8, Int64, Shaped, UInt64
 from torch import Tensor
 
+from matryoshka_text.evaluation.settings import processor
 from matryoshka_text.rows import Precision
 from matryoshka_text.vectors.views import bytes_per_vector
 
@@ -95,7 +94,7 @@ def costs(
     threads = torch.get_num_threads()
     how = (
         f"Exact top-{min(NEAREST, count)} search over {count:,} random unit vectors in batches of {BATCH} queries, "
-        f"the fastest of a few runs on the machine that wrote this report ({_processor()}): products by torch with "
+        f"the fastest of a few runs on the machine that wrote this report ({processor()}): products by torch with "
         f"{threads} thread{'' if threads == 1 else 's'}, int8 codes turned to float32 block by block, binary by numpy "
         "(xor and count of bits) with 1 thread. An approximate index, or a library with products of int8, is faster."
     )
@@ -173,11 +172,3 @@ def _seconds(search: Callable[[], Found]) -> float:
         search()
         took.append(time.perf_counter() - before)
     return min(took)
-
-
-def _processor() -> str:
-    """The CPU's name as Linux gives it; elsewhere whatever Python knows."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text(encoding="utf-8", errors="replace").splitlines() if about.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names and names[0] else platform.processor() or platform.machine() or "unknown CPU"

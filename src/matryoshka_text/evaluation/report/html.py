@@ -14,6 +14,7 @@ from matryoshka_text.evaluation.report.cost import Costs
 from matryoshka_text.evaluation.report.cost import costs as costs_of
 from matryoshka_text.evaluation.report.grids import Overview, detail, star_words
 from matryoshka_text.evaluation.report.provenance import data_lines, dates, normalization, settings_of, versions_of
+from matryoshka_text.evaluation.report.search import SEARCH_ABOUT, SearchPart
 from matryoshka_text.evaluation.report.tables import KEPT, Table
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
@@ -43,9 +44,10 @@ def write_html(
     *,
     failures: Sequence[str] = (),
     costs: Costs | None = None,
+    searched: Sequence[SearchPart] = (),
 ) -> None:
     """The page at `path`; see `render_html`."""
-    write_whole(path, render_html(plan, tables, rows, failures=failures, costs=costs))
+    write_whole(path, render_html(plan, tables, rows, failures=failures, costs=costs, searched=searched))
 
 
 def render_html(
@@ -55,10 +57,12 @@ def render_html(
     *,
     failures: Sequence[str] = (),
     costs: Costs | None = None,
+    searched: Sequence[SearchPart] = (),
 ) -> str:
     """A page with curves, tables, costs and provenance; light and dark, narrow and wide, without scripts or network.
 
-    `failures`: what could not be scored, one line each. `costs`: None gives bytes without search times.
+    `failures`: what could not be scored, one line each. `costs`: None gives bytes without search times. `searched`:
+    `search_parts`.
     """
     found = Overview(tables)
     words = files("matryoshka_text.evaluation.report").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -74,6 +78,8 @@ def render_html(
         counts=Counter(task.type for task in found.tasks),
         failures=failures,
         costs=costs or _bytes_alone(plan),
+        searched=searched,
+        search_about=SEARCH_ABOUT,
         shapes=SHAPES,
         chart=chart,
         shade=_shade,

@@ -2,19 +2,21 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matryoshka_text.evaluation.report.tables import Table, bands_of, type_means
 from matryoshka_text.files import write_whole
 
-__all__ = ["MOST_PANELS", "panels_of", "write_curve"]
+__all__ = ["COLOURS", "MARKERS", "MOST_PANELS", "new_figure", "panels_of", "write_curve", "write_picture"]
 
 # Okabe and Ito's colours, then darker ones: told apart by colour-blind readers too. The evaluated model comes first.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#56B4E9")
-_DARKER = ("#7F4FBF", "#8C2D04", "#00594A", "#8A3A66", "#666666", "#1B4F72")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#56B4E9"),
+    *("#7F4FBF", "#8C2D04", "#00594A", "#8A3A66", "#666666", "#1B4F72"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 _DASHES = ("-", "--", ":", "-.")
 MOST_PANELS = 12
 _MOST_ACROSS = 4
@@ -30,35 +32,41 @@ def panels_of(tables: Sequence[Table]) -> list[Table]:
 
 def write_curve(out: Path, tables: Sequence[Table]) -> None:
     """curve.png and curve.svg in `out`; the same bytes each time for the same tables."""
+    write_picture(out, "curve", lambda: _figure(panels_of(tables)))
+
+
+def write_picture(out: Path, name: str, draw: Callable[[], Any]) -> None:
+    """<name>.png and <name>.svg in `out`: what `draw` gives, a matplotlib figure."""
     import matplotlib as mpl
 
-    shown = panels_of(tables)
     # Text stays text in the SVG, and the ids in it do not change from run to run.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "matryoshka-text", "font.family": "sans-serif"}):
-        figure = _figure(shown)
+        figure = draw()
         for kind, settings in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
             picture = io.BytesIO()
             figure.savefig(picture, format=kind, facecolor="white", **settings)
-            write_whole(out / f"curve.{kind}", picture.getvalue())
+            write_whole(out / f"{name}.{kind}", picture.getvalue())
 
 
-def _figure(tables: Sequence[Table]) -> Any:
-    # Not pyplot: no backend is chosen for the process, and no window can open.
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of that many inches. Not pyplot's: no backend is chosen for the process, no window can open."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure(tables: Sequence[Table]) -> Any:
     across = min(len(tables), _MOST_ACROSS if len(tables) > 6 else 3)
     down = math.ceil(len(tables) / across)
     labels = tables[0].labels
     # A narrow figure has room for a legend of one column.
     legend_across = max(1, min(len(labels), int(50 * across // max(len(label) + 8 for label in labels)), 6))
     legend_down = math.ceil(len(labels) / legend_across)
-    figure = Figure(
-        figsize=(4.0 * across + 0.4, 3.1 * down + 0.3 + 0.22 * legend_down),
-        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06),
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.0 * across + 0.4, 3.1 * down + 0.3 + 0.22 * legend_down)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for panel, table in zip(panels, tables, strict=False):
         _draw(panel, table)
@@ -89,8 +97,8 @@ def _line(panel: Any, table: Table, number: int, banded: bool) -> None:
     """
     cells = sorted(table.cells[number].items())
     dims = [dim for dim, _ in cells]
-    colour = (_COLOURS + _DARKER)[number % 12]
-    look = {"color": colour, "marker": _MARKERS[(number + number // 12) % 12], "markersize": 5 if number == 0 else 4}
+    colour = COLOURS[number % 12]
+    look = {"color": colour, "marker": MARKERS[(number + number // 12) % 12], "markersize": 5 if number == 0 else 4}
     panel.plot(
         dims,
         [cell.score for _, cell in cells],

@@ -14,9 +14,12 @@ from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.evaluation.report.cost import Costs
 from matryoshka_text.evaluation.report.grids import Grid, Overview, detail
 from matryoshka_text.evaluation.report.html import write_html
+from matryoshka_text.evaluation.report.pareto import write_pareto
 from matryoshka_text.evaluation.report.plot import write_curve
 from matryoshka_text.evaluation.report.provenance import dates, normalization, settings_of, versions_of
+from matryoshka_text.evaluation.report.search import SEARCH_ABOUT, SearchPart, search_parts
 from matryoshka_text.evaluation.report.tables import Table
+from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.files import write_whole
 from matryoshka_text.rows import Row
 
@@ -148,8 +151,9 @@ def write_report(
     *,
     failures: Sequence[str] = (),
     costs: Costs | None = None,
+    searched: Sequence[SearchRow] = (),
 ) -> None:
-    """report.html, results.md, table.txt, curve.png and curve.svg in `out`.
+    """report.html, results.md, table.txt, curve.png and curve.svg in `out`; search.md if something was searched.
 
     `failures`: what could not be scored, one line each. `costs`: bytes and search times (`cost.costs`); None: bytes
     alone.
@@ -168,7 +172,19 @@ def write_report(
     ]
     write_whole(out / "results.md", "\n".join(parts))
     write_curve(out, tables)
-    write_html(out / "report.html", plan, tables, rows, failures=failures, costs=costs)
+    ways = search_parts(plan, searched)
+    if ways:
+        _write_search(out, plan, ways)
+    write_html(out / "report.html", plan, tables, rows, failures=failures, costs=costs, searched=ways)
+
+
+def _write_search(out: Path, plan: Plan, parts: Sequence[SearchPart]) -> None:
+    """search.md, and its picture."""
+    write_pareto(out, parts[0])
+    lines = [f"# Search, suite {_plain(plan.suite.name)}\n", f"{SEARCH_ABOUT}\n"]
+    lines += [f"![quality by work and by time: {_plain(parts[0].title)}](search.png)\n"]
+    lines += [grid_markdown(part.grid, f"{part.title}\n\n{part.about}") for part in parts]
+    write_whole(out / "search.md", "\n".join(lines))
 
 
 def _overview(tables: Sequence[Table]) -> Iterator[str]:

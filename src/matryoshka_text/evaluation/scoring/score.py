@@ -68,15 +68,7 @@ class Scorer:
     def rows(self, view: View) -> list[Row]:
         """A row for each split; mteb's result file and the items are written before they are given."""
         task, settings = self.loaded.fresh(), self.settings
-        cut = cut_of(
-            view,
-            width=self.subject.width,
-            unit=self.subject.unit,
-            normalize=settings.normalize,
-            fitted=lambda: self._fitted(view)[0],
-            rotation=self._rotation(view),
-        )
-        encoder = self._stored(view, cut)
+        encoder = self.encoder_of(view)
         # The threads of numpy's BLAS fight over matrices as small as these: Banking77 at 6 dims took 59 s on two busy
         # cores and 4 s with one thread, scores equal (2026). torch, which encodes and searches, keeps its own threads.
         with quiet(), threadpool_limits(limits=1, user_api="blas"):
@@ -91,6 +83,18 @@ class Scorer:
         self._require_numbers(result, view)
         save_result(settings.out, result, encoder.mteb_model_meta, encode_kwargs={"show_progress_bar": False})
         return [self._row(result, view, split, items_of(task, result, split)) for split in self.loaded.splits]
+
+    def encoder_of(self, view: View) -> StoredEncoder:
+        """What mteb scores: the stored vectors, cut for the view."""
+        cut = cut_of(
+            view,
+            width=self.subject.width,
+            unit=self.subject.unit,
+            normalize=self.settings.normalize,
+            fitted=lambda: self._fitted(view)[0],
+            rotation=self._rotation(view),
+        )
+        return self._stored(view, cut)
 
     @cached_property
     def reader(self) -> TextReader:
@@ -168,25 +172,28 @@ class Scorer:
     def _rotation(self, view: View) -> Callable[[], Any] | None:
         """Gives the matrix that the view's vectors are multiplied by; None if they are not."""
         if view.method == "rotation" and self.fit is not None:
-            require_enough(self._documents, self.fit)
-            return lambda: self._of_documents.matrix
+            require_enough(self.documents, self.fit)
+            return lambda: self.of_documents.matrix
         given = self.given
         return None if given is None or view.rotation is None else lambda: given.rotation.matrix
 
     @cached_property
-    def _documents(self) -> Sample:
+    def documents(self) -> Sample:
+        """The task's different documents, on which a rotation is fitted."""
         return documents_of(self.loaded.fresh(), seed=self.settings.seed)
 
     @cached_property
-    def _of_documents(self) -> Rotation:
-        """Fitted on the task's documents, which are encoded as they are for scoring."""
+    def of_documents(self) -> Rotation:
+        """Fitted on the task's documents, which are encoded as they are for scoring. `EvaluationError` if they are too
+        few.
+        """
         assert self.fit is not None
         role, width = document_role(self.loaded.fresh()), self.subject.width
         stored = self._stored(View(width), Cut(width, lambda vectors: vectors))
         prompt, kind = stored.prompt_of(self.loaded.metadata, role), role.value if role else ""
         return rotation_of(
             self.settings.vectors / "rotations" / self._encodings.relative_to(self.settings.vectors),
-            self._documents,
+            self.documents,
             self.fit,
             lambda texts: self.reader.read(texts, role=kind, prompt=prompt, dim=width),
             encoding=json.dumps([kind, prompt]),
@@ -220,7 +227,7 @@ class Scorer:
             interval=interval(items, seed=settings.seed) if items is not None else None,
             normalize=settings.normalize,
             prompts=prompts_digest(settings.prompts),
-            sample=self._documents.digest if view.method == "rotation" else sample,
+            sample=self.documents.digest if view.method == "rotation" else sample,
             rotation=view.rotation,
             settings=settings.digest(
                 self.sample if view.needs_sample else None, view.rotation, settings.similarity_of(self.subject)

@@ -1,0 +1,1 @@
+"""Retrieval tasks searched by plans: quality against multiply-adds, bytes and time."""
