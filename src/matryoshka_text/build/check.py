@@ -67,7 +67,7 @@ def _found(loc: Loc, name: str, findings: Findings, *, revision: str | None = No
             findings.note(loc, f"{name} is not on this machine, so its width is not looked at")
         return BaseFacts()
     try:
-        return facts_of_files(read_folder(found.path, name, trust_remote_code=code))
+        return facts_of_files(read_folder(found, trust_remote_code=code))
     except ModelError as error:
         findings.problem(loc, f"found {name!r}: {error}")
         return BaseFacts()

@@ -12,7 +12,6 @@ from matryoshka_text.doctor.line import Line, look
 from matryoshka_text.encoder import MatryoshkaEncoder, Resolved, resolve_model
 from matryoshka_text.encoder.compat import Dense, Normalize, Pooling, has_ways, modules_of
 from matryoshka_text.encoder.tokens import usable_tokens
-from matryoshka_text.fingerprint import weights_hash
 
 __all__ = ["model_lines"]
 
@@ -62,8 +61,7 @@ def _files(resolved: Resolved) -> Iterator[Line]:
     size = sum(file.stat().st_size for file in weights)
     yield Line(
         "files",
-        f"{len(files)} files, {len(weights)} of them weights ({size / 1e6:,.1f} MB), "
-        f"sha256 {weights_hash(resolved.path)[:12]}",
+        f"{len(files)} files, {len(weights)} of them weights ({size / 1e6:,.1f} MB), sha256 {resolved.weights()[:12]}",
     )
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from matryoshka_text.encoder.foreign import WAY_OUT, FileFault, require_size
 
-__all__ = ["require_agreement", "require_dense"]
+__all__ = ["require_agreement", "require_dense", "require_tokens"]
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 _MATRIX = ("word_embeddings.weight", "tok_embeddings.weight")
@@ -39,8 +39,13 @@ def require_agreement(
             )
     if (config.get("pad_token_id") or 0) >= rows:
         raise FileFault(f"{place}: pad_token_id: found {config['pad_token_id']}; allowed: 0 to {rows - 1}; {WAY_OUT}")
-    tokenizer = home / "tokenizer.json"
-    if tokenizer.is_file() and (highest := _highest_token(tokenizer)) >= rows:
+    require_tokens(home, config)
+
+
+def require_tokens(home: Path, config: Mapping[str, Any]) -> None:
+    """`FileFault` if the tokenizer.json in `home` has ids above the vocabulary matrix of the model of `config`."""
+    tokenizer, rows = home / "tokenizer.json", config.get("vocab_size")
+    if rows and tokenizer.is_file() and (highest := _highest_token(tokenizer)) >= rows:
         raise FileFault(
             f"{tokenizer}: found the token id {highest}, but the vocabulary matrix has {rows} rows (vocab_size); "
             "allowed: a row for each token; after adding tokens call model.resize_token_embeddings(len(tokenizer)), "

@@ -9,12 +9,13 @@ from typing import Literal, Self
 from torch import nn
 
 from matryoshka_text.dims import check_dims
+from matryoshka_text.encoder.adapter import both_in_one
 from matryoshka_text.encoder.card import folder_name, model_card
 from matryoshka_text.encoder.compat import Normalize, Router, keep_limits, limits_of
 from matryoshka_text.encoder.folder import ModelFolder, read_folder, usable_dims
 from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layers, whole_number
 from matryoshka_text.encoder.layout import SavedHead, add_heads, with_first_names
-from matryoshka_text.encoder.lora import merged
+from matryoshka_text.encoder.lora import merge_adapter, merged
 from matryoshka_text.encoder.opening import (
     fresh_modules,
     model_faults,
@@ -71,17 +72,15 @@ class MatryoshkaEncoder(PrefixEncoder):
         name = str(model_name_or_path)
         self.resolved: Resolved | None = None
         self.folder: ModelFolder | None = None
-        path = None
         if model_name_or_path is not None:
             self.resolved = resolve_model(name, revision, local_only=local_files_only, with_code=trust_remote_code)
-            path = self.resolved.path
-            self.folder = read_folder(path, name, trust_remote_code=trust_remote_code)
+            self.folder = read_folder(self.resolved, trust_remote_code=trust_remote_code)
             if not self.folder.modules:
                 with model_faults(name), repeatable():
-                    modules, path = fresh_modules(path, pooling, trust_remote_code), None
+                    modules = fresh_modules(self.folder.path, pooling, trust_remote_code)
             elif pooling is not None:
                 raise ModelError(f"{name}: already a sentence-transformers model with its own pooling; leave it out")
-        with model_faults(name), repeatable():
+        with model_faults(name), repeatable(), self._files() as path:
             super().__init__(
                 str(path) if path else None,
                 modules=modules,
@@ -93,6 +92,8 @@ class MatryoshkaEncoder(PrefixEncoder):
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
             )
+            if self.resolved is not None and self.resolved.base is not None:
+                merge_adapter(self.transformers_model, self.resolved.path)
         if self.config is None or isinstance(self[0], Router):
             raise ModelError(
                 f"{name}: begins with a {type(self[0]).__name__}; allowed: a model that begins with a Transformer, the "
@@ -116,6 +117,17 @@ class MatryoshkaEncoder(PrefixEncoder):
         self._require_trained_layers(name)
         if self.folder is not None:
             require_one_text(self, name)
+
+    @contextmanager
+    def _files(self) -> Iterator[Path | None]:
+        """The folder that sentence-transformers reads; None if the modules are made by us."""
+        if self.folder is None or not self.folder.modules:
+            yield None
+        elif self.resolved is None or self.folder.path != self.resolved.path or self.resolved.base is None:
+            yield self.folder.path
+        else:
+            with both_in_one(self.folder.path, self.folder.home) as path:
+                yield path
 
     def _require_trained_layers(self, name: str) -> None:
         if trained := getattr(self.config, "matryoshka_layers", None):

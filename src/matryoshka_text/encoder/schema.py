@@ -169,7 +169,12 @@ class AdapterConfig(Foreign):
     """adapter_config.json of peft."""
 
     base_model_name_or_path: Text
-    peft_type: Text | None = None
+    revision: Text | None = None
+    peft_type: Literal["LORA", "ADALORA", "LOHA", "LOKR", "OFT", "BOFT", "IA3", "HRA", "VERA", "FOURIERFT"]
+    r: Place | None = None
+    rank_pattern: dict[str, Width] | None = None
+    target_modules: Text | list[Text] | None = None
+    modules_to_save: list[Text] | None = None
 
 
 class Index(Foreign):

@@ -7,7 +7,6 @@ from jaxtyping import Float32
 
 from matryoshka_text.encoder.matryoshka import MatryoshkaEncoder
 from matryoshka_text.errors import ModelError
-from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.search.index import PrefixIndex
 
 __all__ = ["Asker"]
@@ -33,7 +32,7 @@ class Asker:
                 raise ModelError(
                     f"{name}: gives vectors of width {found}; the index has {width}: give the model that made them"
                 )
-        elif self.encoder.resolved and (found_hash := weights_hash(self.encoder.resolved.path)) != origin.weights:
+        elif self.encoder.resolved and (found_hash := self.encoder.resolved.weights()) != origin.weights:
             raise ModelError(
                 f"{name}: has other weights (sha256 {found_hash[:12]}) than the model that made the index's vectors "
                 f"({origin.model}, sha256 {origin.weights[:12]}); give that one with --model, or encode and index again"
