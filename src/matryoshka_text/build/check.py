@@ -42,7 +42,8 @@ def inspect_recipe(path: Path) -> Findings:
     for place, objective in enumerate(items_of(values, "objectives")):
         teacher = value_of(objective, "teacher")
         if isinstance(teacher, str) and teacher:
-            width = _found(("objectives", place, "teacher"), teacher, findings).width
+            code = value_of(objective, "teacher_trust_remote_code") is True
+            width = _found(("objectives", place, "teacher"), teacher, findings, code=code).width
             teachers |= {place: width} if width is not None else {}
     for loc, text in requirements(_with_defaults(values), Facts(base, teachers, texts)):
         findings.problem(loc, text)
@@ -59,7 +60,7 @@ def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
 def _found(loc: Loc, name: str, findings: Findings, *, revision: str | None = None, code: bool = False) -> BaseFacts:
     """What the files of model `name` say; a problem if it can never be used, a note if it is not on this machine."""
     try:
-        found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True)
+        found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True, with_code=code)
     except ModelError as error:
         if expanded(name).is_dir() or name.startswith((".", "/", "~")) or name.count("/") > 1:
             findings.problem(loc, f"found {name!r}: {error}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from matryoshka_text.cli.numbers import numbers
+from matryoshka_text.cli.options import RemoteCode
 from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RunError
 
@@ -48,6 +49,7 @@ def index(
     model: Annotated[
         str | None, typer.Option(help="Model for queries in text. Default: the one of the vectors.")
     ] = None,
+    trust_remote_code: RemoteCode = False,
     recall: Annotated[float, typer.Option(help="Share of the exact top k that a search must find.")] = 0.99,
     k: _K = 10,
     structures: Annotated[
@@ -80,7 +82,7 @@ def index(
         progress=True,
     )
     if not no_tune:
-        asked = None if queries is None else _vectors_of(built, queries, query_column, model)
+        asked = None if queries is None else _vectors_of(built, queries, query_column, model, code=trust_remote_code)
         found = built.tune(asked, k=k, recall=recall, structures=kinds, progress=True)
         for candidate in found.candidates:
             typer.echo(f"  {candidate}")
@@ -101,6 +103,7 @@ def search(
     column: _Column = "text",
     id_column: _IdColumn = None,
     model: Annotated[str | None, typer.Option(help="Model for the queries. Default: the one of the index.")] = None,
+    trust_remote_code: RemoteCode = False,
     plan: Annotated[Path | None, typer.Option(help="A plan as JSON. Default: the one the index was tuned to.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every document at full width.")] = False,
 ) -> None:
@@ -122,11 +125,11 @@ def search(
             raise DataError("TEXT: found an empty query; allowed: some words")
         from matryoshka_text.search.asking import Asker
 
-        _print(opened, opened.search(Asker(opened, model)([text]), k, chosen))
+        _print(opened, opened.search(Asker(opened, model, trust_remote_code=trust_remote_code)([text]), k, chosen))
         return
     assert queries is not None and out is not None
     names = _names_of(queries, column, id_column)
-    hits = opened.search(_vectors_of(opened, queries, column, model), k, chosen)
+    hits = opened.search(_vectors_of(opened, queries, column, model, code=trust_remote_code), k, chosen)
     _write_run(out, names or [str(row) for row in range(len(hits.ids))], hits)
     typer.echo(f"run    {out}")
 
@@ -152,7 +155,7 @@ def _names_of(path: Path, column: str, id_column: str | None) -> list[str] | Non
     return [name for name, _ in named_texts(path, column, id_column)]
 
 
-def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None) -> Any:
+def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None, *, code: bool) -> Any:
     """The vectors of the queries at `path`: as they are, or their texts encoded."""
     if _is_vectors(path):
         from matryoshka_text.encoding.vectors import open_floats
@@ -167,7 +170,7 @@ def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None
         raise DataError(
             f"{path}: found {f'an empty query in row {blank}' if texts else 'no queries'}; allowed: some words"
         )
-    return Asker(index, model)(texts)
+    return Asker(index, model, trust_remote_code=code)(texts)
 
 
 def _print(index: "PrefixIndex", hits: "Hits") -> None:

@@ -20,13 +20,15 @@ _TEXTS = ("A cat sleeps on the warm stones.", "a", "one two three " * 2000)
 _NEAR = 1e-4
 
 
-def model_lines(name: str) -> Iterator[Line]:
+def model_lines(name: str, *, trust_remote_code: bool = False) -> Iterator[Line]:
     """Files, modules, tokenizer, positions, dims, prompts, and the vectors of three texts. Nothing is fetched."""
-    resolved = resolve_model(name, local_only=True)
+    resolved = resolve_model(name, local_only=True, with_code=trust_remote_code)
     yield Line("model", f"{name}: from the {resolved.origin}, {resolved.path}")
     yield from look("files", lambda: _files(resolved))
     with _warnings() as told:
-        encoder = MatryoshkaEncoder(resolved.path, device="cpu", local_files_only=True).eval()
+        encoder = MatryoshkaEncoder(
+            resolved.path, device="cpu", local_files_only=True, trust_remote_code=trust_remote_code
+        ).eval()
     yield from (Line("warning", text, wrong=True) for text in told)
     yield from look("modules", lambda: _modules(encoder))
     yield from look("dims", lambda: _dims(encoder, resolved.path))
@@ -107,7 +109,7 @@ def _dims(encoder: MatryoshkaEncoder, path: Path) -> Iterator[Line]:
     heads = sorted(head.name for head in (path / "heads").glob("*") if head.is_dir())
     ways.append("heads " + (", ".join(heads) or "none"))
     if (path / "adapter_config.json").is_file():
-        ways.append("a LoRA adapter")
+        ways.append("an adapter, merged into its base")
     yield Line("dims", "; ".join(ways))
     if named is not None and list(named) != list(encoder.dims):
         yield Line(

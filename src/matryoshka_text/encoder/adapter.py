@@ -35,9 +35,9 @@ def require_adapter(path: Path, config: Mapping[str, Any], base: Mapping[str, li
     """
     file = path / _WEIGHTS
     if not file.is_file():
-        found = "a pickle, adapter_model.bin" if (path / "adapter_model.bin").exists() else f"no {_WEIGHTS}"
+        has = "a pickle, adapter_model.bin" if (path / "adapter_model.bin").exists() else f"no {_WEIGHTS}"
         raise FileFault(
-            f"{path}: found an adapter and {found}; allowed: {_WEIGHTS}, since opening a pickle can run code; save it "
+            f"{path}: found an adapter and {has}; allowed: {_WEIGHTS}, since opening a pickle can run code; save it "
             "again in Python: model.save_pretrained('FOLDER', safe_serialization=True)"
         )
     require_tokens(path, config)

@@ -15,15 +15,18 @@ __all__ = ["Asker"]
 class Asker:
     """Encodes queries for an index."""
 
-    def __init__(self, index: PrefixIndex, model: str | None = None) -> None:
-        """Open the index's own model, or `model`. `ModelError` if that is another, or none is known."""
+    def __init__(self, index: PrefixIndex, model: str | None = None, *, trust_remote_code: bool = False) -> None:
+        """Open the index's own model, or `model`. `ModelError` if that is another, or none is known.
+
+        `trust_remote_code`: run the Python code that the model brings along.
+        """
         origin = index.record.origin
         name = model or (origin.model if origin else None)
         if name is None:
             raise ModelError(
                 f"{index.folder}: its vectors came without a model; name the one that made them with --model"
             )
-        self.encoder = MatryoshkaEncoder(name)
+        self.encoder = MatryoshkaEncoder(name, trust_remote_code=trust_remote_code)
         self._layers = origin.layers if origin else None
         width = index.width
         if origin is None:
