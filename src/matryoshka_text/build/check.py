@@ -33,19 +33,21 @@ def inspect_recipe(path: Path) -> Findings:
     if not values:
         return findings
     rows, counts = check_data(findings)
-    base = BaseFacts()
+    base, readings = BaseFacts(), {}
     teachers, texts = facts_of_data(items_of(values, "objectives"), rows)
     section = valid(Base, values.get("base"))
     if section is not None:
         code = section.trust_remote_code
         base = _found(("base", "model"), section.model, findings, revision=section.revision, code=code)
+        readings["base", "model"] = base.own_reading
     for place, objective in enumerate(items_of(values, "objectives")):
         teacher = value_of(objective, "teacher")
         if isinstance(teacher, str) and teacher:
             code = value_of(objective, "teacher_trust_remote_code") is True
-            width = _found(("objectives", place, "teacher"), teacher, findings, code=code).width
-            teachers |= {place: width} if width is not None else {}
-    for loc, text in requirements(_with_defaults(values), Facts(base, teachers, texts)):
+            found = _found(("objectives", place, "teacher"), teacher, findings, code=code)
+            teachers |= {place: found.width} if found.width is not None else {}
+            readings["objectives", place, "teacher"] = found.own_reading
+    for loc, text in requirements(_with_defaults(values), Facts(base, teachers, texts, readings)):
         findings.problem(loc, text)
     check_rotation_texts(counts, base.width, findings)
     return findings

@@ -11,14 +11,17 @@ from typing import Any
 
 from matryoshka_text.encoder.adapter import require_adapter
 from matryoshka_text.encoder.agreement import require_agreement, require_dense
+from matryoshka_text.encoder.families import ACTIVATIONS, BERT_FAMILY, DEFAULTS
 from matryoshka_text.encoder.foreign import (
+    WAY_OUT,
     FileFault,
     read_json,
     require_allowed,
+    require_finite,
     require_regular,
     stored_shapes,
 )
-from matryoshka_text.encoder.resolve import BERT_FAMILY, Resolved, require_weights
+from matryoshka_text.encoder.resolve import Resolved, require_weights
 from matryoshka_text.encoder.schema import MODULES, SCHEMAS, ModuleEntry, TransformersConfig
 from matryoshka_text.errors import ModelError, shown
 
@@ -109,6 +112,18 @@ class ModelFolder:
         return found
 
     @property
+    def own_reading(self) -> tuple[str, ...]:
+        """Its settings under which `encode` makes other token ids of a text than its tokenizer, cut to a length."""
+        files = (file for folder in (self.path, self.home) for file in folder.glob("sentence_*_config.json"))
+        found = [read_json(file) for file in sorted(set(files))]
+        words = [one.get("processing_kwargs") or {} for one in found]
+        plain = all(
+            set(one) <= {"text"} and set(one.get("text") or {}) <= {"max_length", "truncation"} for one in words
+        )
+        expanded = any(one.get("query_expansion") for one in found)
+        return (*(["query_expansion"] if expanded else []), *([] if plain else ["processing_kwargs"]))
+
+    @property
     def has_routes(self) -> bool:
         """Whether it has other modules for queries than for documents: a Router (formerly Asym)."""
         return any(module.kind in ("Router", "Asym") for module in self.modules)
@@ -136,7 +151,7 @@ def read_folder(model: Resolved, *, trust_remote_code: bool = False) -> ModelFol
 
     Refused are files that are no regular files, broken or huge JSON, values that no encoder has, modules that
     sentence-transformers does not know (but not with `trust_remote_code`), a model without a pooling, weights that are
-    damaged, pickled or of other shapes than config.json says, and a tokenizer with ids above the matrix.
+    damaged, pickled, not finite or of other shapes than config.json says, and a tokenizer with ids above the matrix.
     """
     path, name = model.path, model.name
     below = None if model.base is None else read_folder(model.base, trust_remote_code=trust_remote_code)
@@ -155,6 +170,8 @@ def read_folder(model: Resolved, *, trust_remote_code: bool = False) -> ModelFol
             if module.kind == "Dense":
                 require_dense(module.folder, module.settings, shapes[module.folder])
         require_agreement(found.home, found.config, shapes[found.home], found.depth if told else None)
+        for folder in shapes:
+            require_finite(folder)
     except FileFault as fault:
         raise ModelError(f"{name}: cannot be opened: {fault}") from fault
     return found
@@ -193,6 +210,13 @@ def _read(path: Path, trust_remote_code: bool, below: ModelFolder | None) -> Mod
             f"text encoder; allowed: {', '.join(BERT_FAMILY)}.{remote}"
         )
     require_allowed(home / "config.json", TransformersConfig, config)
+    config = {**DEFAULTS.get(config["model_type"], {}), **config}
+    for key in ("hidden_act", "activation", "hidden_activation"):
+        if config["model_type"] in BERT_FAMILY and config.get(key) not in (None, *ACTIVATIONS):
+            raise FileFault(
+                f"{home / 'config.json'}: {key}: found {shown(config[key])}; allowed: "
+                f"{', '.join(sorted(ACTIVATIONS))}; {WAY_OUT}"
+            )
     for folder in dict.fromkeys([path, home, *(module.folder for module in modules)]):
         for pattern, schema in SCHEMAS.items():
             for file in sorted(folder.glob(pattern)):

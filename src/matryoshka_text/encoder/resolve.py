@@ -16,7 +16,6 @@ from matryoshka_text.fingerprint import weights_hash
 
 __all__ = [
     "ADAPTER",
-    "BERT_FAMILY",
     "Resolved",
     "beside",
     "require_weights",
@@ -26,23 +25,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ADAPTER = "adapter_config.json"
-
-BERT_FAMILY = (
-    "albert",
-    "bert",
-    "camembert",
-    "deberta",
-    "deberta-v2",
-    "distilbert",
-    "electra",
-    "ernie",
-    "modernbert",
-    "mpnet",
-    "nomic_bert",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-)
 
 # Only what an encoder needs, and weights as safetensors alone: a pickled checkpoint can run code when it is opened.
 _FILES = [

@@ -32,6 +32,7 @@ def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
     for place, objective in _objectives(found, "mlm"):
         yield from _mlm(objective, ("objectives", place), name, facts.base)
         yield from _dims_of_mlm(objective, name, facts.base, dims, log=log)
+    yield from _readings(found, facts.own_readings)
     yield from _routes(found, name) if facts.base.routes else ()
     yield from _rotation(found, name, facts.base)
     for place, wide in facts.teachers.items():
@@ -55,6 +56,18 @@ def _objectives(found: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Any]
     for place, objective in enumerate(items_of(found, "objectives")):
         if value_of(objective, "kind") == kind:
             yield place, objective
+
+
+def _readings(found: Mapping[str, Any], readings: Mapping[Loc, tuple[str, ...]]) -> Iterator[Fault]:
+    """Models whose texts the objectives would read in another way than `encode` does."""
+    for loc, settings in readings.items():
+        if settings and items_of(found, "objectives"):
+            yield (
+                loc,
+                f"found a model with {' and '.join(settings)} in its sentence_bert_config.json, which training cannot "
+                "follow; allowed: processing_kwargs of text with max_length and truncation only; remove the others from "
+                "the file, or take another model",
+            )
 
 
 def _routes(found: Mapping[str, Any], name: str) -> Iterator[Fault]:
