@@ -33,7 +33,8 @@ def inspect_recipe(path: Path) -> Findings:
     if not values:
         return findings
     rows, counts = check_data(findings)
-    base, readings = BaseFacts(), {}
+    base = BaseFacts()
+    readings: dict[Loc, tuple[str, ...]] = {}
     teachers, texts = facts_of_data(items_of(values, "objectives"), rows)
     section = valid(Base, values.get("base"))
     if section is not None:

@@ -216,7 +216,7 @@ class MatryoshkaEncoder(PrefixEncoder):
     ) -> None:
         """Write the model whole, as plain sentence-transformers (3.0.1 and later) and the servers read it.
 
-        A new folder appears whole or not at all; in an old one each file does. Settings that the older releases had no
+        The folder appears whole or not at all, with what else was in it. Settings that the older releases had no
         name for are saved as today's release does. Then the model is read again, and `ModelError` if a few texts get
         other vectors than this encoder's. LoRA matrices are merged into the weights. `matryoshka_dimensions` and
         `is_matryoshka` go into config.json, `matryoshka_layers` if lower layers are trained; no `truncate_dim` is left
