@@ -92,6 +92,8 @@ def require_dense(home: Path, settings: Mapping[str, Any], tensors: Mapping[str,
     expected = {"linear.weight": [settings["out_features"], settings["in_features"]]}
     if settings.get("bias", True):
         expected["linear.bias"] = [settings["out_features"]]
+    if settings.get("use_residual") and settings["out_features"] != settings["in_features"]:
+        expected["residual.weight"] = expected["linear.weight"]
     if tensors and tensors != expected:
         raise FileFault(f"{home}: found the weights {dict(tensors)}; allowed by its config.json: {expected}; {WAY_OUT}")
 
