@@ -2,12 +2,23 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from matryoshka_text.errors import RunError
-from matryoshka_text.files import held, locked, require_space, sha256_of, sweep, sweep_shared, whole_folder, write_whole
+from matryoshka_text.files import (
+    added_to_folder,
+    held,
+    locked,
+    require_space,
+    sha256_of,
+    sweep,
+    sweep_shared,
+    whole_folder,
+    write_whole,
+)
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -72,7 +83,7 @@ def test_a_folder_is_held_against_a_second_program(tmp_path: Path) -> None:
 def test_a_killed_process_lets_go_of_its_lock(tmp_path: Path) -> None:
     code = f"""
 import pathlib, time
-from matryoshka_text.files import held, locked
+from matryoshka_text.files import added_to_folder, held, locked
 with held(pathlib.Path({str(tmp_path)!r}), doing="training"), locked(pathlib.Path({str(tmp_path / "rows")!r})):
     print("held", flush=True)
     time.sleep(600)
@@ -160,3 +171,74 @@ files.write_whole(pathlib.Path({str(tmp_path / "deep" / "a.json")!r}), "x")
     assert not half.exists()
     assert (tmp_path / ".a.elsewhere-1.x.part").exists()
     sweep_shared(tmp_path / "not there")
+
+
+def others(folder: Path) -> Path:
+    """A model's folder in a repository of its owner."""
+    (folder / ".git" / "objects").mkdir(parents=True)
+    (folder / ".git" / "objects" / "ab").write_text("theirs")
+    (folder / ".git" / "link").symlink_to("objects/ab")
+    (folder / "1_Dense").mkdir()
+    for name in ("model.safetensors", "config.json", "1_Dense/config.json", "model-1.safetensors"):
+        (folder / name).write_text("old")
+    return folder
+
+
+def put_new(folder: Path) -> None:
+    with added_to_folder(folder, replacing=("model*.safetensors",)) as beside:
+        (beside / "1_Dense").mkdir()
+        for name in ("model.safetensors", "config.json", "1_Dense/config.json"):
+            (beside / name).write_text("new")
+
+
+def models_files(folder: Path) -> dict[str, str]:
+    found = (file for file in folder.rglob("*") if file.is_file() and ".git" not in file.parts)
+    return {file.relative_to(folder).as_posix(): file.read_text() for file in found}
+
+
+NEW = dict.fromkeys(("model.safetensors", "config.json", "1_Dense/config.json"), "new")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_other_peoples_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool) -> None:
+    folder = others(tmp_path / "m")
+    if inside:
+        monkeypatch.chdir(folder)
+    put_new(folder)
+    assert models_files(folder) == NEW
+    assert (folder / ".git" / "objects" / "ab").read_text() == "theirs"
+    assert (folder / ".git" / "link").readlink() == Path("objects/ab")
+    assert [one.name for one in tmp_path.iterdir()] == ["m"]
+    assert (Path.cwd() == folder) is inside
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that ends at once")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
+    seen = set()
+    for last in range(40):
+        folder = others(tmp_path / str(last) / "m")
+        before = models_files(folder)
+        if (child := os.fork()) == 0:
+            for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (os, "link"), (os, "unlink")):
+                setattr(owner, name, _ending(getattr(owner, name), last))
+            put_new(folder)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        # Between two renames it stands next to its place.
+        found = models_files(folder if folder.exists() else folder.parent / ".m.old")
+        assert found in (before, NEW), last
+        seen.add(found == NEW)
+        if status == 0:
+            break
+    assert status == 0 and last > 4 and seen == {True, False}
+
+
+def _ending(call: Callable[..., object], last: int, calls: list[int] = []) -> Callable[..., object]:  # noqa: B006
+    def one(*arguments: object, **words: object) -> object:
+        calls.append(0)
+        if len(calls) > last:
+            os._exit(9)
+        return call(*arguments, **words)
+
+    return one

@@ -13,7 +13,6 @@ NAMED = {
     "doctor/examine.py": "doctor/test_process.py",
     "doctor/line.py": "doctor/test_process.py",
     "doctor/machine.py": "doctor/test_process.py",
-    "encoder/folder.py": "encoder/test_resolve.py",
     "encoder/packaged.py": "encoder/test_resolve.py",
     "encoder/tokens.py": "encoder/test_encode.py",
     "encoding/plan.py": "encoding/test_vectors.py",

@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
 import hashlib
 import os
 import platform
@@ -99,17 +100,45 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def added_to_folder(path: Path, replacing: Sequence[str] = ()) -> Iterator[Path]:
-    """A folder to fill; when the block ends well its files take their places in `path`, one whole file after the other.
+    """A folder to fill; when the block ends well it takes the place of `path`, with what else is in that.
 
-    What else is in `path` (a repository's .git, somebody's notes) stays, except for old files that match a pattern of
-    `replacing`: they would be read together with the new ones. If `path` is missing or empty, the new folder takes its
-    place at once.
+    What else is in `path` (a repository's .git, somebody's notes) is linked into the new folder, except for old files
+    that match a pattern of `replacing`: they would be read together with the new ones. A kill leaves the old folder or
+    the new one. If `path` is where a program works or a file system begins, it has to stay, and each file of it is
+    replaced after the other.
     """
     path = path.resolve()
-    if not path.exists() or not any(path.iterdir()):
-        with whole_folder(path) as beside:
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if path.is_dir() and (Path.cwd().is_relative_to(path) or path.is_mount()):
+        with _one_by_one(path, replacing) as beside:
             yield beside
         return
+    with whole_folder(path) as beside:
+        yield beside
+        if path.is_dir():
+            old = {file for pattern in replacing for file in path.glob(pattern) if file.is_file()}
+            new = {path / file.relative_to(beside) for file in beside.rglob("*") if not file.is_dir()}
+            _link_others(path, beside, old | new)
+
+
+def _link_others(path: Path, beside: Path, left_out: set[Path]) -> None:
+    """Put every file of `path` that is not `left_out` into `beside` too: the same file, or a copy if it cannot be."""
+
+    def linked(source: str, target: str) -> None:
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(source, target)
+
+    def ignored(home: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(home, name) in left_out]
+
+    shutil.copytree(path, beside, symlinks=True, ignore=ignored, copy_function=linked, dirs_exist_ok=True)
+
+
+@contextmanager
+def _one_by_one(path: Path, replacing: Sequence[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as made:
         beside = Path(made)
         yield beside

@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModel
 
 from matryoshka_text.build.check import inspect_recipe
+from matryoshka_text.encoder import resolve_model
+from matryoshka_text.errors import RecipeError
+from matryoshka_text.evaluation.models import open_subject
+from matryoshka_text.training import train
 
 Check = Callable[..., list[str]]
 Family = Callable[[str], Path]
@@ -170,3 +176,49 @@ def test_a_damaged_configuration_is_a_problem(check: Check, family: Family, tmp_
     (problem,) = check(tmp_path / "base", MLM)
     assert problem.startswith("base.model: found")
     assert "modules.json: found" in problem and "allowed: JSON" in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"query_expansion": {"strategy": "fixed", "length": 16}}, "query_expansion"),
+        ({"processing_kwargs": {"text": {"add_special_tokens": False}}}, "processing_kwargs"),
+        ({"processing_kwargs": {"common": {"padding": "max_length"}}}, "processing_kwargs"),
+    ],
+)
+def test_settings_that_training_cannot_follow(
+    check: Check, tiny_model: Path, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "m")
+    file = model / "sentence_bert_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    refused = f"found a model with {words} in its sentence_bert_config.json, which training cannot follow"
+    (problem,) = check(model, CONTRAST)
+    assert problem.startswith(f"base.model: {refused}")
+    with pytest.raises(RecipeError, match=rf"base\.model: {refused}"):
+        train("r.yaml", dry_run=True)
+    (problem,) = check(tiny_model, {"kind": "distill", "teacher": str(model)}, dims=[4, 32])
+    assert problem.startswith(f"objectives[0].teacher: {refused}")
+    with pytest.raises(RecipeError, match=rf"objectives\[0\]\.teacher: {refused}"):
+        train("r.yaml", dry_run=True)
+
+
+def test_a_length_of_its_own_is_followed(check: Check, tiny_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "m")
+    file = model / "sentence_bert_config.json"
+    settings = {"processing_kwargs": {"text": {"max_length": 12, "truncation": True}}, "query_length": 8}
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    assert check(model, CONTRAST) == []
+
+
+def test_an_adapter_as_base(check: Check, tiny_model: Path, tmp_path: Path) -> None:
+    model = get_peft_model(AutoModel.from_pretrained(tiny_model), LoraConfig(r=2, target_modules=["query"]))
+    model.save_pretrained(tmp_path / "adapter")
+    assert check(tmp_path / "adapter", CONTRAST) == []
+    assert "dims[1]: found 40" in check(tmp_path / "adapter", CONTRAST, dims=[4, 40])[0]
+    assert check(tmp_path / "adapter", CONTRAST) == []
+    run = train("r.yaml", out=tmp_path / "run")
+    assert not list(run.model.rglob("adapter*"))
+    base = resolve_model(str(tmp_path / "adapter")).weights()
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["model"]["base"] == base
+    assert open_subject(str(tmp_path / "adapter")).weights == base

@@ -34,17 +34,21 @@ def inspect_recipe(path: Path) -> Findings:
         return findings
     rows, counts = check_data(findings)
     base = BaseFacts()
+    readings: dict[Loc, tuple[str, ...]] = {}
     teachers, texts = facts_of_data(items_of(values, "objectives"), rows)
     section = valid(Base, values.get("base"))
     if section is not None:
         code = section.trust_remote_code
         base = _found(("base", "model"), section.model, findings, revision=section.revision, code=code)
+        readings["base", "model"] = base.own_reading
     for place, objective in enumerate(items_of(values, "objectives")):
         teacher = value_of(objective, "teacher")
         if isinstance(teacher, str) and teacher:
-            width = _found(("objectives", place, "teacher"), teacher, findings).width
-            teachers |= {place: width} if width is not None else {}
-    for loc, text in requirements(_with_defaults(values), Facts(base, teachers, texts)):
+            code = value_of(objective, "teacher_trust_remote_code") is True
+            found = _found(("objectives", place, "teacher"), teacher, findings, code=code)
+            teachers |= {place: found.width} if found.width is not None else {}
+            readings["objectives", place, "teacher"] = found.own_reading
+    for loc, text in requirements(_with_defaults(values), Facts(base, teachers, texts, readings)):
         findings.problem(loc, text)
     check_rotation_texts(counts, base.width, findings)
     return findings
@@ -59,7 +63,7 @@ def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
 def _found(loc: Loc, name: str, findings: Findings, *, revision: str | None = None, code: bool = False) -> BaseFacts:
     """What the files of model `name` say; a problem if it can never be used, a note if it is not on this machine."""
     try:
-        found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True)
+        found = resolve_model(beside(name, findings.reading.folder), revision, local_only=True, with_code=code)
     except ModelError as error:
         if expanded(name).is_dir() or name.startswith((".", "/", "~")) or name.count("/") > 1:
             findings.problem(loc, f"found {name!r}: {error}")
@@ -67,7 +71,7 @@ def _found(loc: Loc, name: str, findings: Findings, *, revision: str | None = No
             findings.note(loc, f"{name} is not on this machine, so its width is not looked at")
         return BaseFacts()
     try:
-        return facts_of_files(read_folder(found.path, name, trust_remote_code=code))
+        return facts_of_files(read_folder(found, trust_remote_code=code))
     except ModelError as error:
         findings.problem(loc, f"found {name!r}: {error}")
         return BaseFacts()

@@ -26,6 +26,7 @@ def facts_of_files(folder: ModelFolder) -> BaseFacts:
         tied=not has_own_decoder(folder.config),
         dense=folder.last_dense,
         routes=folder.has_routes,
+        own_reading=folder.own_reading,
         pooling=bool(folder.modules),
         prompts=frozenset({"query", "document", *folder.prompts}),
     )

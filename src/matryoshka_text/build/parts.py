@@ -98,7 +98,10 @@ def build_teacher(recipe: Recipe, encoder: MatryoshkaEncoder) -> MatryoshkaEncod
         teacher = copy.deepcopy(encoder)
     else:
         teacher = MatryoshkaEncoder(
-            beside(spec.teacher, recipe.folder), device=str(encoder.device), prompts=dict(spec.teacher_prompts)
+            beside(spec.teacher, recipe.folder),
+            device=str(encoder.device),
+            trust_remote_code=spec.teacher_trust_remote_code,
+            prompts=dict(spec.teacher_prompts),
         )
     return teacher.requires_grad_(False).eval()
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from matryoshka_text.cli.options import RemoteCode
+
 __all__ = ["doctor"]
 
 
@@ -16,6 +18,7 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    trust_remote_code: RemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with nothing cut.")] = False,
 ) -> None:
     """Say what this machine has and whether the parts of a model, recipe or run agree; exit with 2 if they do not.
@@ -33,7 +36,7 @@ def doctor(
     disable_progress_bar()
     from matryoshka_text.doctor import examine
 
-    found = examine(what)
+    found = examine(what, trust_remote_code=trust_remote_code)
     typer.echo(found.as_json() if as_json else str(found))
     if not found.ok:
         raise typer.Exit(2)

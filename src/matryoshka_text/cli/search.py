@@ -1,13 +1,14 @@
 """`mtext index` and `mtext search`."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from matryoshka_text.cli.numbers import numbers
-from matryoshka_text.cli.options import Column
+from matryoshka_text.cli.options import Column, RemoteCode
 from matryoshka_text.cli.quietly import quietly
 from matryoshka_text.errors import DataError, RunError
 
@@ -77,6 +78,7 @@ def index(
     queries: _Queries = None,
     query_column: _QueryColumn = "text",
     model: _Model = None,
+    trust_remote_code: RemoteCode = False,
     recall: _Recall = 0.99,
     k: _K = 10,
     structures: _Structures = None,
@@ -98,15 +100,15 @@ def index(
     kinds = _structures(structures or ("pq,flat" if to is None else "hnsw,flat"))
     if table is not None and to is None:
         raise DataError(f"--table: found {table} without --to; allowed: both, to load the index into a table")
+    asked_of = partial(_asked, queries, query_column, model=model, code=trust_remote_code)
     if out is None:
         _require_no_building(context)
         built = PrefixIndex.open(vectors)
     else:
-        words = {"texts": texts or (), "column": column, "id_column": id_column, "bare": no_texts}
+        words: dict[str, Any] = {"texts": texts or (), "column": column, "id_column": id_column, "bare": no_texts}
 
         def tune(made: PrefixIndex) -> None:
-            asked = None if queries is None else _vectors_of(made, queries, query_column, model)
-            for candidate in made.tune(asked, k=k, recall=recall, structures=kinds, progress=True).candidates:
+            for candidate in made.tune(asked_of(made), k=k, recall=recall, structures=kinds, progress=True).candidates:
                 typer.echo(f"  {candidate}")
 
         settings = {"rotate": not no_rotate, "normalize": normalize, "seed": seed}
@@ -117,8 +119,7 @@ def index(
         typer.echo("       Documents stood in for queries, so real queries may find less: give some with --queries.")
     typer.echo(f"index  {built.folder}")
     if to is not None:
-        asked = None if queries is None else _vectors_of(built, queries, query_column, model)
-        _load(built, to, table or "documents", asked, k=k, texts=not no_texts)
+        _load(built, to, table or "documents", asked_of(built), k=k, texts=not no_texts)
 
 
 def search(
@@ -132,6 +133,7 @@ def search(
     column: Column = "text",
     id_column: _IdColumn = None,
     model: Annotated[str | None, typer.Option(help="Model for the queries. Default: the one of the index.")] = None,
+    trust_remote_code: RemoteCode = False,
     plan: Annotated[Path | None, typer.Option(help="A plan as JSON. Default: the one the index was tuned to.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every document at full width.")] = False,
 ) -> None:
@@ -153,11 +155,11 @@ def search(
             raise DataError("TEXT: found an empty query; allowed: some words")
         from matryoshka_text.search.asking import Asker
 
-        _print(opened, opened.search(Asker(opened, model)([text]), k, chosen))
+        _print(opened, opened.search(Asker(opened, model, trust_remote_code=trust_remote_code)([text]), k, chosen))
         return
     assert queries is not None and out is not None
     names = _names_of(queries, column, id_column)
-    hits = opened.search(_vectors_of(opened, queries, column, model), k, chosen)
+    hits = opened.search(_vectors_of(opened, queries, column, model, code=trust_remote_code), k, chosen)
     _write_run(out, names or [str(row) for row in range(len(hits.ids))], hits)
     typer.echo(f"run    {out}")
 
@@ -166,7 +168,7 @@ def _require_no_building(context: typer.Context) -> None:
     """`DataError` unless the command loads an index that is there, and has no option for building one."""
     if context.params["to"] is None:
         raise DataError("--out: is missing; allowed: a folder for the index; or --to, to load an index that is there")
-    loading = ("vectors", "to", "table", "queries", "query_column", "model", "k", "no_texts")
+    loading = ("vectors", "to", "table", "queries", "query_column", "model", "trust_remote_code", "k", "no_texts")
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in loading}
     given = [
         f"--{name.replace('_', '-')}" for name, source in sources.items() if source and source.name == "COMMANDLINE"
@@ -235,7 +237,12 @@ def _names_of(path: Path, column: str, id_column: str | None) -> list[str] | Non
     return [name for name, _ in named_texts(path, column, id_column)]
 
 
-def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None) -> Any:
+def _asked(queries: Path | None, column: str, index: "PrefixIndex", *, model: str | None, code: bool) -> Any:
+    """The vectors of the queries, None if there are none."""
+    return None if queries is None else _vectors_of(index, queries, column, model, code=code)
+
+
+def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None, *, code: bool) -> Any:
     """The vectors of the queries at `path`: as they are, or their texts encoded."""
     if _is_vectors(path):
         from matryoshka_text.encoding.vectors import open_floats
@@ -250,7 +257,7 @@ def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None
         raise DataError(
             f"{path}: found {f'an empty query in row {blank}' if texts else 'no queries'}; allowed: some words"
         )
-    return Asker(index, model)(texts)
+    return Asker(index, model, trust_remote_code=code)(texts)
 
 
 def _print(index: "PrefixIndex", hits: "Hits") -> None:

@@ -36,20 +36,21 @@ class Examination:
         return json.dumps({"ok": self.ok, "lines": [asdict(line) for line in self.lines]}, indent=2, ensure_ascii=False)
 
 
-def examine(what: str | None = None) -> Examination:
+def examine(what: str | None = None, *, trust_remote_code: bool = False) -> Examination:
     """This machine, and `what`: a recipe's file, a run's folder, or a model (a folder or a Hub id). Never raises.
 
-    Writes nothing and fetches nothing. What fails is a line that is wrong.
+    Writes nothing and fetches nothing. What fails is a line that is wrong. `trust_remote_code`: run the
+    Python code that the model brings along.
     """
-    named = () if what is None else look("examined", lambda: _named(what))
+    named = () if what is None else look("examined", lambda: _named(what, trust_remote_code))
     return Examination((*look("machine", machine), *named))
 
 
-def _named(what: str) -> Iterator[Line]:
+def _named(what: str, code: bool) -> Iterator[Line]:
     path = Path(what)
     if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for odd names
         return recipe_lines(path)
     run = Path(os.path.abspath(path)) if path.is_dir() else path  # noqa: PTH100
     if any((run / name).exists() for name in ("recipe.yaml", "environment.json", "checkpoints")):
-        return run_lines(path)
-    return model_lines(what)
+        return run_lines(path, trust_remote_code=code)
+    return model_lines(what, trust_remote_code=code)

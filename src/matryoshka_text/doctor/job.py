@@ -43,7 +43,7 @@ def recipe_lines(path: Path) -> Iterator[Line]:
         yield Line(part, text.strip())
 
 
-def run_lines(path: Path) -> Iterator[Line]:
+def run_lines(path: Path, *, trust_remote_code: bool = False) -> Iterator[Line]:
     """Whose run it is, its last step and checkpoint, who holds it, what has changed since, and its model."""
     folder = RunFolder(path)
     yield from look("run", lambda: _state(folder))
@@ -53,7 +53,7 @@ def run_lines(path: Path) -> Iterator[Line]:
     yield from look("left over", lambda: _left_over(folder))
     yield from look("twins", lambda: _twins(folder))
     if folder.finished:
-        yield from look("model", lambda: model_lines(str(folder.model)))
+        yield from look("model", lambda: model_lines(str(folder.model), trust_remote_code=trust_remote_code))
 
 
 def _state(folder: RunFolder) -> Iterator[Line]:

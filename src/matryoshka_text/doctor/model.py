@@ -12,7 +12,6 @@ from matryoshka_text.doctor.line import Line, look
 from matryoshka_text.encoder import MatryoshkaEncoder, Resolved, resolve_model
 from matryoshka_text.encoder.compat import Dense, Normalize, Pooling, has_ways, modules_of
 from matryoshka_text.encoder.tokens import usable_tokens
-from matryoshka_text.fingerprint import weights_hash
 
 __all__ = ["model_lines"]
 
@@ -21,13 +20,15 @@ _TEXTS = ("A cat sleeps on the warm stones.", "a", "one two three " * 2000)
 _NEAR = 1e-4
 
 
-def model_lines(name: str) -> Iterator[Line]:
+def model_lines(name: str, *, trust_remote_code: bool = False) -> Iterator[Line]:
     """Files, modules, tokenizer, positions, dims, prompts, and the vectors of three texts. Nothing is fetched."""
-    resolved = resolve_model(name, local_only=True)
+    resolved = resolve_model(name, local_only=True, with_code=trust_remote_code)
     yield Line("model", f"{name}: from the {resolved.origin}, {resolved.path}")
     yield from look("files", lambda: _files(resolved))
     with _warnings() as told:
-        encoder = MatryoshkaEncoder(resolved.path, device="cpu", local_files_only=True).eval()
+        encoder = MatryoshkaEncoder(
+            resolved.path, device="cpu", local_files_only=True, trust_remote_code=trust_remote_code
+        ).eval()
     yield from (Line("warning", text, wrong=True) for text in told)
     yield from look("modules", lambda: _modules(encoder))
     yield from look("dims", lambda: _dims(encoder, resolved.path))
@@ -62,8 +63,7 @@ def _files(resolved: Resolved) -> Iterator[Line]:
     size = sum(file.stat().st_size for file in weights)
     yield Line(
         "files",
-        f"{len(files)} files, {len(weights)} of them weights ({size / 1e6:,.1f} MB), "
-        f"sha256 {weights_hash(resolved.path)[:12]}",
+        f"{len(files)} files, {len(weights)} of them weights ({size / 1e6:,.1f} MB), sha256 {resolved.weights()[:12]}",
     )
 
 
@@ -109,7 +109,7 @@ def _dims(encoder: MatryoshkaEncoder, path: Path) -> Iterator[Line]:
     heads = sorted(head.name for head in (path / "heads").glob("*") if head.is_dir())
     ways.append("heads " + (", ".join(heads) or "none"))
     if (path / "adapter_config.json").is_file():
-        ways.append("a LoRA adapter")
+        ways.append("an adapter, merged into its base")
     yield Line("dims", "; ".join(ways))
     if named is not None and list(named) != list(encoder.dims):
         yield Line(

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from matryoshka_text.encoder.adapter import require_adapter
 from matryoshka_text.encoder.agreement import require_agreement, require_dense
+from matryoshka_text.encoder.families import ACTIVATIONS, BERT_FAMILY, DEFAULTS
 from matryoshka_text.encoder.foreign import (
+    WAY_OUT,
     FileFault,
     read_json,
     require_allowed,
+    require_finite,
     require_regular,
     stored_shapes,
 )
-from matryoshka_text.encoder.resolve import BERT_FAMILY, require_weights
+from matryoshka_text.encoder.resolve import Resolved, require_weights
 from matryoshka_text.encoder.schema import MODULES, SCHEMAS, ModuleEntry, TransformersConfig
 from matryoshka_text.errors import ModelError, shown
 
@@ -108,6 +112,18 @@ class ModelFolder:
         return found
 
     @property
+    def own_reading(self) -> tuple[str, ...]:
+        """Its settings under which `encode` makes other token ids of a text than its tokenizer, cut to a length."""
+        files = (file for folder in (self.path, self.home) for file in folder.glob("sentence_*_config.json"))
+        found = [read_json(file) for file in sorted(set(files))]
+        words = [one.get("processing_kwargs") or {} for one in found]
+        plain = all(
+            set(one) <= {"text"} and set(one.get("text") or {}) <= {"max_length", "truncation"} for one in words
+        )
+        expanded = any(one.get("query_expansion") for one in found)
+        return (*(["query_expansion"] if expanded else []), *([] if plain else ["processing_kwargs"]))
+
+    @property
     def has_routes(self) -> bool:
         """Whether it has other modules for queries than for documents: a Router (formerly Asym)."""
         return any(module.kind in ("Router", "Asym") for module in self.modules)
@@ -124,19 +140,28 @@ class ModelFolder:
 
 def width_of(path: Path) -> int | None:
     """The width of the vectors that the model in `path` gives; None if its files do not say."""
-    return read_folder(path, str(path), trust_remote_code=True).width  # no code is run by reading
+    found = Resolved(path, "folder", str(path))
+    return read_folder(found, trust_remote_code=True).width  # no code is run by reading
 
 
-def read_folder(path: Path, name: str, *, trust_remote_code: bool = False) -> ModelFolder:
-    """The files of the model in `path`, checked; `ModelError`, naming `name`, file and key, for the first fault.
+def read_folder(model: Resolved, *, trust_remote_code: bool = False) -> ModelFolder:
+    """The files of `model`, checked; `ModelError`, naming model, file and key, for the first fault.
+
+    Those of an adapter are its base's, but for the modules if the adapter was saved with some.
 
     Refused are files that are no regular files, broken or huge JSON, values that no encoder has, modules that
     sentence-transformers does not know (but not with `trust_remote_code`), a model without a pooling, weights that are
-    damaged, pickled or of other shapes than config.json says, and a tokenizer with ids above the matrix.
+    damaged, pickled, not finite or of other shapes than config.json says, and a tokenizer with ids above the matrix.
     """
+    path, name = model.path, model.name
+    below = None if model.base is None else read_folder(model.base, trust_remote_code=trust_remote_code)
     try:
         require_regular(path)
-        found = _read(path, trust_remote_code)
+        if below is not None:
+            require_adapter(path, below.config, stored_shapes(below.home))
+            if not (path / "modules.json").is_file():
+                return below
+        found = _read(path, trust_remote_code, below)
         require_weights(path, name)
         shapes = {folder: stored_shapes(folder) for folder in (found.home, *(one.folder for one in found.modules))}
         # Models that bring their code name their layers as they like; ALBERT's share one.
@@ -145,6 +170,8 @@ def read_folder(path: Path, name: str, *, trust_remote_code: bool = False) -> Mo
             if module.kind == "Dense":
                 require_dense(module.folder, module.settings, shapes[module.folder])
         require_agreement(found.home, found.config, shapes[found.home], found.depth if told else None)
+        for folder in shapes:
+            require_finite(folder)
     except FileFault as fault:
         raise ModelError(f"{name}: cannot be opened: {fault}") from fault
     return found
@@ -166,12 +193,15 @@ def usable_dims(listed: Any, width: int | None, name: str) -> tuple[int, ...]:
     return tuple(usable)
 
 
-def _read(path: Path, trust_remote_code: bool) -> ModelFolder:
-    adapter = path / "adapter_config.json"
-    if adapter.is_file() and not (path / "config.json").is_file():
-        raise FileFault(_how_to_merge(adapter))
+def _read(path: Path, trust_remote_code: bool, below: ModelFolder | None) -> ModelFolder:
     modules = tuple(_modules(path, trust_remote_code)) if (path / "modules.json").is_file() else ()
-    home = _home(path, modules)
+    home = _home(path, modules) if below is None else below.home
+    if (home / "adapter_config.json").is_file():
+        # transformers would open the base that it names instead of the weights next to it.
+        raise FileFault(
+            f"{home}: found an adapter (adapter_config.json) next to a whole model; allowed: one of the two; remove "
+            "adapter_config.json, or the model's weights"
+        )
     config = read_json(home / "config.json")
     if not trust_remote_code and config.get("model_type") not in BERT_FAMILY:
         remote = " It brings Python code along (auto_map): --trust-remote-code runs it" if "auto_map" in config else ""
@@ -180,6 +210,13 @@ def _read(path: Path, trust_remote_code: bool) -> ModelFolder:
             f"text encoder; allowed: {', '.join(BERT_FAMILY)}.{remote}"
         )
     require_allowed(home / "config.json", TransformersConfig, config)
+    config = {**DEFAULTS.get(config["model_type"], {}), **config}
+    for key in ("hidden_act", "activation", "hidden_activation"):
+        if config["model_type"] in BERT_FAMILY and config.get(key) not in (None, *ACTIVATIONS):
+            raise FileFault(
+                f"{home / 'config.json'}: {key}: found {shown(config[key])}; allowed: "
+                f"{', '.join(sorted(ACTIVATIONS))}; {WAY_OUT}"
+            )
     for folder in dict.fromkeys([path, home, *(module.folder for module in modules)]):
         for pattern, schema in SCHEMAS.items():
             for file in sorted(folder.glob(pattern)):
@@ -239,18 +276,6 @@ def _home(path: Path, modules: tuple[SavedModule, ...]) -> Path:
         if config.is_file() and "model_type" in read_json(config):
             return home
     return next((home for home in homes if (home / "config.json").is_file()), path)
-
-
-def _how_to_merge(adapter: Path) -> str:
-    config = read_json(adapter)
-    require_allowed(adapter, SCHEMAS["adapter_config.json"], config)
-    base = config["base_model_name_or_path"]
-    return (
-        f'{adapter.parent} holds a LoRA adapter of {base}; allowed: a whole model; merge the two: python -c "'
-        "from transformers import AutoModel, AutoTokenizer; from peft import PeftModel; "
-        f"PeftModel.from_pretrained(AutoModel.from_pretrained('{base}'), '{adapter.parent}').merge_and_unload()"
-        f".save_pretrained('merged'); AutoTokenizer.from_pretrained('{base}').save_pretrained('merged')\""
-    )
 
 
 def _poolings(settings: Mapping[str, Any]) -> int:

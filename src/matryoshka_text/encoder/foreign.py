@@ -4,16 +4,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from matryoshka_text.encoder.schema import Foreign, faults_of_json
 from matryoshka_text.errors import ModelError, shown
 
-__all__ = ["WAY_OUT", "FileFault", "read_json", "require_allowed", "require_regular", "require_size", "stored_shapes"]
+__all__ = [
+    "WAY_OUT",
+    "FileFault",
+    "read_json",
+    "require_allowed",
+    "require_finite",
+    "require_regular",
+    "require_size",
+    "stored_shapes",
+]
 
 WAY_OUT = "mend the file, or give the folder of a whole model"
 # A tokenizer of 250,000 words takes 17 MB, every other file a few KB.
 _MOST_BYTES = 2**28
+# By the name in a safetensors file: the type that holds the bits, and those of the exponent, all set in NaN and inf.
+_FLOATS = {
+    "F64": ("<u8", 0x7FF << 52),
+    "F32": ("<u4", 0xFF << 23),
+    "F16": ("<u2", 0x1F << 10),
+    "BF16": ("<u2", 0xFF << 7),
+}
+# Numbers looked at in one go.
+_BLOCK = 2**22
 _READ = (".json", ".txt", ".model", ".safetensors")
 
 
@@ -25,7 +44,7 @@ def read_json(file: Path, kind: type = dict) -> Any:
     """The JSON in `file`, a mapping or what `kind` says; `FileFault` if it is broken, huge, or something else."""
     try:
         require_size(file)
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except FileFault:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -69,3 +88,24 @@ def stored_shapes(folder: Path) -> dict[str, list[int]]:
                 f"{file}: found damaged weights ({error}); allowed: a whole safetensors file; {WAY_OUT}"
             ) from error
     return shapes
+
+
+def require_finite(folder: Path) -> None:
+    """`FileFault` for a NaN or infinite weight in the safetensors files in `folder`, which are whole.
+
+    A pooler's does not count: no vector is made with it.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        content = np.memmap(file, np.uint8, mode="r")
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        for name, entry in json.loads(content[8:start].tobytes()).items():
+            if name == "__metadata__" or entry["dtype"] not in _FLOATS or "pooler" in name.split("."):
+                continue
+            kind, exponent = _FLOATS[entry["dtype"]]
+            first, end = entry["data_offsets"]
+            # An empty tensor may stand at the end, where nothing can be read.
+            bits = np.frombuffer(content, kind, (end - first) // int(kind[-1]), start + first) if end > first else ()
+            for place in range(0, len(bits), _BLOCK):
+                block = np.asarray(bits[place : place + _BLOCK])
+                if ((block & block.dtype.type(exponent)) == exponent).any():
+                    raise FileFault(f"{file}: {name}: found NaN or infinite numbers; allowed: finite ones; {WAY_OUT}")

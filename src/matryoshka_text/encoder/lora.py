@@ -1,17 +1,21 @@
 """LoRA (arXiv:2106.09685) in an encoder: put in through peft, merged on export."""
 
 import copy
+import warnings
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from matryoshka_text.encoder.compat import SentenceTransformer
+from matryoshka_text.errors import ModelError
 from matryoshka_text.files import whole_folder
 
-__all__ = ["add_adapter", "merged", "save_adapter"]
+__all__ = ["add_adapter", "merge_adapter", "merged", "save_adapter"]
 
+# peft's own models hold the backbone under this name.
+_PEFT = "base_model.model."
 _Encoder = TypeVar("_Encoder", bound=SentenceTransformer)
 
 
@@ -46,6 +50,37 @@ def merged(encoder: _Encoder) -> _Encoder:
     return plain.requires_grad_(True)
 
 
+def merge_adapter(backbone: Any, folder: Path) -> None:
+    """Add the adapter that peft saved in `folder` into the weights of `backbone`, its base, in place.
+
+    `ModelError` unless all of the adapter's weights are there, and no others.
+    """
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    config = PeftConfig.from_pretrained(str(folder))
+    # It is the vectors' model here, whatever head it was trained with, and peft warns of a base under another name.
+    config.task_type, config.base_model_name_or_path = None, None
+    with warnings.catch_warnings():
+        # peft asks transformers by an old name.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = get_peft_model(backbone, config)
+    inner = f"{_PEFT}{backbone.base_model_prefix}."
+    found = {
+        _PEFT + name.removeprefix(inner) if name.startswith(inner) else name: tensor
+        for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+    }
+    lacking = set(get_peft_model_state_dict(adapted, save_embedding_layers=False)) - set(found)
+    unknown = () if lacking else set_peft_model_state_dict(adapted, found).unexpected_keys
+    if odd := sorted([*lacking, *unknown]):
+        raise ModelError(
+            f"{folder}: its adapter {'lacks' if lacking else 'has weights that its base has no layer for:'} "
+            f"{', '.join(odd[:3])}; allowed: a whole adapter of its base; save it again, or correct "
+            "base_model_name_or_path in adapter_config.json"
+        )
+    adapted.merge_and_unload(safe_merge=True)
+    backbone.requires_grad_(True)
+
+
 def save_adapter(encoder: SentenceTransformer, folder: Path, base: str) -> None:
     """Write only the LoRA matrices, as `PeftModel.from_pretrained(base_model, folder)` reads them.
 
@@ -56,8 +91,8 @@ def save_adapter(encoder: SentenceTransformer, folder: Path, base: str) -> None:
     backbone = encoder.transformers_model
     (name, config), *_ = backbone.peft_config.items()
     found = get_peft_model_state_dict(backbone, adapter_name=name)
-    # peft's own models hold the backbone under this name; here the matrices sit in the backbone itself.
-    tensors = {f"base_model.model.{key}": value.detach().cpu().contiguous() for key, value in found.items()}
+    # Here the matrices sit in the backbone itself.
+    tensors = {f"{_PEFT}{key}": value.detach().cpu().contiguous() for key, value in found.items()}
     config = copy.copy(config)
     config.base_model_name_or_path, config.inference_mode = base, True
     with whole_folder(folder) as beside:

@@ -9,12 +9,13 @@ from typing import Literal, Self
 from torch import nn
 
 from matryoshka_text.dims import check_dims
+from matryoshka_text.encoder.adapter import both_in_one
 from matryoshka_text.encoder.card import folder_name, model_card
 from matryoshka_text.encoder.compat import Normalize, Router, keep_limits, limits_of
 from matryoshka_text.encoder.folder import ModelFolder, read_folder, usable_dims
 from matryoshka_text.encoder.layers import checked_layers, depth_of, first_layers, whole_number
 from matryoshka_text.encoder.layout import SavedHead, add_heads, with_first_names
-from matryoshka_text.encoder.lora import merged
+from matryoshka_text.encoder.lora import merge_adapter, merged
 from matryoshka_text.encoder.opening import (
     fresh_modules,
     model_faults,
@@ -71,17 +72,15 @@ class MatryoshkaEncoder(PrefixEncoder):
         name = str(model_name_or_path)
         self.resolved: Resolved | None = None
         self.folder: ModelFolder | None = None
-        path = None
         if model_name_or_path is not None:
             self.resolved = resolve_model(name, revision, local_only=local_files_only, with_code=trust_remote_code)
-            path = self.resolved.path
-            self.folder = read_folder(path, name, trust_remote_code=trust_remote_code)
+            self.folder = read_folder(self.resolved, trust_remote_code=trust_remote_code)
             if not self.folder.modules:
                 with model_faults(name), repeatable():
-                    modules, path = fresh_modules(path, pooling, trust_remote_code), None
+                    modules = fresh_modules(self.folder.path, pooling, trust_remote_code)
             elif pooling is not None:
                 raise ModelError(f"{name}: already a sentence-transformers model with its own pooling; leave it out")
-        with model_faults(name), repeatable():
+        with model_faults(name), repeatable(), self._files() as path:
             super().__init__(
                 str(path) if path else None,
                 modules=modules,
@@ -93,6 +92,8 @@ class MatryoshkaEncoder(PrefixEncoder):
                 model_kwargs={"dtype": "float32", "use_safetensors": True, **(model_kwargs or {})},
                 **settings,
             )
+            if self.resolved is not None and self.resolved.base is not None:
+                merge_adapter(self.transformers_model, self.resolved.path)
         self._require_whole(name)
         # What is made of a model has a card of its own: the opened one's claims, its licence among them, are not ours.
         self._model_card_text: str | None = None
@@ -123,6 +124,17 @@ class MatryoshkaEncoder(PrefixEncoder):
         if self.normalized_by_us:
             self.append(Normalize())
         return int(self.get_embedding_dimension())
+
+    @contextmanager
+    def _files(self) -> Iterator[Path | None]:
+        """The folder that sentence-transformers reads; None if the modules are made by us."""
+        if self.folder is None or not self.folder.modules:
+            yield None
+        elif self.resolved is None or self.folder.path != self.resolved.path or self.resolved.base is None:
+            yield self.folder.path
+        else:
+            with both_in_one(self.folder.path, self.folder.home) as path:
+                yield path
 
     def _require_trained_layers(self, name: str) -> None:
         if trained := getattr(self.config, "matryoshka_layers", None):
@@ -211,7 +223,7 @@ class MatryoshkaEncoder(PrefixEncoder):
     ) -> None:
         """Write the model whole, as plain sentence-transformers (3.0.1 and later) and the servers read it.
 
-        A new folder appears whole or not at all; in an old one each file does. Settings that the older releases had no
+        The folder appears whole or not at all, with what else was in it. Settings that the older releases had no
         name for are saved as today's release does. Then the model is read again, and `ModelError` if a few texts get
         other vectors than this encoder's. LoRA matrices are merged into the weights. `matryoshka_dimensions` and
         `is_matryoshka` go into config.json, `matryoshka_layers` if lower layers are trained; no `truncate_dim` is left

@@ -1,18 +1,21 @@
 """Where a model's files are: a folder, the hub cache, the hub, or the packaged checkpoint, tried in that order."""
 
+import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from matryoshka_text.encoder import packaged
-from matryoshka_text.encoder.foreign import read_json
+from matryoshka_text.encoder.foreign import read_json, require_allowed
+from matryoshka_text.encoder.schema import AdapterConfig
 from matryoshka_text.errors import ModelError
 from matryoshka_text.files import expanded
+from matryoshka_text.fingerprint import weights_hash
 
 __all__ = [
-    "BERT_FAMILY",
+    "ADAPTER",
     "Resolved",
     "beside",
     "require_weights",
@@ -21,26 +24,11 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-BERT_FAMILY = (
-    "albert",
-    "bert",
-    "camembert",
-    "deberta",
-    "deberta-v2",
-    "distilbert",
-    "electra",
-    "ernie",
-    "modernbert",
-    "mpnet",
-    "nomic_bert",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-)
+ADAPTER = "adapter_config.json"
 
 # Only what an encoder needs, and weights as safetensors alone: a pickled checkpoint can run code when it is opened.
 _FILES = [
-    *("*.json", "*.txt", "*.model", "model*.safetensors", "README.md"),
+    *("*.json", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "README.md"),
     *("*/config.json", "*/model.safetensors", "heads/*/config.json", "heads/*/model.safetensors"),
 ]
 _CODE = ["*.py"]
@@ -48,11 +36,17 @@ _CODE = ["*.py"]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model's folder on this machine and where it came from."""
+    """A model's folder on this machine and where it came from; `base` is the model that an adapter changes."""
 
     path: Path
     origin: Literal["folder", "cache", "hub", "package"]
     name: str
+    base: "Resolved | None" = None
+
+    def weights(self) -> str:
+        """sha256 (64 hex digits) over all that is read of the model; an adapter's counts its base in."""
+        own = weights_hash(self.path)
+        return own if self.base is None else hashlib.sha256(f"{own} {self.base.weights()}".encode()).hexdigest()
 
 
 def resolve_model(
@@ -60,9 +54,28 @@ def resolve_model(
 ) -> Resolved:
     """The folder that holds model `name`: a local folder, else the hub cache, else the hub, else the packaged copy.
 
-    The folder of a training run or a rotation stands for the model in it, <run>/model. With `local_only` the hub is not
-    asked; `with_code` also fetches the model's own Python files. `ModelError` says what was tried if nothing answered.
+    The folder of a training run or a rotation stands for the model in it, <run>/model; an adapter comes with its base,
+    which is looked for in the same places. With `local_only` the hub is not asked; `with_code` also fetches the model's
+    own Python files. `ModelError` says what was tried if nothing answered.
     """
+    found = _located(name, revision, local_only=local_only, with_code=with_code)
+    if not _is_adapter(found.path):
+        return found
+    config = read_json(found.path / ADAPTER)
+    require_allowed(found.path / ADAPTER, AdapterConfig, config)
+    named = config["base_model_name_or_path"]
+    place = f"{found.path / ADAPTER}: base_model_name_or_path: found {named!r}"
+    way_out = "put the base there, or write where it is"
+    try:
+        base = _located(beside(named, found.path), config.get("revision"), local_only=local_only, with_code=with_code)
+    except ModelError as error:
+        raise ModelError(f"{place}, which cannot be opened ({error}); {way_out}") from error
+    if _is_adapter(base.path):
+        raise ModelError(f"{place}, which is an adapter too; allowed: a whole model; merge that one first and save it")
+    return replace(found, base=base)
+
+
+def _located(name: str, revision: str | None, *, local_only: bool, with_code: bool) -> Resolved:
     folder = expanded(name)
     if folder.is_dir():
         is_run = not _is_model(folder) and _is_model(folder / "model")
@@ -128,9 +141,14 @@ def _module_folders(path: Path) -> Iterator[Path]:
             yield from (folder for folder in home.iterdir() if folder.is_dir())
 
 
+def _is_adapter(folder: Path) -> bool:
+    """Whether `folder` holds an adapter of peft, and no whole model."""
+    return (folder / ADAPTER).is_file() and not any(folder.glob("model*.safetensors"))
+
+
 def _is_model(folder: Path) -> bool:
     """Whether a model was saved in `folder`: transformers', sentence-transformers' (any layout), or an adapter."""
-    return any((folder / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json"))
+    return any((folder / name).is_file() for name in ("config.json", "modules.json", ADAPTER))
 
 
 def _require_model(found: Resolved) -> None:

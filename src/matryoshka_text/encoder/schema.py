@@ -5,9 +5,10 @@ encoder, and would cost minutes or gigabytes before a library said so.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from packaging.version import Version
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from matryoshka_text.errors import shown
 from matryoshka_text.yaml_lines import dotted
@@ -20,7 +21,9 @@ Words = Annotated[int, Field(ge=1, le=2**24)]
 Place = Annotated[int, Field(ge=0, le=2**24)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+Mode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 Token = Text | dict[str, Any] | None
+Release = Annotated[str, AfterValidator(lambda found: str(Version(found)) and found)]
 # Tokenizers without a limit write 1e30.
 Tokens = Annotated[int | float, Field(gt=0)]
 
@@ -88,7 +91,7 @@ class Pooling(Foreign):
 
     embedding_dimension: Width | None = None
     word_embedding_dimension: Width | None = None
-    pooling_mode: Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    pooling_mode: Mode | Annotated[list[Mode], Field(min_length=1)] | None = None
     pooling_mode_cls_token: bool = False
     pooling_mode_mean_tokens: bool = False
     pooling_mode_max_tokens: bool = False
@@ -96,6 +99,12 @@ class Pooling(Foreign):
     pooling_mode_weightedmean_tokens: bool = False
     pooling_mode_lasttoken: bool = False
     include_prompt: bool = True
+
+    @model_validator(mode="after")
+    def _has_a_width(self) -> Self:
+        if not (self.embedding_dimension or self.word_embedding_dimension):
+            raise ValueError("embedding_dimension, the width of the token states")
+        return self
 
 
 class Dense(Foreign):
@@ -131,15 +140,28 @@ class SentenceConfig(Foreign):
     query_expansion: dict[str, Any] | bool | None = None
     unpad_inputs: bool | None = None
 
+    @model_validator(mode="after")
+    def _names_its_output(self) -> Self:
+        if self.modality_config is not None and self.module_output_name is None:
+            raise ValueError("module_output_name next to modality_config, such as token_embeddings")
+        return self
+
 
 class SentenceTransformersConfig(Foreign):
     """config_sentence_transformers.json."""
 
     prompts: dict[str, str] | None = None
-    version: dict[str, Any] = Field(default={}, alias="__version__")
+    version: dict[str, Release | None] = Field(default={}, alias="__version__")
     default_prompt_name: str | None = None
     similarity_fn_name: Literal["cosine", "dot", "euclidean", "manhattan"] | None = None
     truncate_dim: Width | None = None
+
+    @model_validator(mode="after")
+    def _has_its_default(self) -> Self:
+        names = {"query", "document", *(self.prompts or {})}
+        if self.default_prompt_name is not None and self.default_prompt_name not in names:
+            raise ValueError(f"a default_prompt_name of its prompts: {', '.join(sorted(names))}")
+        return self
 
 
 class TokenizerConfig(Foreign):
@@ -169,7 +191,12 @@ class AdapterConfig(Foreign):
     """adapter_config.json of peft."""
 
     base_model_name_or_path: Text
-    peft_type: Text | None = None
+    revision: Text | None = None
+    peft_type: Literal["LORA", "ADALORA", "LOHA", "LOKR", "OFT", "BOFT", "IA3", "HRA", "VERA", "FOURIERFT"]
+    r: Place | None = None
+    rank_pattern: dict[str, Width] | None = None
+    target_modules: Text | list[Text] | None = None
+    modules_to_save: list[Text] | None = None
 
 
 class Index(Foreign):
@@ -215,7 +242,7 @@ def faults_of_json(schema: type[Foreign], found: Any) -> Iterator[str]:
 
 def _key(schema: type[Foreign], loc: tuple[int | str, ...]) -> str:
     """The key in the file, without the branches of unions that pydantic puts behind it."""
-    branches = ("str", "int", "float", "bool", "list[", "dict[", "function-", "constrained", "nullable")
+    branches = ("str", "int", "float", "bool", "list[", "dict[", "literal[", "function-", "constrained", "nullable")
     return dotted(tuple(part for place, part in enumerate(loc) if not place or not str(part).startswith(branches)))
 
 

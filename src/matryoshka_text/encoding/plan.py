@@ -15,7 +15,6 @@ from matryoshka_text.encoder.encode import default_tokens
 from matryoshka_text.encoder.prompts import ROLES, Role, asked_prompt
 from matryoshka_text.encoding.manifest import MOST, MOST_PARTS, InputRecord, Manifest
 from matryoshka_text.errors import ModelError
-from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.reading import STDIN, Texts
 from matryoshka_text.vectors.codec import Stored
@@ -90,7 +89,7 @@ def opened(name: str | Path, asked: Asked, device: str, *, trust_remote_code: bo
     assert model.resolved is not None
     prompt = asked_prompt(model, prompt=asked.prompt, name=asked.prompt_name)
     words = ModelPrompts.of(model).text(asked.role) if prompt is None else prompt
-    return Opened(model, str(name), weights_hash(model.resolved.path), words)
+    return Opened(model, str(name), model.resolved.weights(), words)
 
 
 def planned(encoder: Opened, asked: Asked, texts: Texts, there: Manifest | None) -> Manifest:

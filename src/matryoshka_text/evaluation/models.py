@@ -12,7 +12,6 @@ from matryoshka_text.encoder import MatryoshkaEncoder, resolve_model
 from matryoshka_text.encoder.folder import read_folder
 from matryoshka_text.encoder.reread import without_reports
 from matryoshka_text.errors import ModelError
-from matryoshka_text.fingerprint import weights_hash
 
 __all__ = ["Subject", "open_subject", "open_subjects", "open_twins"]
 
@@ -78,7 +77,7 @@ def open_subjects(names: Sequence[str], *, trust_remote_code: bool = False) -> t
 def open_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
     """The model of that name; for a run's folder the run's model. Its files are checked, its weights not yet opened."""
     resolved = resolve_model(name, with_code=trust_remote_code)
-    folder = read_folder(resolved.path, name, trust_remote_code=trust_remote_code)
+    folder = read_folder(resolved, trust_remote_code=trust_remote_code)
     width = folder.width
     if width is None:
         width = MatryoshkaEncoder(str(resolved.path), device="cpu", trust_remote_code=trust_remote_code).width
@@ -91,7 +90,7 @@ def open_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
         label=org_name.rpartition("/")[2],
         path=resolved.path,
         origin=resolved.origin,
-        weights=weights_hash(resolved.path),
+        weights=resolved.weights(),
         width=width,
         dims=folder.trained_dims,
         unit=folder.ends_in_normalize,

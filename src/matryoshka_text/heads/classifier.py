@@ -25,9 +25,12 @@ class MatryoshkaClassifier:
     the longest trained one.
     """
 
-    def __init__(self, model: str | Path, device: str | None = None) -> None:
-        """Open a model folder that training with `classify` wrote; ModelError if it has no classification head."""
-        self.encoder = MatryoshkaEncoder(model, device=device)
+    def __init__(self, model: str | Path, device: str | None = None, *, trust_remote_code: bool = False) -> None:
+        """Open a model folder that training with `classify` wrote; ModelError if it has no classification head.
+
+        `trust_remote_code`: run the Python code that the model brings along.
+        """
+        self.encoder = MatryoshkaEncoder(model, device=device, trust_remote_code=trust_remote_code)
         assert self.encoder.resolved is not None
         folder = self.encoder.resolved.path / PLACE
         if not folder.is_dir():

@@ -35,6 +35,11 @@ def backbone_of(encoder: MatryoshkaEncoder) -> Any:
     return encoder.transformers_model
 
 
+def _how(encoder: MatryoshkaEncoder) -> dict[str, Any]:
+    """In float32, and with the model's own code if the encoder was opened with it."""
+    return {"dtype": torch.float32, "trust_remote_code": bool(encoder.trust_remote_code)}
+
+
 def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, set[str]]:
     """The masked-language model in the encoder's own checkpoint, in float32, and the names of weights it lacked.
 
@@ -48,12 +53,12 @@ def masked_language_model(encoder: MatryoshkaEncoder, seed: int) -> tuple[Any, s
     faults = model_faults(name, way_out, what="cannot be opened as a masked-language model")
     with _seeded(seed), _unreported(), faults:
         if encoder.resolved is None or encoder.folder is None:
-            model = AutoModelForMaskedLM.from_config(config, dtype=torch.float32)
+            model = AutoModelForMaskedLM.from_config(config, **_how(encoder))
             missing = {key for key, _ in model.named_parameters(remove_duplicate=False)}
         else:
             model, found = AutoModelForMaskedLM.from_pretrained(
                 encoder.folder.home,
-                dtype=torch.float32,
+                **_how(encoder),
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
@@ -68,7 +73,7 @@ def empty_model(encoder: MatryoshkaEncoder) -> Any:
     from transformers import AutoModelForMaskedLM
 
     with torch.device("meta"):
-        model = AutoModelForMaskedLM.from_config(backbone_of(encoder).config, dtype=torch.float32)
+        model = AutoModelForMaskedLM.from_config(backbone_of(encoder).config, **_how(encoder))
     _require_tied(model, called(encoder))
     return model
 
@@ -118,7 +123,7 @@ def full_model(encoder: MatryoshkaEncoder, transform: FamilyTransform, bias: Flo
     backbone = backbone_of(encoder)
     # The random state is kept: building the model draws weights that are all overwritten.
     with _seeded(0):
-        model = AutoModelForMaskedLM.from_config(copy.deepcopy(backbone.config), dtype=torch.float32)
+        model = AutoModelForMaskedLM.from_config(copy.deepcopy(backbone.config), **_how(encoder))
     model = model.to(bias.device)
     lacking = set(model.base_model.load_state_dict(backbone.state_dict(), strict=False).missing_keys)
     decoder = model.get_output_embeddings()

@@ -46,13 +46,21 @@ class MaskedScores:
 class MatryoshkaMaskedLM:
     """An encoder and the vocabulary-tied head that was trained with it, or its checkpoint's own."""
 
-    def __init__(self, model: str | Path, cut: Cut | None = None, device: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        cut: Cut | None = None,
+        device: str | None = None,
+        *,
+        trust_remote_code: bool = False,
+    ) -> None:
         """Open a folder, a cached or hub model: the head saved in its heads/mlm, else the checkpoint's own MLM head.
 
         `cut` None takes that of the saved head, or "transform" for the checkpoint's own. `ModelError` if the model
-        has neither, or its saved head has another cut.
+        has neither, or its saved head has another cut. `trust_remote_code`: run the Python code that the model brings
+        along.
         """
-        self.encoder = MatryoshkaEncoder(model, device=device)
+        self.encoder = MatryoshkaEncoder(model, device=device, trust_remote_code=trust_remote_code)
         self.head = _opened(self.encoder, cut)
 
     @classmethod

@@ -33,6 +33,9 @@ class Distill(VectorObjective):
         description="the teacher's prompts by name, as base.prompts are the base's; its vectors are made with its own",
         json_schema_extra={"allowed": "a mapping from names to texts"},
     )
+    teacher_trust_remote_code: Flag = Field(
+        default=False, description="run Python code that the teacher's checkpoint brings along"
+    )
     vectors: Flag = Field(
         default=False, description="take the teacher's vectors from the sources' own `vectors` files; excludes teacher"
     )
@@ -58,6 +61,12 @@ class Distill(VectorObjective):
                 ("teacher_prompts",),
                 "found prompts without a teacher; allowed: next to `teacher`, since a copy of the base has the base's; "
                 "name a teacher, or write base.prompts",
+            )
+        if found.get("teacher_trust_remote_code") is True and "teacher" in found and found["teacher"] is None:
+            yield (
+                ("teacher_trust_remote_code",),
+                "found true without a teacher; allowed: next to `teacher`; a copy of the base asks for "
+                "base.trust_remote_code",
             )
         if found.get("vectors") is True and found.get("teacher") is not None:
             yield ("vectors",), "found true together with a teacher; allowed: one of the two; remove one"

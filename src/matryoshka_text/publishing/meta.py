@@ -32,7 +32,9 @@ def proposed_meta(
     texts over the model's own, which the loader is then given.
     """
     listed: int | list[int] = sorted(dims) if len(dims) > 1 else dims[0]
-    given = {"model_prompts": {**_own(encoder.prompts), **prompts}} if prompts else {}
+    given: dict[str, Any] = {"model_prompts": {**_own(encoder.prompts), **prompts}} if prompts else {}
+    if encoder.trust_remote_code:
+        given["trust_remote_code"] = True
     registered = registered_entry(name)
     if registered is None:
         return _new_entry(encoder, folder, name=name, revision=revision, embed_dim=listed, loading=given)

@@ -22,7 +22,6 @@ from matryoshka_text.evaluation.models import Subject
 from matryoshka_text.evaluation.mteb_compat import quiet
 from matryoshka_text.evaluation.plan import Plan
 from matryoshka_text.files import expanded, whole_folder, write_whole
-from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.publishing.check import (
     require_mock_run,
     require_readable_by_mteb,
@@ -213,10 +212,10 @@ def _published(subject: Subject, published: str) -> tuple[str, str]:
     name, _, revision = published.partition("@")
     if name.count("/") != 1 or not _REVISION.fullmatch(revision):
         raise EvaluationError(f"found {published!r}; allowed: org/name@commit, the commit as 40 hex digits")
-    path = resolve_model(name, revision).path
-    if _in_cache(path) != (name, revision):
-        raise EvaluationError(f"{published}: was not had from the hub, but from {path}")
-    if weights_hash(path) != subject.weights:
+    found = resolve_model(name, revision, with_code=subject.code)
+    if _in_cache(found.path) != (name, revision):
+        raise EvaluationError(f"{published}: was not had from the hub, but from {found.path}")
+    if found.weights() != subject.weights:
         raise EvaluationError(
             f"{published}: holds other files than {subject.path}, which was evaluated; evaluate {name} itself"
         )

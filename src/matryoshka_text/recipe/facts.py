@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from matryoshka_text.section import Loc
+
 __all__ = ["BaseFacts", "Facts"]
 
 
@@ -14,7 +16,8 @@ class BaseFacts:
     vocabulary matrix, `tokens`: how many it can read, `masks`: whether its tokenizer has a mask token, `tied`: whether
     the decoder is the vocabulary matrix, `words`: whether its tokenizer knows the words, `dense`: the sizes of the
     Dense that it ends in, `pooling`: whether it has its own, `prompts`: the names of its prompts, `routes`: whether it
-    has other modules for queries than for documents.
+    has other modules for queries than for documents, `own_reading`: its settings under which `encode` reads a text in
+    another way than training can.
     """
 
     width: int | None = None
@@ -29,6 +32,7 @@ class BaseFacts:
     pooling: bool | None = None
     prompts: frozenset[str] | None = None
     routes: bool | None = None
+    own_reading: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,11 @@ class Facts:
     """What is known of everything that a recipe names.
 
     `teachers` are the widths of teachers' vectors by the objective's place, `texts` the numbers of texts by the place
-    of a source in `data`; what is not known is left out.
+    of a source in `data`; what is not known is left out. `own_readings`: by the key that names a model, its settings
+    under which `encode` reads a text in another way than training can.
     """
 
     base: BaseFacts = BaseFacts()
     teachers: Mapping[int, int] = field(default_factory=dict)
     texts: Mapping[int, int] = field(default_factory=dict)
+    own_readings: Mapping[Loc, tuple[str, ...]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from matryoshka_text.objectives import KINDS, STREAMS, Stream
 from matryoshka_text.recipe.facts import BaseFacts, Facts
 from matryoshka_text.recipe.nesting import faults_of_pairs
 from matryoshka_text.recipe.prompts import faults_of_names
+from matryoshka_text.recipe.readings import faults_of_readings, faults_of_routes
 from matryoshka_text.recipe.sections import Batch
 from matryoshka_text.recipe.sources import TRAINING_ROLES, stream_of
 from matryoshka_text.section import Fault, Loc, items_of, value_of
@@ -32,7 +33,8 @@ def requirements(found: Mapping[str, Any], facts: Facts) -> Iterator[Fault]:
     for place, objective in _objectives(found, "mlm"):
         yield from _mlm(objective, ("objectives", place), name, facts.base)
         yield from _dims_of_mlm(objective, name, facts.base, dims, log=log)
-    yield from _routes(found, name) if facts.base.routes else ()
+    yield from faults_of_readings(found, facts.own_readings)
+    yield from faults_of_routes(found, name) if facts.base.routes else ()
     yield from _rotation(found, name, facts.base)
     for place, wide in facts.teachers.items():
         yield from _teacher(found, place, dims, width=width, teacher=wide)
@@ -55,14 +57,6 @@ def _objectives(found: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Any]
     for place, objective in enumerate(items_of(found, "objectives")):
         if value_of(objective, "kind") == kind:
             yield place, objective
-
-
-def _routes(found: Mapping[str, Any], name: str) -> Iterator[Fault]:
-    """Objectives on texts that are neither queries nor documents."""
-    for place, objective in enumerate(items_of(found, "objectives")):
-        if (reads := getattr(KINDS.get(str(value_of(objective, "kind"))), "reads", None)) in ("labelled", "scored"):
-            text = f"found {reads} texts, but {name} has a Router, with routes for queries and documents only; "
-            yield ("objectives", place, "kind"), text + "allowed: objectives on pairs; use them, or another base"
 
 
 def _dims(found: Mapping[str, Any], name: str, base: BaseFacts) -> Iterator[Fault]:

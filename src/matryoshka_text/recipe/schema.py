@@ -42,6 +42,7 @@ _LATER: Mapping[str, Any] = {
     "prompts": {},
     "default_prompt_name": None,
     "teacher_prompts": {},
+    "teacher_trust_remote_code": False,
 }
 # Which objectives there are is known when the program starts, not when types are checked.
 if TYPE_CHECKING:

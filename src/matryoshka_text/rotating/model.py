@@ -10,7 +10,6 @@ from matryoshka_text.encoder.mark import model_mark
 from matryoshka_text.encoder.opening import require_one_text
 from matryoshka_text.encoder.rotation import require_rotatable
 from matryoshka_text.errors import ModelError
-from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.prompts import ModelPrompts
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.versions import __version__
@@ -42,7 +41,7 @@ def open_base(
     else:
         encoder, name = MatryoshkaEncoder(model, trust_remote_code=trust_remote_code).eval(), str(model)
         assert encoder.resolved is not None
-        weights = weights_hash(encoder.resolved.path)
+        weights = encoder.resolved.weights()
     require_one_text(encoder, name)
     if rotatable:
         try:

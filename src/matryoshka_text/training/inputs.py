@@ -43,6 +43,7 @@ from matryoshka_text.recipe import Recipe
 from matryoshka_text.recipe.facts import Facts
 from matryoshka_text.recipe.requirements import requirements
 from matryoshka_text.recipe.wording import dotted
+from matryoshka_text.section import Loc
 from matryoshka_text.training.batches import StreamPlan, pass_tokens
 from matryoshka_text.training.folder import RunFolder
 from matryoshka_text.training.prompts import require_prompts
@@ -151,9 +152,13 @@ def _require(
     depth = depth_of(encoder) if recipe.layers is not None else None
     tokens = usable_tokens(encoder) if recipe.objective("mlm") is not None else None
     teachers, texts = facts_of_data(recipe.objectives, dict(enumerate(rows)))
+    base = facts_of_model(encoder, depth=depth, tokens=tokens)
+    readings: dict[Loc, tuple[str, ...]] = {("base", "model"): base.own_reading}
     if teacher is not None:
-        teachers[recipe.objectives.index(recipe.objective("distill"))] = teacher.width
-    facts = Facts(facts_of_model(encoder, depth=depth, tokens=tokens), teachers, texts)
+        place = recipe.objectives.index(recipe.objective("distill"))
+        teachers[place] = teacher.width
+        readings["objectives", place, "teacher"] = () if teacher.folder is None else teacher.folder.own_reading
+    facts = Facts(base, teachers, texts, readings)
     if faults := [f"{dotted(loc)}: {text}" for loc, text in requirements(dict(recipe), facts)]:
         raise RecipeError("\n".join(faults))
 

@@ -17,7 +17,6 @@ from matryoshka_text.encoder.dtype import choose_dtype, decide_dtype
 from matryoshka_text.errors import RecipeError, RunError
 from matryoshka_text.extras import optional
 from matryoshka_text.files import require_space
-from matryoshka_text.fingerprint import weights_hash
 from matryoshka_text.process_group import leave_at_exit
 from matryoshka_text.recipe import Recipe, Twin, load_recipe, read_recipe, twins_of
 from matryoshka_text.training.batches import batch_size
@@ -210,8 +209,8 @@ def _environment(inputs: Inputs, accelerator: Accelerator, runtime: Runtime, why
         model={
             "name": resolved.name,
             "origin": resolved.origin,
-            "base": weights_hash(resolved.path),
-            "teacher": weights_hash(given.path) if given is not None else None,
+            "base": resolved.weights(),
+            "teacher": given.weights() if given is not None else None,
         },
         heads=inputs.head_sizes(),
         runtime=asdict(runtime),
