@@ -66,7 +66,7 @@ def recall_of(search: Search, queries: np.ndarray, truth: np.ndarray) -> float:
 
 
 def least(
-    settings: Sequence[int], of: Callable[[int], Search], queries: np.ndarray, truth: np.ndarray, target: float
+    settings: Sequence[int], of: Callable[[int], Search], queries: np.ndarray, *, truth: np.ndarray, target: float
 ) -> int:
     """The first setting that reaches the recall; the last one if none does."""
     return next((one for one in settings if recall_of(of(one), queries, truth) >= target), settings[-1])
@@ -114,8 +114,10 @@ def refined_methods(x: np.ndarray, queries: np.ndarray, truth: np.ndarray, targe
             settings = faiss.IndexRefineSearchParameters(k_factor=float(factor))
             return lambda q: index.search(q, K, params=settings)[1]
 
-        factor = least((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200, 400), of, queries, truth, target)
-        yield Method(name, of(factor), held, built, f"keep {factor * K}")
+        factor = least(
+            (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200, 400), of, queries, truth=truth, target=target
+        )
+        yield Method(name, of(factor), held, built, note=f"keep {factor * K}")
 
 
 def graph_method(x: np.ndarray, queries: np.ndarray, truth: np.ndarray, target: float) -> Method:
@@ -130,9 +132,9 @@ def graph_method(x: np.ndarray, queries: np.ndarray, truth: np.ndarray, target: 
         settings = faiss.SearchParametersHNSW(efSearch=effort)
         return lambda q: index.search(q, K, params=settings)[1]
 
-    effort = least((16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048), of, queries, truth, target)
+    effort = least((16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048), of, queries, truth=truth, target=target)
     held = x.nbytes + 4 * index.hnsw.neighbors.size() + 8 * len(x)
-    return Method("HNSW, full width", of(effort), held, built, f"efSearch {effort}")
+    return Method("HNSW, full width", of(effort), held, built, note=f"efSearch {effort}")
 
 
 def held_by(index: PrefixIndex, plan: Plan) -> int:
@@ -144,7 +146,7 @@ def held_by(index: PrefixIndex, plan: Plan) -> int:
 def planned(index: PrefixIndex, name: str, plan: Plan, built: float) -> Method:
     """A search of ours by a plan; the index's plan may be changed by others, so it is given each time."""
     return Method(
-        name, lambda q: index.search(q, K, plan).rows, held_by(index, plan), built, str(Plan(stages=plan.stages))
+        name, lambda q: index.search(q, K, plan).rows, held_by(index, plan), built, note=str(Plan(stages=plan.stages))
     )
 
 
@@ -157,7 +159,7 @@ def tuned_method(index: PrefixIndex, name: str, built: float, queries: np.ndarra
     return planned(index, name, plan, built + taken)
 
 
-def our_methods(index: PrefixIndex, built: float, asked: np.ndarray, target: float, graph: bool) -> Iterator[Method]:
+def our_methods(index: PrefixIndex, built: float, asked: np.ndarray, *, target: float, graph: bool) -> Iterator[Method]:
     """Single shots, the paper's adaptive retrieval and funnels, tuned plans."""
     width = index.width
     first = min((dim for dim in index.dims if dim * 4 >= width), default=width)
@@ -262,7 +264,7 @@ def compare(given: Material, *, target: float, graphs: bool) -> None:
         methods.append(
             tuned_method(other, name, taken, asked, recall=target, structures=("flat",), precisions=("float32",))
         )
-    methods += our_methods(index, built, asked, target, graphs)
+    methods += our_methods(index, built, asked, target=target, graph=graphs)
     timed(methods, half.queries)
     judged = ["nDCG@10", "mAP@10"] if relevant else []
     head = [
@@ -284,7 +286,7 @@ def compare(given: Material, *, target: float, graphs: bool) -> None:
     for name, bar in (("exact flat float32", 14), ("Panorama", 4)):
         print(f"bar tuned >= {bar} x {name}: {median[name] / median[ours.name]:.1f} at {len(x):,} vectors")
     print(f"bar memory <= 0.25 x full width: {ours.held / x.nbytes:.3f}")
-    prefixes(x, turned, half, index.turned, truth, [dim for dim in index.dims if dim < index.width])
+    prefixes(x, turned, half, index.turned, truth=truth, dims=[dim for dim in index.dims if dim < index.width])
 
 
 if __name__ == "__main__":

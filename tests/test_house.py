@@ -18,6 +18,7 @@ KERNELS = ("kernels.py", "kernels_backward.py")
 LONG_FUNCTIONS = {"evaluate": "twenty keywords, once in its signature and once where they go, and what each means"}
 POSITIONAL_CALLS = {
     "_git": "the words of a command",
+    "_sizes": "the sizes of a family, one line each",
     "apply": "torch.autograd.Function takes no keywords",
     "encode_document": "hands on what it was given, as sentence-transformers orders it",
     "encode_query": "hands on what it was given, as sentence-transformers orders it",

@@ -107,7 +107,30 @@ REACHED = {
     "rotating/test_look.py": ("vectors in place of a model", ["rotating/vectors.py"]),
     "search/test_index.py": (
         "an index is built, opened, grown and searched",
-        ["search/corpus.py", "search/hits.py", "search/incoming.py", "search/record.py", "search/turn.py"],
+        [
+            "search/corpus.py",
+            "search/hits.py",
+            "search/incoming.py",
+            "search/record.py",
+            "search/stage.py",
+            "search/turn.py",
+        ],
+    ),
+    "search/test_postgres.py": (
+        "an index is loaded into a real server and searched there",
+        ["search/connection.py", "search/copying.py", "search/sql.py"],
+    ),
+    "evaluation/searching/test_searches.py": (
+        "searches of a task in every way, their rows and the report's section",
+        [
+            "evaluation/report/pareto.py",
+            "evaluation/report/search.py",
+            "evaluation/searching/bench.py",
+            "evaluation/searching/contenders.py",
+            "evaluation/searching/judged.py",
+            "evaluation/searching/rows.py",
+            "search/lists.py",
+        ],
     ),
     "test_public.py": ("the command line, as a process", ["__main__.py", "versions.py"]),
     "training/test_job.py": ("whole runs", ["training/run.py"]),

@@ -106,18 +106,18 @@ def load(
         there = _marker_of(connection, sql, place)
         copied = there is None
         if there is None:
-            _copy(connection, index, sql, marker, progress)
+            _copy(connection, index, sql, marker, progress=progress)
         elif marker != there.model_copy(update={"stages": None}):
             raise RunError(_other(sql, place, marker, there))
         built = there is None or there.stages != index.plan.stages
         if built:
             old = _old_index(there, table)
-            _build(connection, sql, marker.model_copy(update={"stages": index.plan.stages}), old, progress)
+            _build(connection, sql, marker.model_copy(update={"stages": index.plan.stages}), old=old, progress=progress)
         check = None
         if (copied or built) and len(index) >= max(_LEAST, k + 1):
             asked = asked_of(index, None if queries is None else index.turned(queries), k, index.record.seed)
-            check = _checked(connection, index, sql, asked.first(_ASKED), k)
-    return Loaded(sql, place, len(index), copied, built, check)
+            check = _checked(connection, index, sql, asked.first(_ASKED), k=k)
+    return Loaded(sql, place, len(index), copied=copied, built=built, check=check)
 
 
 def found_by(
@@ -184,7 +184,7 @@ def _other(sql: Sql, place: str, wanted: Marker, there: Marker) -> str:
     )
 
 
-def _copy(connection: Any, index: PrefixIndex, sql: Sql, marker: Marker, progress: bool) -> None:
+def _copy(connection: Any, index: PrefixIndex, sql: Sql, marker: Marker, *, progress: bool) -> None:
     """The table, its rows and its comment, in one transaction."""
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(sql.schema)
@@ -206,7 +206,7 @@ def _old_index(there: Marker | None, table: str) -> str | None:
     return Plan(stages=there.stages).sql(table, rows=there.rows).index_name
 
 
-def _build(connection: Any, sql: Sql, marker: Marker, old: str | None, progress: bool) -> None:
+def _build(connection: Any, sql: Sql, marker: Marker, *, old: str | None, progress: bool) -> None:
     """The index of the plan, in place of the `old` one of an earlier plan."""
     with connection.transaction(), connection.cursor() as cursor:
         if old is not None and old != sql.index_name:
@@ -223,7 +223,7 @@ def _comment(cursor: Any, sql: Sql, marker: Marker) -> None:
     cursor.execute(f"COMMENT ON TABLE {sql.table} IS {text}")
 
 
-def _checked(connection: Any, index: PrefixIndex, sql: Sql, asked: Asked, k: int) -> Check:
+def _checked(connection: Any, index: PrefixIndex, sql: Sql, asked: Asked, *, k: int) -> Check:
     own = [None] * len(asked.queries) if asked.own is None else index.corpus.column("id", asked.own)
     true = np.array(index.corpus.column("id", asked.truth.ravel()), dtype=object).reshape(asked.truth.shape)
     shares, times = [], []

@@ -87,10 +87,7 @@ def tuned(
     Exact search is always among the plans. `queries` None: up to 500 rows stand in, which is optimistic.
     `DataError` for a target that is not in (0, 1], k out of range, and fewer than 20 queries.
     """
-    if not 0 < target <= 1:
-        raise DataError(f"recall: found {target}; allowed: above 0, at most 1")
-    if not 1 <= k < len(index):
-        raise DataError(f"k: found {k}; allowed: 1 to {len(index) - 1}, fewer than the index has rows")
+    _require_possible(target, k, len(index))
     asked = asked_of(index, queries, k, seed)
     choose, confirm = asked.half(first=True), asked.half(first=False)
     most = min(len(index), max(_LEAST_KEPT, min(_MOST_KEPT, len(index) // 100)))
@@ -126,6 +123,13 @@ def tuned(
     )
     missed = sorted((c for c in found if c.plan is None), key=lambda c: -c.reached)
     return Tuning(plan, (*ranked, *missed))
+
+
+def _require_possible(target: float, k: int, rows: int) -> None:
+    if not 0 < target <= 1:
+        raise DataError(f"recall: found {target}; allowed: above 0, at most 1")
+    if not 1 <= k < rows:
+        raise DataError(f"k: found {k}; allowed: 1 to {rows - 1}, fewer than the index has rows")
 
 
 def _fastest(found: Sequence[Candidate], count: int | None = None) -> list[Candidate]:

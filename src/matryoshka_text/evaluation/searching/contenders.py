@@ -41,7 +41,7 @@ def contenders(dims: Sequence[int], documents: int, *, rotated: bool) -> Iterato
             code = "" if precision == "float32" else f" {precision}"
             first = Stage(dim=dim, precision=precision, keep=SHORTLIST)
             plan = Plan(stages=(first, Stage(dim=width)))
-            yield Contender("adaptive", f"{dim} dims{code}, keep {SHORTLIST}", dim, precision, plan)
+            yield Contender("adaptive", f"{dim} dims{code}, keep {SHORTLIST}", dim, precision, plan=plan)
     if short:
         through = (*short[:_STAGES], width)
         for name, keeps in FUNNELS.items():

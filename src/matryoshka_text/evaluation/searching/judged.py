@@ -42,7 +42,7 @@ class Judged:
         """That part of a loaded task."""
         data = task.dataset[subset][split]
         judgements, queries = judged_queries(data["relevant_docs"], data["queries"])
-        return cls(task, split, subset, queries, data["corpus"], judgements)
+        return cls(task, split, subset, queries=queries, corpus=data["corpus"], judgements=judgements)
 
     @property
     def query_ids(self) -> list[str]:
