@@ -35,7 +35,7 @@ def ranks(rows: np.ndarray, queries: np.ndarray, truth: np.ndarray, dim: int) ->
 
 
 def prefixes(
-    x: np.ndarray, turned: np.ndarray, half: Material, turn: Any, truth: np.ndarray, dims: Sequence[int]
+    x: np.ndarray, turned: np.ndarray, half: Material, turn: Any, *, truth: np.ndarray, dims: Sequence[int]
 ) -> None:
     """Print how well prefixes do by themselves and as a shortlist: as the model gives them, and rotated."""
     head = ["dim", "untouched: recall with 200 kept", "rotated", "untouched: kept for 0.99", "rotated"]

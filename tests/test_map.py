@@ -49,6 +49,7 @@ NAMED = {
     "recipe/describe.py": "recipe/test_schema.py",
     "recipe/facts.py": "recipe/test_requirements.py",
     "recipe/nesting.py": "training/test_nesting.py",
+    "recipe/readings.py": "build/test_check_model.py",
     "recipe/prompts.py": "training/test_prompts.py",
     "recipe/sections.py": "recipe/test_schema.py",
     "recipe/twins.py": "recipe/test_rotation.py",
