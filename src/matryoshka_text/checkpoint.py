@@ -144,7 +144,7 @@ def save_weights(path: Path, model: nn.Module, about: Mapping[str, float]) -> No
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Put the weights of a file into `model`; `RunError` where they are another model's."""
+    """Put the weights of a file into `model`; `RunError` if they are another model's."""
     stored = _opened(path)
     try:
         missing, unexpected = model.load_state_dict(stored, strict=False)

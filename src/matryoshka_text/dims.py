@@ -42,7 +42,7 @@ def check_dims(dims: Sequence[object], width: int | None = None) -> tuple[int, .
 def log_dims(width: int) -> tuple[int, ...]:
     """Halvings of the width, down to 8 at least: 12, 24, 48, 96, 192, 384 for 384 (arXiv:2205.13147: log-spaced).
 
-    A width that cannot be halved to whole numbers of at least 8 gives itself alone.
+    A width that cannot be halved to whole numbers of at least 8 gives only itself.
     """
     if width < 1:
         raise ValueError(f"width: found {width}; allowed: at least 1")

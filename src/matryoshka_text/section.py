@@ -96,7 +96,7 @@ class Section(BaseModel):
 
 
 def value_of(section: Any, key: str) -> Any:
-    """`section[key]` of a raw mapping or `section.key` of a finished section; None where there is none."""
+    """`section[key]` of a raw mapping or `section.key` of a finished section; None if there is none."""
     return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
 
 

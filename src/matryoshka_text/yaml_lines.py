@@ -80,7 +80,7 @@ for _name, _pattern in _CORE.items():
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    # SafeDumper quotes what YAML 1.1 would misread; 5e-5 as a text is misread by YAML 1.2 alone.
+    # SafeDumper quotes what YAML 1.1 would misread; 5e-5 as a text is misread by YAML 1.2 only.
     quoted = any(pattern.match(value) for pattern in _CORE.values())
     return dumper.represent_scalar(_TAG + "str", value, style="'" if quoted else None)
 

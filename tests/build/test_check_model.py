@@ -96,7 +96,7 @@ def test_pairs_that_leave_out_a_dim_that_the_word_log_means(check: Check, family
     layers = {"kind": "pairs", "pairs": [[2, 8], [4, 32]]}
     assert check(family("bert"), CONTRAST, dims="log", layers=layers) == [
         "layers.pairs: found no pair at 16 of dims; allowed: a pair for each of 8, 16, 32, which log means for BASE, "
-        "since no objective beside (mlm, classify) reads it; add pairs, or list the dims"
+        "since no objective next to (mlm, classify) reads it; add pairs, or list the dims"
     ]
     (problem,) = check(family("bert"), CONTRAST, MLM, dims="log", layers=layers)
     assert problem.startswith("objectives[0].kind: found info_nce without data"), "mlm reads 16"

@@ -49,7 +49,7 @@ def test_one_string_gives_one_vector_and_no_string_gives_none(encoder: Matryoshk
 
 
 def test_dim_and_truncate_dim_exclude_each_other(encoder: MatryoshkaEncoder) -> None:
-    with pytest.raises(ValueError, match="give dim alone"):
+    with pytest.raises(ValueError, match="give only dim"):
         encoder.encode(TEXTS, dim=8, truncate_dim=8)
     # sentence-transformers' own argument keeps its own meaning: cut, not brought back to length 1.
     assert np.linalg.norm(encoder.encode(TEXTS, truncate_dim=8), axis=1).max() < 0.999

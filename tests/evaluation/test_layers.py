@@ -78,4 +78,4 @@ def test_masked_text_is_read_at_the_first_layers_too(
     with first_layers(model.encoder, 2):
         direct = model.scores(read_texts(small_text / "words.txt.gz"), (8, 16, 32))
     assert [row.further["loss"] for row in found.rows] == pytest.approx(direct.loss)
-    assert "its first 2 layers alone" in (tmp_path / "out/results.md").read_text()
+    assert "its first 2 layers only" in (tmp_path / "out/results.md").read_text()

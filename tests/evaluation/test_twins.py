@@ -62,7 +62,7 @@ def test_scores_are_those_of_each_twin_alone(
     ]
     page = (tmp_path / "out/results.md").read_text()
     assert "| dim | bytes a vector | score | share of full width | plain | difference | FF | difference |" in page
-    assert "FF is at each dim the model trained at that dim alone" in page
+    assert "FF is at each dim the model trained at that dim only" in page
     assert "* FF-8: local/first-1a2b-ff-8, folder, weights sha256 " in page
 
 

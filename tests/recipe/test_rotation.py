@@ -138,7 +138,7 @@ def test_what_does_not_go_together(problems: Problems) -> None:
     assert "averaging.base_share: found 0.5 with lora" in found
     text = ALONE.replace("data:", "texts: 100\n  data:") + "data: [{name: t, file: t.txt, kind: text}]\n"
     (found,) = problems(text=text, add="objectives: [{kind: mlm, cut: hidden}]\nstopping: {steps: 1}\n")
-    assert "objectives[0].cut: found hidden beside a rotation" in found
+    assert "objectives[0].cut: found hidden next to a rotation" in found
 
 
 def test_the_table_has_a_row_for_a_rotation_alone(tmp_path: Path) -> None:

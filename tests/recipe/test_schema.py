@@ -134,7 +134,7 @@ def test_a_held_out_set_is_not_the_training_split_by_default() -> None:
         (
             "    file: data/nli.jsonl.gz\n",
             "    file: data/nli.jsonl.gz\n    split: train\n",
-            "r.yaml:7: data[0].split: found 'train' beside file; allowed: only beside hub; remove it",
+            "r.yaml:7: data[0].split: found 'train' next to file; allowed: only next to hub; remove it",
         ),
         (
             "data/nli.jsonl.gz",
@@ -230,7 +230,7 @@ def test_each_mistake_is_told_with_place_found_allowed_and_way_out(
         ("batch: {size: true}", "batch.size: found true; allowed: a whole number of at least 2; "),
         (
             "batch: {chunk: 8, tokens: 512}",
-            "batch.tokens: found 512 beside batch.chunk 8; allowed: one of the two; leave `chunk` out",
+            "batch.tokens: found 512 next to batch.chunk 8; allowed: one of the two; leave `chunk` out",
         ),
         (
             "batch: {accumulate: 0}",
@@ -438,7 +438,7 @@ def test_pairs_of_a_layer_and_a_dim(problems: Problems) -> None:
     ]
     assert problems(add=PAIRS % "[[2, 24], [6, 48]]") == [
         "r.yaml:13: layers.pairs: found no pair at 12 of dims; allowed: a pair for each of 12, 24, 48, since no "
-        "objective beside (mlm, classify) reads it; add pairs, or shorten dims"
+        "objective next to (mlm, classify) reads it; add pairs, or shorten dims"
     ]
 
 
@@ -461,7 +461,7 @@ def test_dims_in_a_wrong_order_bring_no_fault_of_pairs(problems: Problems) -> No
 @pytest.mark.parametrize("drawn", ["nested_dropout", "one_and_full"])
 def test_no_dims_are_drawn_beside_pairs(problems: Problems, drawn: str) -> None:
     assert problems(add=PAIRS % "[[2, 12], [4, 24], [6, 48]]" + f"dims_per_step: {drawn}\n") == [
-        f"r.yaml:14: dims_per_step: found {drawn} beside layers of kind pairs; allowed: all, since the pairs say which "
+        f"r.yaml:14: dims_per_step: found {drawn} with layers of kind pairs; allowed: all, since the pairs say which "
         "dim each layer is read at; leave it out"
     ]
     assert problems(add=f"layers: {{kind: random}}\ndims_per_step: {drawn}\n") == []
@@ -492,7 +492,7 @@ def test_self_distillation_needs_another_objective(problems: Problems) -> None:
     assert problems(SELF) == []
     assert problems(SELF, add="twins: [ff]\n") == []
     assert problems(SELF, (CONTRAST, "")) == [
-        "r.yaml:10: objectives[0].kind: found self_distill alone, which moves no full width; allowed: beside another "
+        "r.yaml:10: objectives[0].kind: found only self_distill, which moves no full width; allowed: together with another "
         "objective; add info_nce or distill"
     ]
     assert problems(SELF, TEXT, (CONTRAST, "  - {kind: mlm}\n")) == []

@@ -298,14 +298,14 @@ def test_plain_text_is_mined_once(write_recipe: Write, stream_files: dict[str, A
             {"data": ["text"], "objectives": [{"kind": "mlm", "cut": "nested"}], "dims": [1, 32]},
             r"dims\[0\]: found 1, but mlm with cut nested",
         ),
-        ({"objectives": [{"kind": "self_distill"}]}, r"found self_distill alone"),
+        ({"objectives": [{"kind": "self_distill"}]}, r"found only self_distill"),
         (
             {
                 "objectives": [{"kind": "info_nce"}, {"kind": "self_distill"}],
                 "dims": [16, 32],
                 "layers": {"kind": "pairs", "pairs": [[1, 16], [2, 32]]},
             },
-            r"objectives\[1\]\.kind: found self_distill beside layers of kind pairs",
+            r"objectives\[1\]\.kind: found self_distill with layers of kind pairs",
         ),
         (
             {

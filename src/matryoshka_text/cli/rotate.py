@@ -153,7 +153,7 @@ def dims_of(
 def _require_one(model: str | None, texts: Sequence[Path] | None, vectors: Sequence[Path] | None) -> None:
     if vectors and (model is not None or texts):
         found = "MODEL" if model is not None else "--texts"
-        raise RecipeError(f"--vectors: found beside {found}; allowed: MODEL with --texts, or --vectors; leave one out")
+        raise RecipeError(f"--vectors: found next to {found}; allowed: MODEL with --texts, or --vectors; leave one out")
     if vectors:
         return
     if model is None:

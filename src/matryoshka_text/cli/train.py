@@ -49,4 +49,4 @@ def _twin(name: str) -> "Twin":
         return "ff"
     if name == "plain":
         return "plain"
-    raise RecipeError(f"--twin: found {name!r}; allowed: ff (a model for each dim alone) or plain (full width alone)")
+    raise RecipeError(f"--twin: found {name!r}; allowed: ff (a model for each dim only) or plain (full width only)")

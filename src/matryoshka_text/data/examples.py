@@ -86,7 +86,7 @@ NO_DEMANDS = Demands()
 def assembled(parts: Sequence[Part], asked: Demands = NO_DEMANDS) -> Examples:
     """The rows of the sources of one stream, one source after the other.
 
-    `DataError` where the sources do not fit each other (numbers of hard negatives, teachers' vectors) or their values
+    `DataError` if the sources do not fit each other (numbers of hard negatives, teachers' vectors) or their values
     do not meet what is asked of them.
     """
     stream = stream_of(parts[0].source.kind)
@@ -178,7 +178,7 @@ def _require_equal_negatives(parts: Sequence[Part]) -> None:
 
 
 def _vectors(parts: Sequence[Part]) -> tuple[Float[np.ndarray, "rows width"], ...] | None:
-    """The teacher's vectors of all parts, column by column; None where no source has any."""
+    """The teacher's vectors of all parts, column by column; None if no source has any."""
     given = [(part, part.rows.vectors) for part in parts if part.rows.vectors is not None]
     if not given:
         return None

@@ -58,7 +58,7 @@ class Masker:
     ) -> None:
         """`share` of the tokens is predicted; of those, `replace` become the mask token, a random one, or stay.
 
-        `ModelError` where the tokenizer has no mask token or no padding token; ValueError for shares that are none.
+        `ModelError` if the tokenizer has no mask token or no padding token; ValueError for shares that are none.
         """
         for kind in ("mask", "pad"):
             if getattr(tokenizer, f"{kind}_token_id", None) is None:
@@ -88,7 +88,7 @@ class Masker:
         Special tokens, the unknown one among them, are never chosen. Of the n others, share * n rounded to the nearest
         whole number (halves up), but at least one, are chosen: exactly that many tokens, without replacement. Each
         chosen token then becomes the mask token, a token drawn from the whole vocabulary without the special ones, or
-        stays, with the probabilities `replace`, independently. A sequence of special tokens alone has nothing masked.
+        stays, with the probabilities `replace`, independently. A sequence of only special tokens has nothing masked.
 
         With `whole_words`, `words` numbers each token's word (-1: none, a word of its own). Words are taken in random
         order, one that would exceed the count is passed over (Devlin et al.'s own code does so), and where even the

@@ -27,7 +27,7 @@ class Judged(NamedTuple):
 
 
 def label_of(cell: Any) -> str | None:
-    """entailment, neutral, contradiction or unlabelled (-1, "-"); None where `cell` is none of these."""
+    """entailment, neutral, contradiction or unlabelled (-1, "-"); None if `cell` is none of these."""
     if isinstance(cell, bool) or not isinstance(cell, str | int):
         return None
     return _NAMES.get(str(cell).strip().lower())

@@ -23,7 +23,7 @@ class PackedTexts:
     """Token sequences with their special tokens, one after the other in flat arrays.
 
     `words` numbers the words (equal numbers: one word; no number is used by two texts; -1: a special token), and is
-    None where the tokenizer cannot say. Sequence i is `flat[starts[i]:starts[i + 1]]`; its first token of text comes
+    None if the tokenizer cannot say. Sequence i is `flat[starts[i]:starts[i + 1]]`; its first token of text comes
     from text `first_text[i]`.
     """
 
@@ -40,7 +40,7 @@ class PackedTexts:
         return self.flat[self.starts[index] : self.starts[index + 1]]
 
     def words_of(self, index: int) -> Ids | None:
-        """The word numbers of one sequence; None where the tokenizer cannot say."""
+        """The word numbers of one sequence; None if the tokenizer cannot say."""
         return None if self.words is None else self.words[self.starts[index] : self.starts[index + 1]]
 
 
@@ -67,8 +67,8 @@ def pack(texts: Sequence[str], tokenizer: Any, *, max_length: int, packing: bool
 
     `packing`: the texts one after the other, the separator token between two, cut every `max_length` tokens; only the
     last sequence may be shorter, and a word may be cut in two. Otherwise each text is a sequence, and what exceeds
-    `max_length` is dropped. Texts without any token are left out; `DataError` where none has one. ValueError where
-    `max_length` leaves no room beside the special tokens.
+    `max_length` is dropped. Texts without any token are left out; `DataError` if none has one. ValueError if
+    `max_length` leaves no room next to the special tokens.
     """
     # The call settings (truncation, padding) stay in a fast tokenizer, and this one belongs to the encoder.
     tokenizer = copy.deepcopy(tokenizer)

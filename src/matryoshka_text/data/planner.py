@@ -1,4 +1,4 @@
-"""Which rows make which batch: decided once, for all processes, from the seed alone."""
+"""Which rows make which batch: decided once, for all processes, from the seed only."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from matryoshka_text.errors import DataError
 
 __all__ = ["BatchPlan", "plan_batches", "plan_rows"]
 
-# A batch that cannot take a row (it holds one of its texts already) stays open beside the next ones: rows that share a
+# A batch that cannot take a row (it holds one of its texts already) stays open next to the next ones: rows that share a
 # premise come one after another once they are sorted by length.
 _MOST_OPEN = 16
 
@@ -45,7 +45,7 @@ def plan_batches(
     nothing. `bucket` batches at a time are filled from rows sorted by length (1: no sorting), texts above `longest`
     characters counting alike. With `groups`, a batch takes rows of one group only. Rows that fit into no full batch
     wait for the next epoch's shuffle. With `distinct` false, texts may occur twice: no row of such a batch is another
-    one's wrong answer. `DataError` where not even one batch can be filled; `key` is the recipe's key of the size, for
+    one's wrong answer. `DataError` if not even one batch can be filled; `key` is the recipe's key of the size, for
     its message.
     """
     lengths = np.zeros(len(columns[0]), dtype=np.int64)

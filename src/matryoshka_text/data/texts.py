@@ -1,4 +1,4 @@
-"""Texts alone, without labels or pairs: what a rotation is learned from."""
+"""Only texts, without labels or pairs: what a rotation is learned from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ def read_vectors(
 ) -> tuple[Float[np.ndarray, "rows width"], ...]:
     """The tensors `names` of the safetensors file `path` as float32 arrays of `rows` rows and one width.
 
-    `DataError` where the file, a tensor, its shape, its numbers' type, or one of its rows (not finite, or all zeros,
+    `DataError` if the file, a tensor, its shape, its numbers' type, or one of its rows (not finite, or all zeros,
     which has no direction) cannot be used. `key` names the recipe's key, for messages.
     """
     if not path.is_file():

@@ -172,7 +172,7 @@ def encode_texts(
     """The texts' vectors in the order given, from passes of at most `most` texts or `tokens` padded tokens.
 
     A pass holds texts of like length, so its vectors are those of any other division into passes up to the rounding
-    of sums (1e-6). `settings` go to the encoder's preprocessing and forward pass. bf16 is autocast: products alone.
+    of sums (1e-6). `settings` go to the encoder's preprocessing and forward pass. bf16 is autocast: products only.
     `progress` True shows a bar; a function is told how many texts each pass has finished.
     """
     found: Tensor | None = None

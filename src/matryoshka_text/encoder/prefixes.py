@@ -167,7 +167,7 @@ class PrefixEncoder(OwnPasses):
     def _asked(self, dim: int | None, truncate_dim: int | None, output_value: str | None) -> int | None:
         """The width to cut to; None for the full one."""
         if dim is not None and truncate_dim is not None:
-            raise ValueError(f"dim={dim} and truncate_dim={truncate_dim} are both given; give dim alone")
+            raise ValueError(f"dim={dim} and truncate_dim={truncate_dim} are both given; give only dim")
         if dim is not None and output_value != "sentence_embedding":
             raise ValueError(f"dim={dim} cuts sentence embeddings, but output_value is {output_value!r}; leave dim out")
         asked = truncate_dim if dim is None else dim

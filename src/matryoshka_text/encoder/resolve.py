@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ADAPTER = "adapter_config.json"
 
-# Only what an encoder needs, and weights as safetensors alone: a pickled checkpoint can run code when it is opened.
+# Only what an encoder needs, and weights as safetensors only: a pickled checkpoint can run code when it is opened.
 _FILES = [
     *("*.json", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "README.md"),
     *("*/config.json", "*/model.safetensors", "heads/*/config.json", "heads/*/model.safetensors"),
@@ -109,7 +109,7 @@ def _located(name: str, revision: str | None, *, local_only: bool, with_code: bo
 
 
 def beside(name: str, folder: Path) -> str:
-    """`name` as `resolve_model` takes it: "./x" and "../x" in a recipe mean places beside the recipe's own `folder`."""
+    """`name` as `resolve_model` takes it: "./x" and "../x" in a recipe mean places next to the recipe's `folder`."""
     return str(folder / name) if name.startswith(("./", "../")) else name
 
 

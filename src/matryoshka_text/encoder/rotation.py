@@ -23,7 +23,7 @@ def turn(encoder: SentenceTransformer, rotation: Rotation) -> None:
 
     Full-width cosines, and inner products of a model that does not normalise, stay as they are: R is orthogonal.
     A linear Dense that stands there already (an earlier rotation) takes R in: the matrices are multiplied, and there
-    is one Dense, never two. `ModelError` where the width is another, or `require_rotatable` refuses the model.
+    is one Dense, never two. `ModelError` if the width is another, or `require_rotatable` refuses the model.
     """
     width = encoder.get_embedding_dimension()
     if rotation.width != width:

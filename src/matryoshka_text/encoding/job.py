@@ -240,7 +240,7 @@ class _Job:
 
 
 def _blocks(texts: Texts, size: int, wanted: set[int] | None) -> Iterator[tuple[int, list[Text]]]:
-    """The texts of each part, in order; of the `wanted` parts alone, and no further than the last of them."""
+    """The texts of each part, in order; of the `wanted` parts only, and no further than the last of them."""
     stream = iter(texts)
     last = max(wanted) if wanted is not None else None
     for part in itertools.count():

@@ -116,7 +116,7 @@ def earlier(folder: Path) -> Manifest | None:
     return earlier_record(folder / FILE, Manifest, "mtext encode")
 
 
-# Not the file names, which may change where the bytes do not; not what changes last bits alone.
+# Not the file names, which may change where the bytes do not; not what changes last bits only.
 _IDENTITY = ("weights", "dim", "layers", "dtype", "precision", "calibrated_on", "prompt", "role", "rows_per_part")
 
 

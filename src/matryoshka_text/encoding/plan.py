@@ -70,7 +70,7 @@ class Opened:
 
 
 def opened(name: str | Path, asked: Asked, device: str, *, trust_remote_code: bool = False) -> Opened:
-    """The model of that name (for a run's folder the run's model); `ModelError` where it cannot do what is asked."""
+    """The model of that name (for a run's folder the run's model); `ModelError` if it cannot do what is asked."""
     model = MatryoshkaEncoder(name, device=device, trust_remote_code=trust_remote_code).eval()
     for word, value in (("dim", asked.dim), ("layers", asked.layers)):
         if value is None:

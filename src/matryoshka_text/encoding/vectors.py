@@ -34,7 +34,7 @@ SUMS = "parts.sha256"
 
 
 def open_vectors(folder: str | Path) -> "Vectors":
-    """The vectors in `folder`; `DataError` where parts are missing or damaged, `RunError` for another folder."""
+    """The vectors in `folder`; `DataError` if parts are missing or damaged, `RunError` for another folder."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     way_out = "run the same `mtext encode` again: it does only what is missing"
@@ -213,7 +213,7 @@ def changed(folder: Path, part: int, sums: Mapping[str, str]) -> bool:
 
 
 def read_part(folder: Path, part: int, manifest: Manifest) -> Shaped[np.ndarray, "n columns"] | None:
-    """The rows of a part, mapped from disk; None where it is missing, short, or of another shape or type."""
+    """The rows of a part, mapped from disk; None if it is missing, short, or of another shape or type."""
     try:
         rows = open_array(part_path(folder, part))
     except ValueError:

@@ -46,7 +46,7 @@ class Evaluation:
 
     def score(self, task: str, dim: int, *, model: str | None = None, split: str | None = None) -> float:
         """The main score x 100; `model` is a column's label, org/name, "plain" or "FF" (None: the evaluated one), and
-        of a method that draws the mean over its draws. KeyError where there is none.
+        of a method that draws the mean over its draws. KeyError if there is none.
         """
         columns = self.plan.columns
         wanted = model or columns[0].label

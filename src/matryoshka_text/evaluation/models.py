@@ -43,7 +43,7 @@ class Subject:
     code: bool = False
 
     def with_layers(self, layers: int) -> "Subject":
-        """The model with its first `layers` layers alone, called so; `ModelError` if it has no such number."""
+        """The model with only its first `layers` layers, named so; `ModelError` if it has no such number."""
         if self.depth is not None and not 1 <= layers <= self.depth:
             raise ModelError(f"--layers: found {layers}, but {self.label} has {self.depth}; allowed: 1 to {self.depth}")
         if layers == self.depth:
@@ -115,7 +115,7 @@ _WAY_OUT = (
 
 
 def open_twins(subject: Subject) -> tuple[Subject, ...]:
-    """<run>/twins of the model <run>/model: the plain twin, and the one trained at each dim alone (FF), dims upwards.
+    """<run>/twins of the model <run>/model: the plain twin, and those trained at one dim only (FF), dims upwards.
 
     `ModelError` if there is no twin, or where one has no model yet.
     """

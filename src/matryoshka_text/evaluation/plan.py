@@ -26,7 +26,7 @@ __all__ = ["Column", "Plan", "PlannedTask", "PlannedText", "plan_evaluation"]
 @dataclass(frozen=True)
 class Column:
     """What stands in one column of a table: a model seen in one way at every dim, or (FF) at each dim the model that
-    was trained at it alone.
+    was trained at it only.
     """
 
     label: str
@@ -82,7 +82,7 @@ class Plan:
         return tuple(found)
 
     def dims_of(self, subject: Subject) -> tuple[int, ...]:
-        """The dims at which that model is scored: the plan's up to its width, and its full width; an FF's own alone."""
+        """The dims at which that model is scored: the plan's up to its width, and its full width; an FF's own."""
         if subject.only is not None:
             return (subject.only,)
         return tuple(sorted({dim for dim in self.dims if dim <= subject.width} | {subject.width}))

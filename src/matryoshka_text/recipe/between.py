@@ -102,7 +102,7 @@ def _without_a_teacher(objectives: list[Any]) -> Iterator[Fault]:
     if len(own) == len(kinds):
         yield (
             ("objectives", own[0], "kind"),
-            "found self_distill alone, which moves no full width; allowed: beside another objective; "
+            "found only self_distill, which moves no full width; allowed: together with another objective; "
             "add info_nce or distill",
         )
 
@@ -136,7 +136,8 @@ def _streams(data: list[Any], objectives: list[Any]) -> Iterator[Fault]:
             able = ", ".join(name for name, objective in KINDS.items() if objective.reads == stream_of(kind))
             yield (
                 ("data", index, "kind"),
-                f"found {kind}, which no objective reads; allowed: beside one of {able}; add one, or remove the source",
+                f"found {kind}, which no objective reads; allowed: together with one of {able}; "
+                "add one, or remove the source",
             )
 
 
@@ -165,7 +166,8 @@ def _held_out(objectives: list[Any], evaluation: Any) -> Iterator[Fault]:
         if need[kind] not in trained:
             yield (
                 ("evaluation", "data", index, "kind"),
-                f"found {kind} without the objective {need[kind]}; allowed: beside it; add it, or remove the set",
+                f"found {kind} without the objective {need[kind]}; allowed: together with it; "
+                "add it, or remove the set",
             )
 
 
@@ -206,8 +208,8 @@ def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fau
         if kind == "self_distill":
             yield (
                 ("objectives", index, "kind"),
-                "found self_distill beside layers of kind pairs, where the last layer is read at its full width alone; "
-                "allowed: beside layers of kind random, or none; remove one of the two",
+                "found self_distill with layers of kind pairs, where the last layer is read at its full width only; "
+                "allowed: with layers of kind random, or none; remove one of the two",
             )
     kinds = [kind for _, kind in wanted]
     for loc, text in faults_of_pairs(value_of(layers, "pairs"), lengths, kinds):
@@ -217,7 +219,7 @@ def _layers(found: Mapping[str, Any], lengths: list[Any] | None) -> Iterator[Fau
     if drawn in ("nested_dropout", "one_and_full"):
         yield (
             ("dims_per_step",),
-            f"found {drawn} beside layers of kind pairs; allowed: all, since the pairs say which dim each layer is "
+            f"found {drawn} with layers of kind pairs; allowed: all, since the pairs say which dim each layer is "
             "read at; leave it out",
         )
 

@@ -100,10 +100,10 @@ _AT_PAIRS = [kind for kind, objective in KINDS.items() if objective.reads in ("p
 
 
 def faults_of_pairs(pairs: Any, dims: Any, kinds: Sequence[Any], *, means: str = "") -> Iterator[Fault]:
-    """Faults of a `LayerPairs` beside `dims`: other dims, a last pair that is not the full width, dims in no pair.
+    """Faults of a `LayerPairs` next to `dims`: other dims, a last pair that is not the full width, dims in no pair.
 
     `kinds` are those of the objectives; one that reads no layers reads every dim. `means` says why the dims are these,
-    where the recipe does not list them. Nothing where pairs or dims are wrong by themselves.
+    where the recipe does not list them. Nothing if pairs or dims are wrong by themselves.
     """
     if not (_increasing(dims) and isinstance(pairs, list | tuple) and pairs and all(map(_is_pair, pairs))):
         return
@@ -125,7 +125,7 @@ def faults_of_pairs(pairs: Any, dims: Any, kinds: Sequence[Any], *, means: str =
         yield (
             ("pairs",),
             f"found no pair at {', '.join(unread)} of dims; allowed: a pair for each of {listed}, since no objective "
-            f"beside (mlm, classify) reads it; add pairs, or {'list the dims' if means else 'shorten dims'}",
+            f"next to (mlm, classify) reads it; add pairs, or {'list the dims' if means else 'shorten dims'}",
         )
 
 

@@ -64,7 +64,7 @@ def _with_objectives(found: Mapping[str, Any]) -> Iterator[Fault]:
             if value_of(objective, "kind") == "mlm" and value_of(objective, "cut") == "hidden":
                 yield (
                     ("objectives", index, "cut"),
-                    "found hidden beside a rotation, whose coordinates are not those of the hidden states; "
+                    "found hidden next to a rotation, whose coordinates are not those of the hidden states; "
                     "allowed: transform or nested; use one of these",
                 )
 

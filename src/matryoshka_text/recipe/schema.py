@@ -126,7 +126,7 @@ class Recipe(Section):
     twins: tuple[Literal["ff", "plain"], ...] = Field(
         default=(),
         description="baselines trained after the run, on the same data and steps, in <run>/twins: ff, a model for each "
-        "dim alone; plain, one model at full width only",
+        "dim only; plain, one model at full width only",
         json_schema_extra={"example": ["ff", "plain"]},
     )
     trackers: tuple[Literal["tensorboard"], ...] = Field(
@@ -214,7 +214,7 @@ class Recipe(Section):
         return weights_of(self.weights, self.lengths)
 
     def objective(self, kind: str) -> Any:
-        """The section of the objective of that kind; None where the recipe has none."""
+        """The section of the objective of that kind; None if the recipe has none."""
         return next((spec for spec in self.objectives if spec.kind == kind), None)
 
 

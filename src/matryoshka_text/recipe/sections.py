@@ -122,7 +122,7 @@ class Batch(Section):
         if chunk is not None and tokens is not None:
             yield (
                 ("tokens",),
-                f"found {tokens} beside batch.chunk {chunk}; allowed: one of the two; leave `chunk` out",
+                f"found {tokens} next to batch.chunk {chunk}; allowed: one of the two; leave `chunk` out",
             )
 
 
@@ -211,7 +211,7 @@ class Lora(Section):
         json_schema_extra={"allowed": "all-linear, or a list of module names"},
     )
     keep_adapter: Flag = Field(
-        default=False, description="also write the adapters alone to <run>/adapter, as peft opens them on the base"
+        default=False, description="also write only the adapters to <run>/adapter, as peft opens them on the base"
     )
 
     @classmethod

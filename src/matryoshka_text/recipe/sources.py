@@ -259,4 +259,4 @@ def _file_or_hub(found: Mapping[str, Any]) -> Iterator[Fault]:
     elif hub is None:
         for key in ("config", "split", "revision"):
             if value_of(found, key) is not None:
-                yield (key,), f"found {found[key]!r} beside file; allowed: only beside hub; remove it"
+                yield (key,), f"found {found[key]!r} next to file; allowed: only next to hub; remove it"

@@ -22,8 +22,8 @@ def twins_of(
     `width` is the base's, `full` the longest prefix that the losses can read (a vocabulary matrix may be narrower), and
     `steps` how many the run took.
 
-    "ff-12", …: fixed-feature models, trained at one dim alone (FF in arXiv:2205.13147); "plain": trained at full width
-    alone, what fine-tuning without Matryoshka gives. Neither has layers, self_distill or what it alone reads; data,
+    "ff-12", …: fixed-feature models, trained at one dim only (FF in arXiv:2205.13147); "plain": trained at full width
+    only, what fine-tuning without Matryoshka gives. Neither has layers, self_distill or what only that reads; data,
     steps, seed and all else are the same. The rotation is the run's own, learned for all its dims: a twin starts from
     the very base that the run's objectives started from.
     """

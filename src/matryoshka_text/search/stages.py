@@ -20,7 +20,7 @@ Rows = Int64[np.ndarray, " n"]
 
 
 class Found(NamedTuple):
-    """Row numbers, best first, -1 where there are no more; cosines at full width, -infinity there."""
+    """Row numbers, best first, -1 if there are no more; cosines at full width, -infinity there."""
 
     rows: Int64[np.ndarray, "q k"]
     scores: Float32[np.ndarray, "q k"]

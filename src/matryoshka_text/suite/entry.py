@@ -79,10 +79,10 @@ class TaskEntry(Section):
     )
     languages: tuple[str, ...] | None = Field(
         default=None,
-        description="of mteb's: those parts alone that are in one of these (eng, deu-Latn); of an own set: its own",
+        description="of mteb's: only those parts that are in one of these (eng, deu-Latn); of an own set: its own",
     )
     subsets: tuple[str, ...] | None = Field(
-        default=None, description="a task of mteb: these parts alone, as mteb calls them"
+        default=None, description="a task of mteb: only these parts, as mteb calls them"
     )
     columns: dict[str, str] | None = Field(default=None, description="an own set: which of its columns holds what")
     positive: str | int | None = Field(default=None, description="the label of a pair that belongs together; null: 1")
@@ -126,11 +126,11 @@ class TaskEntry(Section):
         given = {"name" if field == "called" else field for field in self.model_fields_set} - set(KINDS)
         foreign = sorted(given - set(options))
         if foreign:
-            raise ValueError(f"found {', '.join(foreign)}; allowed beside {self.kind}: {', '.join(options)}")
+            raise ValueError(f"found {', '.join(foreign)}; allowed with {self.kind}: {', '.join(options)}")
         roles = (*ROLES.get(self.kind, ()), "split")
         unknown = [role for role in self.columns or () if role not in roles]
         if unknown:
-            raise ValueError(f"columns: found {', '.join(unknown)}; allowed beside {self.kind}: {', '.join(roles)}")
+            raise ValueError(f"columns: found {', '.join(unknown)}; allowed with {self.kind}: {', '.join(roles)}")
         return self
 
     @property

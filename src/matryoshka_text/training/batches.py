@@ -86,7 +86,7 @@ def batches_from(recipe: Recipe, plans: Mapping[Stream, StreamPlan], start: int,
     """(step, rows of each stream's batches) from step `start` (0 is the first) up to `steps`.
 
     A step has one batch of a stream, or as many as are accumulated. Streams are walked from the first step: how far
-    each has come depends on all draws before, and epochs may differ by a batch (what fits beside what depends on the
+    each has come depends on all draws before, and epochs may differ by a batch (what fits with what depends on the
     shuffle).
     """
     walks = {stream: plan.batches() for stream, plan in plans.items()}

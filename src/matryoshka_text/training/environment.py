@@ -1,4 +1,4 @@
-"""What a run's bits depend on beside its recipe: recorded at the start, compared on resume."""
+"""What a run's bits depend on besides its recipe: recorded at the start, compared on resume."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +82,7 @@ def differences(stored: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def require_same_data(stored: dict[str, Any], now: dict[str, Any], where: Path) -> None:
-    """`RunError` where the data or the starting weights are not those the run began with."""
+    """`RunError` if the data or the starting weights are not those the run began with."""
     for kind in ("data", "model"):
         changed = [
             name

@@ -30,7 +30,7 @@ def export(trained: Trained, recipe: Recipe, path: Path) -> None:
         dims=model.dims,
         tags=("loss:MatryoshkaLoss",),
         words=f"{how} with matryoshka-text {__version__} so that every prefix of its\n{model.width}-dimensional "
-        f"vectors works alone. Trained dims: {', '.join(map(str, model.dims))}.{layers}{_rotation(recipe)}"
+        f"vectors works on its own. Trained dims: {', '.join(map(str, model.dims))}.{layers}{_rotation(recipe)}"
         f"{_objectives(recipe)}",
     )
     model.save(str(path))

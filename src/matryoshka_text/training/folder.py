@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def adapter(self) -> Path:
-        """The LoRA matrices alone, where the recipe keeps them."""
+        """Only the LoRA matrices, if the recipe keeps them."""
         return self.path / "adapter"
 
     @property
@@ -133,7 +133,7 @@ class RunFolder:
                 "or remove the folder"
             )
         if not self.recipe.exists():
-            # Pairs are mined, and the rotation is learned, before the run begins: a kill may have left them alone.
+            # Pairs are mined, and the rotation is learned, before the run begins: a kill may have left only them.
             rotation = {self.rotation.name, self.rotation_record.name, self.rotation_vectors.name}
             names = _visible(self.path) - rotation
             strangers = sorted(name for name in names if not (name.startswith("mined-") and name.endswith(".jsonl")))

@@ -172,7 +172,7 @@ def _streams(
     accelerator: Accelerator,
     store: bool,
 ) -> dict[Stream, Examples]:
-    """The data by stream, mined pairs found; none without objectives, where `data` are texts of the rotation alone."""
+    """The data by stream, mined pairs found; none without objectives, as `data` is the rotation's then."""
     if not recipe.objectives:
         return {}
     return streams_of(recipe, _mined(recipe, found, encoder, folder=folder, accelerator=accelerator, store=store))

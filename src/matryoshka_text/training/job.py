@@ -242,7 +242,7 @@ def _require_same_prompts(begun: Recipe, recipe: Recipe, folder: RunFolder) -> N
 def _accelerator(recipe: Recipe, folder: RunFolder) -> Accelerator:
     if "tensorboard" in recipe.trackers:
         optional("tensorboard", extra="quickstart", purpose="the tracker tensorboard")
-    # The recipe alone decides the precision: what `accelerate config` says of it must not change the model.
+    # Only the recipe decides the precision: what `accelerate config` says of it must not change the model.
     accelerator = Accelerator(
         mixed_precision="no", log_with=list(recipe.trackers) or None, project_dir=str(folder.path)
     )

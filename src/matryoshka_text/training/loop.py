@@ -73,7 +73,7 @@ class LaunchedStep:
     advice: str
 
     def record(self, seconds: Callable[[], float]) -> StepRecord:
-        """What the step did, once it is done; `TrainingError` where a number of it is none.
+        """What the step did, once it is done; `TrainingError` if a number of it is none.
 
         `seconds` is asked, when the values are there, how long the step took.
         """

@@ -40,7 +40,7 @@ class MaskedStream:
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
         """This process's share of the sequences, masked; accumulated batches are one with as many sequences.
 
-        What is masked depends on the seed, the step and the sequence alone.
+        What is masked depends on the seed, the step and the sequence only.
         """
         found = [(row, i) for i, batch in enumerate(batches) for row in batch[self.processes.share(len(batch))]]
         rows = [row for row, _ in found]

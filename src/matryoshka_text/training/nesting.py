@@ -45,7 +45,7 @@ class Nestings:
         return Nesting(dims, factors.to(device, non_blocking=True)), added.to(device, non_blocking=True)
 
     def unweighted(self, step: int, device: torch.device, within: Sequence[int] | None = None) -> Nesting:
-        """The prefixes of `step`, their factors making up for the draw alone."""
+        """The prefixes of `step`, their factors making up for the draw only."""
         places, boosts = self._drawn(step, [i for i, dim in enumerate(self.dims) if within is None or dim in within])
         return Nesting(tuple(self.dims[i] for i in places), torch.tensor(boosts).to(device, non_blocking=True))
 
@@ -60,7 +60,7 @@ class Nestings:
 
 
 class LayerPlan:
-    """Which layers a step reads beside the last, at which lengths."""
+    """Which layers a step reads in addition to the last, at which lengths."""
 
     def __init__(self, section: RandomLayer | LayerPairs | None, depth: int, seed: int) -> None:
         """`depth` is the number of layers; `section` has been checked against it."""

@@ -25,7 +25,7 @@ class Prefetch:
     """
 
     def __init__(self, steps: Iterable[StepRows], streams: Mapping[str, Stream]) -> None:
-        """The steps are drawn by the thread alone."""
+        """Only the thread draws the steps."""
         self._steps, self._streams = steps, streams
         self._waiting: queue.Queue[Work | BaseException | None] = queue.Queue(maxsize=_WAITING)
         self._left = threading.Event()

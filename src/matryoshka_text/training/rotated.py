@@ -54,7 +54,7 @@ class RotationRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Rotated:
-    """A run's rotation: texts by source, and rotation.json, which is None where nothing was learned (a dry run)."""
+    """A run's rotation: texts by source, and rotation.json, which is None if nothing was learned (a dry run)."""
 
     counts: dict[str, int]
     record: RotationRecord | None = None
@@ -173,7 +173,7 @@ def _mark(recipe: Recipe, width: int, texts: Texts, model: str) -> str:
 
 
 def _of_trunk(folder: RunFolder, mark: str) -> RotationRecord | None:
-    """The rotation of the run that this one is a twin of, copied; None where there is none like it."""
+    """The rotation of the run that this one is a twin of, copied; None if there is none like it."""
     trunk = RunFolder(folder.trunk) if folder.trunk is not None else None
     record = _stored(trunk, mark, begun=False) if trunk is not None else None
     if trunk is not None and record is not None:
@@ -183,7 +183,7 @@ def _of_trunk(folder: RunFolder, mark: str) -> RotationRecord | None:
 
 
 def _stored(folder: RunFolder, mark: str, *, begun: bool) -> RotationRecord | None:
-    """The record of the folder's rotation; None where it has none.
+    """The record of the folder's rotation; None if it has none.
 
     One of other texts or another model is learned again, unless the run has `begun` with it: then it is a `RunError`.
     """

@@ -76,7 +76,7 @@ class Run:
             tracker.finish()
 
     def go_back(self) -> None:
-        """To the newest checkpoint, metrics.jsonl with it; to step 0 where there is none."""
+        """To the newest checkpoint, metrics.jsonl with it; to step 0 if there is none."""
         checkpoint = latest_checkpoint(self.folder.checkpoints)
         if checkpoint is not None:
             read_checkpoint(checkpoint, self.loop.trained, self.loop.optimizer)

@@ -68,7 +68,7 @@ class Stream(Protocol):
         """Where the rows of a batch came from."""
 
     def prepare(self, step: int, batches: list[Rows]) -> Prepared:
-        """The step's inputs: a function of recipe, step and rows alone, so that another thread can form it ahead."""
+        """The step's inputs: a function of recipe, step and rows only, so that another thread can form it ahead."""
 
     def contribute(self, step: int, prepared: Prepared) -> Contribution:
         """Add the gradient of this process's share of the loss to the parameters' own, averaged over the batches."""

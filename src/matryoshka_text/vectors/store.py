@@ -31,7 +31,7 @@ class VectorStore:
     A shard holds `keys` (uint8 [n, 32]), `vectors` (float32 [n, width]) and the sha256 of both. One that is cut short,
     whose bytes have changed, or that is of another width, is removed, and its texts count as missing; one that the
     system does not let us read is left alone, and `RunError` says so. Several
-    programs may add to one folder at once: at worst two encode the same text. In memory are the keys alone; vectors are
+    programs may add to one folder at once: at worst two encode the same text. Only the keys are in memory; vectors are
     mapped, so the system may drop them at any time.
     """
 
@@ -51,7 +51,7 @@ class VectorStore:
         return key in self._place
 
     def add(self, keys: Sequence[bytes], vectors: Float32[np.ndarray, "n width"]) -> None:
-        """Keep the vectors. OSError where the disk is full; the store is then as before."""
+        """Keep the vectors. OSError if the disk is full; the store is then as before."""
         names = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if vectors.shape != (len(keys), self.width):

@@ -171,7 +171,7 @@ def test_a_single_task_is_drawn_once(rendered: Callable[..., str]) -> None:
 
 def test_what_stars_and_bytes_are_of(rendered: Callable[..., str]) -> None:
     text = rendered(9, precisions=("float32", "int8"), baselines=("random",))
-    assert "of a method that draws: the draws are drawn again beside the items" in text
+    assert "of a method that draws: the draws are drawn again with the items" in text
     assert "of a mean: the items of each of its tasks are drawn again" in text
     assert "of clustering: the items are the task" in text
     assert "bytes<br>in float32" in text and 'bytes<br>a vector</th><th scope="col">GB' in text  # of the costs

@@ -142,7 +142,7 @@ def test_the_report_is_five_files(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text()
     assert "* theirs[/red]|$x$: org/theirs, hub, weights sha256 bbbbbbbbbbbbbbbb" in page
     assert "2026-01-02; prefixes brought back to length 1 before scoring" in page
-    assert "FF is at each dim the model trained at that dim alone" in page
+    assert "FF is at each dim the model trained at that dim only" in page
     assert "**Failed, and in no table:**\n\n* One · theirs: DataError: gone\n" in page
     heads = [line for line in page.splitlines() if line.startswith("### ")]
     assert heads[:4] == ["### Summary", "### Against theirs[/red]|$x$", "### Against FF", heads[3]]
@@ -164,7 +164,7 @@ def test_what_a_star_is_made_of_is_said(known: Callable[..., Any]) -> None:
     found = tables(planned, rows, known(lambda *_: (0.5, 2.5)))
     said = printed(found, 120)
     mean = "of a mean: the items of each of its tasks are drawn again"
-    draws = "of a method that draws: the draws are drawn again beside the items"
+    draws = "of a method that draws: the draws are drawn again with the items"
     clustering = "of clustering: the items are the task's few experiments or sets (mostly ten), not its texts"
     assert [said.count(words) for words in (mean, draws, clustering)] == [1, 1, 1]
     assert said.index(draws) > said.index("against theirs[/red]|$x$ random:")

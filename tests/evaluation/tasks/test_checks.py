@@ -115,7 +115,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("STSBenchmark", split(sentence1=A, sentence2=B, score=["1", "2"]), "has texts in column score; needed: number"),
     ("STSBenchmark", split(sentence1=[], sentence2=[], score=[]), "split test is empty; at least one row is needed"),
     ("Banking77Classification", both(text=A, label=[0, 1]), ""),
-    ("Banking77Classification", both(text=A, label=[1, 1]), "split train has one class alone in column label"),
+    ("Banking77Classification", both(text=A, label=[1, 1]), "split train has only one class in column label"),
     ("Banking77Classification", both(text=[1, 2], label=[0, 1]), "has numbers in column text; needed: text"),
     ("Banking77Classification", split(text=A, label=[0, 1]), "no split train; found: test"),
     ("KorHateSpeechMLClassification", both(text=A, label=[[0], [0, 1]]), ""),
@@ -150,7 +150,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     (
         "TwentyNewsgroupsClustering.v2",
         split(sentences=A * 20, labels=["cat"] * 40),
-        "has one class alone in column lab",
+        "has only one class in column lab",
     ),
     ("SummEvalSummarization.v2", split(**{**SUMMARY, "relevance": [[1.0], [2.0]]}), "lists of different lengths"),
     (

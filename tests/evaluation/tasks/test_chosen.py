@@ -63,7 +63,7 @@ def test_why_not() -> None:
     assert "has no task 'STSBenchmrk'; did you mean STSBenchmark" in refused(task="STSBenchmrk")
     assert "is a benchmark of mteb, no task; write `benchmark: NanoBEIR`" in refused(task="NanoBEIR")
     assert "no benchmark 'NanoBER'; did you mean NanoBEIR" in refused(benchmark="NanoBER")
-    assert refused(task="CIFAR10") == "CIFAR10 is about image; allowed: tasks about text alone; leave it out"
+    assert refused(task="CIFAR10") == "CIFAR10 is about image; allowed: tasks about text only; leave it out"
     pictures = refused(benchmark="MIEB(eng)")
     assert "of the 125 tasks of MIEB(eng) cannot be scored: " in pictures and pictures.endswith("with `task`")
     assert "STS17 has no subset en-ne; did you mean en-en" in refused(task="STS17", subsets=["en-ne"])

@@ -318,7 +318,7 @@ GOOD = {"text": "red cat", "label": "a"}
             r"no query has both a positive and another candidate",
         ),
         ({"clustering": "x"}, [GOOD], r"split test has 1 row; at least 2 rows are needed"),
-        ({"clustering": "x"}, [GOOD, GOOD], r"split test has one class alone in column labels; at least two"),
+        ({"clustering": "x"}, [GOOD, GOOD], r"split test has only one class in column labels; at least two"),
         ({"clustering": "x"}, [], r"x\.jsonl: found no rows; allowed: at least one"),
     ],
 )
@@ -339,7 +339,7 @@ def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:
 def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / f"extra/x/{split}.jsonl", [GOOD])
-    with pytest.raises(DataError, match=r"x: .*split train has one class alone in column label; at least two"):
+    with pytest.raises(DataError, match=r"x: .*split train has only one class in column label; at least two"):
         load(planned(tmp_path, classification="x"))
 
 

@@ -29,7 +29,7 @@ def star_words(shown: Sequence[Table], others: Sequence[int]) -> list[str]:
         found.append(OF_TASKS)
     draws = [len(one.cells[other][dim].draws) for one, dim, other, _ in known]
     if max(draws) > 1:
-        found.append("of a method that draws: the draws are drawn again beside the items" + _of_few(draws))
+        found.append("of a method that draws: the draws are drawn again with the items" + _of_few(draws))
     if any(one.type == _CLUSTERING and gap.real for one, _, _, gap in known):
         found.append(
             "of clustering: the items are the task's few experiments or sets (mostly ten), not its texts, so that its "

@@ -87,7 +87,7 @@ class Table:
 
     @cached_property
     def scores(self) -> tuple[dict[int, float], ...]:
-        """The numbers alone."""
+        """Only the numbers."""
         return tuple({dim: cell.score for dim, cell in own.items()} for own in self.cells)
 
     @property

@@ -207,11 +207,11 @@ def _failed(failures: Sequence[str]) -> Iterator[str]:
 def _provenance(plan: Plan, rows: Sequence[Row]) -> str:
     lines = [
         f"* {one.label}: {one.name}, {one.origin}, weights sha256 {one.weights[:16]}"
-        + (f", its first {one.layers} layers alone" if one.layers else "")
+        + (f", its first {one.layers} layers only" if one.layers else "")
         for one in plan.subjects
     ]
     lines += [f"* {one}" for one in (*versions_of(rows), *settings_of(plan, rows))]
-    alone = ", FF is at each dim the model trained at that dim alone" if any(one.only for one in plan.subjects) else ""
+    alone = ", FF is at each dim the model trained at that dim only" if any(one.only for one in plan.subjects) else ""
     said = normalization(rows)
     lines.append(
         f"* {dates(rows)}" + (f"; {said}" if said else "") + f"; every other model is cut at the same dims{alone}"

@@ -3,7 +3,7 @@
 The items are drawn again, with replacement, as many as there are, and the score computed from those drawn. What is
 drawn depends on the seed and on what the items are, never on their scores: two models get the same draws, so that
 differences pair up. Subsets (languages) are drawn each for itself. Of a method that draws, the draws are drawn again
-beside the items.
+with the items.
 """
 
 import warnings
@@ -39,7 +39,7 @@ def difference(
 ) -> tuple[float, float]:
     """Bounds of our score minus theirs, in points, both from the same items drawn.
 
-    Of several (a method's draws): see `gap`. ValueError where the items are not the same.
+    Of several (a method's draws): see `gap`. ValueError if the items are not the same.
     """
     left, right = ([one] if isinstance(one, Items) else list(one) for one in (ours, theirs))
     if not left or not right:
@@ -56,7 +56,7 @@ def gap(ours: Sequence[Scores], theirs: Sequence[Scores], *, seed: int) -> Score
 
     Where a side has k draws, k - 1 of them are drawn again in each round, with replacement: their mean varies as that
     of k draws does, while the variance of k drawn again is (k - 1) / k of it (Rao and Wu 1988, "Resampling inference
-    with complex survey data"). Which ones depends on the seed and k alone: a draw counts alike on every task.
+    with complex survey data"). Which ones depends only on the seed and k: a draw counts alike on every task.
     The bounds of very few draws reach no further than the draws do: of three, as far as the lowest and the highest.
     """
     both = len(ours) > 1 and len(theirs) > 1
@@ -160,7 +160,7 @@ def _precision(part: Part) -> Callable[[Counts], Scores]:
 
 
 def _one_precision(values: Float64[np.ndarray, " n"], gold: Float64[np.ndarray, " n"]) -> Callable[[Counts], Scores]:
-    """Positives alone gain recall; each at the precision where the items as similar as itself are all found."""
+    """Only positives gain recall; each at the precision where the items as similar as itself are all found."""
     order = np.argsort(-values, kind="stable")
     starts = _groups(values[order])
     group_of = _numbers(starts, len(order))

@@ -194,7 +194,7 @@ def _queries(task: Any, calls: list[Call], scores: Scores) -> Part | None:
 
 
 def _reciprocal_rank(judged: dict[str, int], scores: dict[str, float], k: int) -> float:
-    """1 / the place of the first relevant document among the best k, 0 where none is; equal scores by id, downwards."""
+    """1 / the place of the first relevant document among the best k, 0 if none is; equal scores by id, downwards."""
     ranked = sorted(scores, key=lambda one: (scores[one], one), reverse=True)[:k]
     return next((1 / place for place, one in enumerate(ranked, start=1) if judged.get(one, 0) > 0), 0.0)
 
@@ -259,7 +259,7 @@ def _experiments(task: Any, calls: list[Call], scores: Scores) -> Part | None:
     levels = each if isinstance(each, dict) else {"": each}
     values = [one for level in levels.values() for one in level]
     counts = {name: len(one) for name, one in levels.items()}
-    # Most tasks have ten experiments: their number alone would tell no task from another.
+    # Most tasks have ten experiments: their number by itself would tell no task from another.
     _, data, subset = calls[-1]
     what = (task.metadata.name, subset, len(data), data[task.label_column_name][:])
     return Part("mean", _row(values), _digest("clusterings", repr((counts, *what))))

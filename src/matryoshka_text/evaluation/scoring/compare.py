@@ -18,7 +18,7 @@ __all__ = ["Comparisons", "Place", "Resamples", "Weights"]
 
 log = logging.getLogger(__name__)
 
-# Points by which items and row may disagree: they are of one scoring, so that this is rounding alone.
+# Points by which items and row may disagree: they are of one scoring, so this is only rounding.
 _SAME = 1e-4
 
 Place = tuple[str, str]  # task and split

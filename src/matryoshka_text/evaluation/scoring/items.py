@@ -110,10 +110,10 @@ def read_items(path: Path) -> Items | None:
 
 
 def _part(values: np.ndarray, gold: np.ndarray | None, kind: Kind, identity: str, digits: int | None) -> Part:
-    """The part read from a file; ValueError where its arrays do not fit together."""
+    """The part read from a file; ValueError if its arrays do not fit together."""
     whole = values.dtype == np.float64 and values.ndim == 2 and values.size > 0
     if kind not in get_args(Kind) or not whole or (kind == "mean") != (gold is None):
         raise ValueError(f"found kind {kind!r} with {values.dtype} {values.shape}")
     if gold is not None and (gold.dtype != np.float64 or gold.shape != values.shape[1:]):
-        raise ValueError(f"found {gold.dtype} {gold.shape} beside values {values.shape}")
+        raise ValueError(f"found {gold.dtype} {gold.shape} for values {values.shape}")
     return Part(kind, values, str(identity), gold=gold, digits=digits)

@@ -72,7 +72,7 @@ def score_masked(
 
 
 def within_decoder(dims: Sequence[int], width: int, subject: Subject) -> list[int]:
-    """The dims that the decoder has, and its own width unless the model counts at one dim alone."""
+    """The dims that the decoder has, and its own width unless the model counts at one dim only."""
     return sorted({dim for dim in dims if dim <= width} | ({width} if subject.only is None else set()))
 
 

@@ -111,7 +111,7 @@ def column_faults(split: Any, needs: Needs, name: str) -> Iterator[str]:
     label = list(needs.columns)[-1] if needs.train == name else needs.classes
     # Of several levels of labels one may be alike throughout.
     if label is not None and not lacking and not _is_list(table[label].type) and len(pc.unique(table[label])) < 2:
-        yield f"has one class alone in column {label}; at least two are needed"
+        yield f"has only one class in column {label}; at least two are needed"
     if needs.aligned and not lacking:
         yield from _ragged(table, needs.aligned)
 

@@ -211,7 +211,7 @@ def _of_task(task: Any, entry: TaskEntry) -> Iterator[TaskChoice]:
     metadata = task.metadata
     if metadata.modalities != ["text"]:
         about = ", ".join(metadata.modalities)
-        raise Unusable(f"{metadata.name} is about {about}; allowed: tasks about text alone; leave it out")
+        raise Unusable(f"{metadata.name} is about {about}; allowed: tasks about text only; leave it out")
     subsets = _subsets(task, entry)
     splits: list[str | None] = [entry.split] if entry.split else list(task.eval_splits)
     for split in [None] if entry.split is None and splits == list(metadata.eval_splits) else splits:

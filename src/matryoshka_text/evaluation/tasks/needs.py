@@ -44,7 +44,7 @@ class Needs:
 
 
 def needs_of(task: Any) -> Needs:
-    """What scoring that task object will read; splits alone for a class that is not known here."""
+    """What scoring that task object will read; only splits for a class that is not known here."""
     splits = tuple(task.eval_splits)
     for base, needs in _BY_CLASS.items():
         if isinstance(task, base):

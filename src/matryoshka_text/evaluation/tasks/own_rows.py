@@ -52,7 +52,7 @@ class OwnSet:
             if list(splits) == ["test"]:
                 return {"test": rows}
             raise DataError(
-                f"{self._place}: is one file without a column 'split', which is a test split alone; needed: "
+                f"{self._place}: is one file without a column 'split', which is only a test split; needed: "
                 f"{', '.join(splits)}. Add that column, or make a folder with a file for each split"
             )
         lacking = [split for split in splits if split not in places]

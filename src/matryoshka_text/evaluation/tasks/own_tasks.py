@@ -154,7 +154,9 @@ def read_candidates(rows: Rows, entry: TaskEntry, place: Path) -> dict[str, Any]
         raise DataError(f"{place}: no query has both a positive and another candidate; at least one has to")
     if len(useful) < len(judged):
         left = len(judged) - len(useful)
-        log.info("%s: %d of %d queries have positive or negative candidates alone: left out", place, left, len(judged))
+        log.info(
+            "%s: %d of %d queries have only positive or only negative candidates: left out", place, left, len(judged)
+        )
     ids = {
         text: f"d{number}" for number, text in enumerate(dict.fromkeys(text for one in useful.values() for text in one))
     }
