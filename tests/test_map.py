@@ -49,7 +49,6 @@ NAMED = {
     "recipe/describe.py": "recipe/test_schema.py",
     "recipe/facts.py": "recipe/test_requirements.py",
     "recipe/nesting.py": "training/test_nesting.py",
-    "recipe/readings.py": "build/test_check_model.py",
     "recipe/prompts.py": "training/test_prompts.py",
     "recipe/sections.py": "recipe/test_schema.py",
     "recipe/twins.py": "recipe/test_rotation.py",
@@ -106,6 +105,7 @@ REACHED = {
         ],
     ),
     "rotating/test_look.py": ("vectors in place of a model", ["rotating/vectors.py"]),
+    "build/test_check_model.py": ("models that read texts in ways of their own", ["recipe/readings.py"]),
     "search/test_index.py": (
         "an index is built, opened, grown and searched",
         [

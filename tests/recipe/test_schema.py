@@ -492,8 +492,8 @@ def test_self_distillation_needs_another_objective(problems: Problems) -> None:
     assert problems(SELF) == []
     assert problems(SELF, add="twins: [ff]\n") == []
     assert problems(SELF, (CONTRAST, "")) == [
-        "r.yaml:10: objectives[0].kind: found only self_distill, which moves no full width; allowed: together with another "
-        "objective; add info_nce or distill"
+        "r.yaml:10: objectives[0].kind: found only self_distill, which moves no full width; allowed: "
+        "together with another objective; add info_nce or distill"
     ]
     assert problems(SELF, TEXT, (CONTRAST, "  - {kind: mlm}\n")) == []
 
