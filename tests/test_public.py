@@ -37,7 +37,7 @@ def test_the_probe_itself_can_fail() -> None:
     assert "torch" in _imported_by("import matryoshka_text.nested")
 
 
-VERBS = ["check", "train", "eval", "encode", "rotate", "dims", "doctor"]
+VERBS = ["check", "train", "eval", "encode", "rotate", "dims", "doctor", "index", "search"]
 
 
 @pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS), ["data"], ["data", "fetch"]])

@@ -95,8 +95,8 @@ def _made_small(recipe: dict[str, Any], model: Path, folder: Path) -> dict[str, 
 def test_the_quickstart_has_a_teachers_vector_for_each_of_its_texts(repo: Path) -> None:
     recipe = load_recipe(repo / "recipes/quickstart.yaml")
     rows = read_sources(recipe)
-    assert sum(len(source.texts) for source in rows) == 15_000
-    texts = {text for source in rows for pair in source.texts for text in pair}
+    assert sum(len(source) for source in rows) == 15_000
+    texts = {text for source in rows for pair in source.texts() for text in pair}
     assert len(texts) > 29_900
     assert all(vectors.shape[1] == 192 for source in rows for vectors in source.vectors or ())
 

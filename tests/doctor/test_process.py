@@ -82,7 +82,7 @@ def test_a_damaged_model(tiny_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        ("sentence_bert_config.json", {"max_seq_length": 500}, "cut at 500 tokens, but the model reads 128"),
+        ("sentence_bert_config.json", {"max_seq_length": 500}, "cuts texts at 500 tokens, but the model reads 128"),
         ("config.json", {"matryoshka_dimensions": [8, 99]}, "of which [8] can be used"),
         ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "cannot be opened"),
     ],

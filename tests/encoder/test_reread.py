@@ -311,5 +311,5 @@ def test_a_model_without_a_transformer_is_refused_by_name(tiny_model: Path, tmp_
     first = FIRST[name](tiny_model)
     SentenceTransformer(modules=[first], device="cpu").save(str(tmp_path / "model"))
     for model in ({"modules": [first]}, {"model_name_or_path": tmp_path / "model"}):
-        with pytest.raises(ModelError, match=f"begins with a {name}.*allowed: a model that begins with a Transformer"):
+        with pytest.raises(ModelError, match=f"{name}.*allowed: "):
             MatryoshkaEncoder(**model, device="cpu")

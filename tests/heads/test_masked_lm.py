@@ -376,7 +376,7 @@ def test_only_a_nested_head_can_be_cut(cut: str, why: str, encoder_of: EncoderOf
 def test_a_tokenizer_with_more_words_than_rows(family: Family, encoder_of: EncoderOf) -> None:
     encoder = encoder_of("bert")
     encoder.tokenizer.add_tokens(["matryoshka"])
-    with pytest.raises(ModelError, match=r"its tokenizer has ids up to 286, but its vocabulary matrix only 286 rows; "):
+    with pytest.raises(ModelError, match=r"its tokenizer has the id 286, but the vocabulary matrix has 286 rows; "):
         VocabularyHead.of(encoder, cut="hidden", dims=DIMS)
 
 
@@ -384,5 +384,5 @@ def test_a_saved_head_does_not_open_with_more_words_than_rows(encoder_of: Encode
     model = _moved(encoder_of("bert"))
     model.head.save(tmp_path)
     model.encoder.tokenizer.add_tokens(["matryoshka"])
-    with pytest.raises(ModelError, match="its tokenizer has ids up to 286"):
+    with pytest.raises(ModelError, match="its tokenizer has the id 286"):
         VocabularyHead.load(tmp_path, model.encoder)

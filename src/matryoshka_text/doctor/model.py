@@ -132,11 +132,16 @@ def _tokenizer(encoder: MatryoshkaEncoder) -> Iterator[Line]:
 
 
 def _positions(encoder: MatryoshkaEncoder) -> Iterator[Line]:
-    most, limit = usable_tokens(encoder), encoder.max_seq_length
-    yield Line("positions", f"texts are cut at {limit} tokens; the model can read {most or 'any number of them'}")
-    if most is not None and (limit is None or limit > most):
-        way = f"set max_seq_length to {most} and save the model"
-        yield Line("positions", f"texts are cut at {limit} tokens, but the model reads {most}; {way}", wrong=True)
+    most = usable_tokens(encoder)
+    yield Line(
+        "positions",
+        f"texts are cut at {encoder.max_seq_length} tokens; the model can read {most or 'any number of them'}",
+    )
+    # Opened, it is cut where its positions end; another library would read past them.
+    asked = None if encoder.folder is None else encoder.folder.longest
+    if most is not None and asked is not None and asked > most:
+        way = f"set max_seq_length to {most} in sentence_bert_config.json"
+        yield Line("positions", f"its file cuts texts at {asked} tokens, but the model reads {most}; {way}", wrong=True)
 
 
 def _prompts(encoder: MatryoshkaEncoder) -> Iterator[Line]:

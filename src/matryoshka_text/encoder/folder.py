@@ -124,6 +124,13 @@ class ModelFolder:
         return (*(["query_expansion"] if expanded else []), *([] if plain else ["processing_kwargs"]))
 
     @property
+    def longest(self) -> int | None:
+        """Tokens at which its files say that a text is cut."""
+        file = self.home / "sentence_bert_config.json"
+        most = read_json(file).get("max_seq_length") if file.is_file() else None
+        return most if isinstance(most, int) else None
+
+    @property
     def has_routes(self) -> bool:
         """Whether it has other modules for queries than for documents: a Router (formerly Asym)."""
         return any(module.kind in ("Router", "Asym") for module in self.modules)
@@ -233,7 +240,7 @@ def _modules(path: Path, trust_remote_code: bool) -> Iterator[SavedModule]:
         ours = entry["type"].startswith("sentence_transformers.") and kind in (*_POOLING, *_OTHERS)
         if not ours and not trust_remote_code:
             raise FileFault(
-                f"{file}: [{place}].type: found {shown(entry['type'])}; allowed: sentence_transformers' "
+                f"{file}: [{place}].type: found {shown(kind)}; allowed: sentence_transformers' "
                 f"{', '.join((*_OTHERS, *_POOLING))}; give another model, or --trust-remote-code if it brings its code"
             )
         if PurePosixPath(entry["path"]).is_absolute() or ".." in PurePosixPath(entry["path"]).parts:
@@ -260,11 +267,17 @@ def _modules(path: Path, trust_remote_code: bool) -> Iterator[SavedModule]:
             f"{file}: found the modules {', '.join(kinds) or '(none)'}; allowed: a model that begins with a "
             "Transformer; give an embedding model"
         )
-    if not set(kinds) & set(_POOLING):
+    if not set(kinds) & set(_POOLING) and not _pools_itself(path / listed[0]["path"]):
         raise FileFault(
             f"{file}: found the modules {', '.join(kinds)}, so it gives a vector for each token, and none for the "
             "whole text; allowed: a model that pools them; give an embedding model, or remove modules.json"
         )
+
+
+def _pools_itself(transformer: Path) -> bool:
+    """Whether the Transformer in that folder gives a vector of the whole text, as its backbone's pooler makes it."""
+    settings = transformer / "sentence_bert_config.json"
+    return settings.is_file() and read_json(settings).get("module_output_name") == "sentence_embedding"
 
 
 def _home(path: Path, modules: tuple[SavedModule, ...]) -> Path:
