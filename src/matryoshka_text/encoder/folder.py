@@ -125,10 +125,9 @@ class ModelFolder:
 
     @property
     def longest(self) -> int | None:
-        """Tokens at which its files say that a text is cut."""
+        """Tokens at which its file says that a text is cut."""
         file = self.home / "sentence_bert_config.json"
-        most = read_json(file).get("max_seq_length") if file.is_file() else None
-        return most if isinstance(most, int) else None
+        return read_json(file).get("max_seq_length") if file.is_file() else None  # type: ignore[no-any-return]
 
     @property
     def has_routes(self) -> bool:
@@ -276,8 +275,8 @@ def _modules(path: Path, trust_remote_code: bool) -> Iterator[SavedModule]:
 
 def _pools_itself(transformer: Path) -> bool:
     """Whether the Transformer in that folder gives a vector of the whole text, as its backbone's pooler makes it."""
-    settings = transformer / "sentence_bert_config.json"
-    return settings.is_file() and read_json(settings).get("module_output_name") == "sentence_embedding"
+    file = transformer / "sentence_bert_config.json"
+    return file.is_file() and read_json(file).get("module_output_name") == "sentence_embedding"
 
 
 def _home(path: Path, modules: tuple[SavedModule, ...]) -> Path:
