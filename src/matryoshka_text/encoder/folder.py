@@ -127,7 +127,7 @@ class ModelFolder:
     def longest(self) -> int | None:
         """Tokens at which its file says that a text is cut."""
         file = self.home / "sentence_bert_config.json"
-        return read_json(file).get("max_seq_length") if file.is_file() else None  # type: ignore[no-any-return]
+        return read_json(file).get("max_seq_length") if file.is_file() else None
 
     @property
     def has_routes(self) -> bool:
