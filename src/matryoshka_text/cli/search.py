@@ -100,6 +100,8 @@ def index(
     kinds = _structures(structures or ("pq,flat" if to is None else "hnsw,flat"))
     if table is not None and to is None:
         raise DataError(f"--table: found {table} without --to; allowed: both, to load the index into a table")
+    if queries is not None:
+        _require_queries(queries, query_column)
     asked_of = partial(_asked, queries, query_column, model=model, code=trust_remote_code)
     if out is None:
         _require_no_building(context)
@@ -235,6 +237,19 @@ def _names_of(path: Path, column: str, id_column: str | None) -> list[str] | Non
     from matryoshka_text.search.source import named_texts
 
     return [name for name, _ in named_texts(path, column, id_column)]
+
+
+def _require_queries(path: Path, column: str) -> None:
+    """`DataError` for queries that cannot be read: said before an index is built, not after."""
+    if _is_vectors(path):
+        from matryoshka_text.encoding.vectors import open_floats
+
+        open_floats(path)
+        return
+    from matryoshka_text.search.source import named_texts
+
+    for _ in named_texts(path, column, None):
+        pass
 
 
 def _asked(queries: Path | None, column: str, index: "PrefixIndex", *, model: str | None, code: bool) -> Any:
