@@ -83,8 +83,8 @@ def test_vectors_without_a_model(tiny_model: Path, tmp_path: Path) -> None:
 WRONG: list[tuple[list[object], str]] = [
     (["MODEL"], "--texts: found none; allowed: at least one file"),
     ([], "MODEL: found neither a model nor --vectors; allowed: MODEL with --texts, or --vectors"),
-    (["MODEL", "--vectors", "v.npy"], "--vectors: found beside MODEL; allowed: MODEL with --texts, or --vectors"),
-    (["--texts", "TABLE", "--vectors", "v.npy"], "--vectors: found beside --texts; allowed"),
+    (["MODEL", "--vectors", "v.npy"], "--vectors: found next to MODEL; allowed: MODEL with --texts, or --vectors"),
+    (["--texts", "TABLE", "--vectors", "v.npy"], "--vectors: found next to --texts; allowed"),
     (["MODEL", "--texts", "TABLE", "--column", "q"], "--out: is not given; allowed: a folder"),
     (["MODEL", "--texts", "TABLE", "--out", "OUT"], "faq.csv: found no column 'text'; allowed: q, a"),
     (["MODEL", "--texts", "TABLE", "--out", "OUT", "--column", "q", "--dims", "8,x"], "--dims: found '8,x'; allowed"),

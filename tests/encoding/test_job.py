@@ -13,7 +13,7 @@ from matryoshka_text.encoder import MatryoshkaEncoder
 from matryoshka_text.encoding import encode_file, job, open_vectors
 from matryoshka_text.errors import DataError, ModelError, MtextError, RunError
 from matryoshka_text.files import held
-from matryoshka_text.reading import Text, Texts
+from matryoshka_text.reading import Text
 from matryoshka_text.reading import texts as texts_module
 
 
@@ -347,7 +347,7 @@ def test_an_input_that_changes_while_it_is_read_is_an_error(
 
 def test_several_processes_cannot_share_standard_input() -> None:
     with pytest.raises(DataError, match="found - with 2 processes"):
-        job._require_one_reader(Texts(["-"]), 2)
+        job._texts("-", "text", 2)
 
 
 @pytest.mark.parametrize("default", [None, "document"])

@@ -242,7 +242,7 @@ def test_a_prompt_that_cannot_be_is_told(
 def _nan_model(tiny_model: Path, folder: Path) -> Path:
     encoder = MatryoshkaEncoder(tiny_model, device="cpu")
     with torch.no_grad():
-        encoder.transformers_model.embeddings.word_embeddings.weight[encoder.tokenizer.vocab["guitar"]] = torch.nan
+        encoder.transformers_model.embeddings.word_embeddings.weight[encoder.tokenizer.vocab["guitar"]] = 3e38
     encoder.save(str(folder))
     return folder
 

@@ -46,7 +46,7 @@ def test_too_few_rows_are_told(tiny_model: Path, sentences: list[str], tmp_path:
     with pytest.raises(DataError, match=r"texts: found 9 different texts; .*; raise --most, which is 9"):
         look_at_texts(tiny_model, sentences, reading=Reading(most=9))
     np.save(tmp_path / "flat.npy", np.ones(50, dtype=np.float32))
-    with pytest.raises(DataError, match=r"flat.npy: found an array of shape \[50\]"):
+    with pytest.raises(DataError, match=r"flat.npy: cannot be read as an array \(it has shape \[50\]"):
         look_at_vectors([tmp_path / "flat.npy"])
 
 

@@ -10,7 +10,7 @@ from matryoshka_text.errors import DataError, RunError
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.rows import Precision
 from matryoshka_text.search import Plan, PrefixIndex, Stage
-from matryoshka_text.search.plan import Structure
+from matryoshka_text.search.stage import Structure
 from matryoshka_text.search.structures import Key, Searchable
 from tests.search.conftest import best_rows, clustered
 

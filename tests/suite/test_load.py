@@ -101,19 +101,19 @@ def test_a_missing_file_is_named() -> None:
         ),
         (
             "name: x\ntasks: [{masked_text: b.txt, split: test}]",
-            r"tasks\[0\]: found split; allowed beside masked_text: name, share, max_length, seed",
+            r"tasks\[0\]: found split; allowed with masked_text: name, share, max_length, seed",
         ),
         (
             "name: x\ntasks: [{task: A, name: b, seed: 1}]",
-            r"tasks\[0\]: found name, seed; allowed beside task: split, languages, subsets",
+            r"tasks\[0\]: found name, seed; allowed with task: split, languages, subsets",
         ),
         (
             "name: x\ntasks: [{sts: a, positive: 1}]",
-            r"found positive; allowed beside sts: split, name, languages, columns",
+            r"found positive; allowed with sts: split, name, languages, columns",
         ),
         (
             "name: x\ntasks: [{sts: a, columns: {text: b}}]",
-            r"columns: found text; allowed beside sts: sentence1, sentence2, score, split",
+            r"columns: found text; allowed with sts: sentence1, sentence2, score, split",
         ),
         ("name: x\ntasks: [{task: A, languages: []}]", r"languages: found \[\]; allowed: at least one name, each once"),
         ("name: x\ntasks: [{task: A, subsets: [a, a]}]", r"subsets: found \['a', 'a'\]; allowed: at least one name"),

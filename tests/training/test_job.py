@@ -301,7 +301,8 @@ def test_what_cannot_be_run_leaves_nothing_behind(
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(write_recipe: Write, tmp_path: Path) -> None:
     recipe = write_recipe(
-        optimizer={"learning_rate": 1e12, "schedule": "constant", "warmup": 0.9}, checkpoints={"every": 1}
+        optimizer={"learning_rate": 1e12, "weight_decay": 0, "schedule": "constant", "warmup": 0.9},
+        checkpoints={"every": 1},
     )
     with pytest.raises(
         TrainingError, match=r"step \d+: .*pairs\.jsonl:\d+.*checkpoints written before are kept|step \d+: a weight"
@@ -323,7 +324,7 @@ def test_the_row_that_breaks_the_model_is_named(
     broken = shutil.copytree(tiny_model, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     word = AutoTokenizer.from_pretrained(broken).convert_tokens_to_ids("guitar")
-    weights["embeddings.word_embeddings.weight"][word] = float("nan")
+    weights["embeddings.word_embeddings.weight"][word] = 3e38  # finite, but its length is not
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     lines = rows_file.read_text().splitlines()
     lines[123] = json.dumps({"anchor": "a guitar", "positive": "the guitar"})
@@ -466,7 +467,6 @@ def test_what_only_the_base_shows_is_told_with_recipe_and_line(write_recipe: Wri
     ("changes", "said"),
     [
         ({}, "lower optimizer.learning_rate, or raise the temperature"),
-        ({"optimizer": {"weight_decay": 1e12}}, "lower optimizer.weight_decay, which is 1e+12"),
         (
             {"weights": [1, 1, 1, 1e11], "objectives": [{"kind": "info_nce", "weight": 1e9}]},
             "lower objectives[0].weight, which is 1e+09, and weights[3], which is 1e+11",

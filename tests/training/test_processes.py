@@ -21,7 +21,9 @@ from tests.killing import kill_when
 
 Write = Callable[..., Path]
 Still = Callable[[Path, Path], Path]
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+_REPO = str(Path(__file__).parents[2])
+_PATHS = os.pathsep.join([_REPO, *filter(None, [os.environ.get("PYTHONPATH")])])
+ENV = {**os.environ, "PYTHONPATH": _PATHS, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
 
 
 def _command(processes: int, *program: object) -> list[str]:

@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
-from matryoshka_text.encoder.compat import Normalize, Pooling, SentenceTransformer, Transformer
+from matryoshka_text.encoder.compat import Normalize, Pooling, SentenceTransformer, Transformer, has_ways
 from matryoshka_text.encoder.foreign import stored_shapes
 from matryoshka_text.encoder.tokens import usable_tokens
 from matryoshka_text.errors import ModelError
@@ -168,7 +168,8 @@ def require_one_text(encoder: SentenceTransformer, name: str) -> None:
     try:
         with torch.inference_mode(), model_faults(name):
             encoder.eval()
-            features = encoder.preprocess([_A_TEXT])
+            # A Router without a default reads no text of no role.
+            features = encoder.preprocess([_A_TEXT], **({"task": "document"} if has_ways(encoder) else {}))
             features = {key: one.to(encoder.device) if torch.is_tensor(one) else one for key, one in features.items()}
             vectors = _sentence_vectors(encoder, features)
     finally:

@@ -67,8 +67,9 @@ class StoredSearch(SearchEncoderWrapper):
             found: Hits = super().search(queries, top_k=top_k, top_ranked=top_ranked, **settings)
             return found
         self.task_corpus = None
-        asked = self.encoded(queries, PromptType.query, settings)
-        scores = torch.as_tensor(self.model.similarity(asked, self.encoded(corpus, PromptType.document, settings)))
+        asked = self.model.encode(**self.asked_for(queries, PromptType.query, settings))
+        documents = self.model.encode(**self.asked_for(corpus, PromptType.document, settings))
+        scores = torch.as_tensor(self.model.similarity(asked, documents))
         values, places = torch.topk(scores, min(top_k + 1, scores.shape[1]), dim=1, largest=True)
         names = np.array(list(corpus["id"]), dtype=object)
         return {
@@ -76,12 +77,12 @@ class StoredSearch(SearchEncoderWrapper):
             for query, own, rows in zip(queries["id"], values.cpu(), places.cpu(), strict=True)
         }
 
-    def encoded(self, texts: Any, role: PromptType, settings: Mapping[str, Any]) -> Any:
-        """The vectors of a task's queries or documents; `settings` are those that mteb gives to a search."""
+    def asked_for(self, texts: Any, role: PromptType, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What `encode` is called with for a task's queries or documents; `settings` are mteb's for a search."""
         where = {name: settings[name] for name in ("task_metadata", "hf_split", "hf_subset")}
         encode_kwargs = settings["encode_kwargs"]
         loader = prepared(texts, where["task_metadata"], role, num_proc=settings.get("num_proc"), **encode_kwargs)
-        return self.model.encode(loader, **where, prompt_type=role, **encode_kwargs)
+        return {"inputs": loader, **where, "prompt_type": role, **encode_kwargs}
 
 
 class StoredEncoder(AbsEncoder, StoredSearch):

@@ -24,6 +24,7 @@ from matryoshka_text.evaluation.searching.judged import quality
 from matryoshka_text.evaluation.searching.rows import SearchRow
 from matryoshka_text.rotation import FitSettings
 from matryoshka_text.rows import read_lines
+from matryoshka_text.search.structures import faiss
 from matryoshka_text.suite import Suite, TaskEntry
 from tests.evaluation.conftest import WORDS, write_data, write_lines
 
@@ -267,6 +268,7 @@ def test_what_is_refused_before_anything_is_encoded(
     with pytest.raises(DataError, match=r"search\.jsonl:1: model: Field required"):
         run(tiny_model, shelf, tmp_path / "out")
     monkeypatch.setitem(sys.modules, "faiss", None)
+    faiss.cache_clear()
     with pytest.raises(ExtraMissing, match=r"matryoshka-text\[search\]"):
         run(tiny_model, shelf, tmp_path / "none")
     assert encoded == []

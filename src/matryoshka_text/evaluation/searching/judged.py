@@ -56,8 +56,9 @@ class Judged:
 
     def vectors(self, encoder: StoredEncoder) -> tuple[Float32[np.ndarray, "q width"], Float32[np.ndarray, "n width"]]:
         """Of the queries and of the documents."""
-        queries = encoder.encoded(self.queries, PromptType.query, self._where)
-        return np.asarray(queries), np.asarray(encoder.encoded(self.corpus, PromptType.document, self._where))
+        queries = encoder.model.encode(**encoder.asked_for(self.queries, PromptType.query, self._where))
+        documents = encoder.model.encode(**encoder.asked_for(self.corpus, PromptType.document, self._where))
+        return np.asarray(queries), np.asarray(documents)
 
     def hits(self, encoder: StoredEncoder) -> Hits:
         """The documents that the evaluation's own search finds, and their scores."""
