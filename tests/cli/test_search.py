@@ -78,7 +78,7 @@ def test_vectors_without_a_model(tmp_path: Path) -> None:
     run("search", tmp_path / "idx", "--queries", tmp_path / "q.npy", "--out", tmp_path / "run", "-k", 1, "--exact")
     best = (clustered(40, 4) @ vectors.T).argmax(1)
     assert [int(line.split()[2]) for line in (tmp_path / "run").read_text().splitlines()] == best.tolist()
-    with pytest.raises(MtextError, match="came without a model.*name the one that made them with --model"):
+    with pytest.raises(MtextError, match=r"came without a model.*name the one that made them with --model"):
         run("search", tmp_path / "idx", "words")
 
 

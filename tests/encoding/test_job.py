@@ -362,7 +362,7 @@ def test_a_router_without_a_default_has_no_way_for_a_text(
     modules = [*SentenceTransformer(str(tiny_model), device="cpu"), Router(routes, default, allow_empty_key=False)]
     SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "model"))
     if default is None:
-        with pytest.raises(ModelError, match=r"has a Router, .* no default; allowed: .*encode_query"):
+        with pytest.raises(ModelError, match=r"has a Router, .* no default; allowed: .*--role query"):
             encode_file(tmp_path / "model", [lines], tmp_path / "out")
         return
     encode_file(tmp_path / "model", [lines], tmp_path / "out")

@@ -168,8 +168,9 @@ def require_one_text(encoder: SentenceTransformer, name: str) -> None:
     try:
         with torch.inference_mode(), model_faults(name):
             encoder.eval()
-            # A Router without a default reads no text of no role.
-            features = encoder.preprocess([_A_TEXT], **({"task": "document"} if has_ways(encoder) else {}))
+            features = encoder.preprocess([_A_TEXT])
+            if has_ways(encoder):  # a Router without a default does not read a text of no role
+                features["task"] = "document"
             features = {key: one.to(encoder.device) if torch.is_tensor(one) else one for key, one in features.items()}
             vectors = _sentence_vectors(encoder, features)
     finally:
