@@ -115,7 +115,7 @@ def batched_lines(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def material(name: str, *, folder: Path, root: Path | None, rows: int, queries: int) -> Material:
-    """One of squad_a, novels, sentences, icd10, with at most so many rows and queries."""
+    """One of squad_a, novels, sentences, icd10, with at most that many rows and queries."""
     if name == "icd10":
         found = codes()[: rows + queries]
         vectors = encoded([text for _, text in found], folder, name)

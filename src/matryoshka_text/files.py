@@ -155,7 +155,7 @@ def _one_by_one(path: Path, replacing: Sequence[str]) -> Iterator[Path]:
 def cache_folder() -> Path:
     """The folder of what can be made again: MTEXT_CACHE, else mtext in the user's cache folder."""
     given = os.environ.get("MTEXT_CACHE")
-    return Path(given or os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / ("" if given else "mtext")
+    return expanded(given or os.environ.get("XDG_CACHE_HOME") or "~/.cache") / ("" if given else "mtext")
 
 
 def sync_folder(path: Path) -> None:

@@ -97,8 +97,8 @@ def test_files_and_columns_of_the_new_kinds(check: Check) -> None:
 def test_a_file_called_data_is_no_key_of_the_recipe(check: Check) -> None:
     source = labelled("data.jsonl", ["a", None])
     assert check(source, objectives=["classify"]) == [
-        "data.jsonl:2: label (column 'label'): found null; allowed: a class, a text or a whole number; "
-        "name the class, or delete the row"
+        "data.jsonl:2: label (column 'label'): found null; allowed: a text or a whole number; "
+        "fill the cell, or delete the row"
     ]
 
 

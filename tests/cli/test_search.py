@@ -82,6 +82,26 @@ def test_vectors_without_a_model(tmp_path: Path) -> None:
         run("search", tmp_path / "idx", "words")
 
 
+def test_queries_run_as_many_layers_as_the_documents(tiny_model: Path, texts: Path, tmp_path: Path) -> None:
+    run("encode", tiny_model, texts, "--out", tmp_path / "v", "--layers", 1)
+    run("index", tmp_path / "v", "--out", tmp_path / "idx", "--no-tune", "--no-rotate")
+    line = json.loads(texts.read_text().splitlines()[17])
+    assert run("search", tmp_path / "idx", line["text"], "-k", 1).startswith("1.0000  17  ")
+
+
+def test_rows_without_id_or_text_are_named(made: Path, tmp_path: Path) -> None:
+    rows = [{"id": n, "text": "the cat"} for n in range(300)]
+    rows[4]["id"], rows[7]["text"] = None, None
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--texts", tmp_path / "d.jsonl", "--id-column", "id", "--no-tune"]
+    with pytest.raises(MtextError, match=r"d\.jsonl:5: id .*: found null(.|\n)*d\.jsonl:8: text.*: found null"):
+        run("index", made / "vectors", "--out", tmp_path / "new", *words)
+    (tmp_path / "q.txt").write_text("the cat\n \n")
+    with pytest.raises(MtextError, match="found an empty query in row 2"):
+        run("index", made / "vectors", "--out", tmp_path / "new", "--queries", tmp_path / "q.txt")
+    assert not (tmp_path / "new").exists()
+
+
 def test_queries_of_another_model_are_refused(made: Path, tmp_path: Path, tiny_model: Path) -> None:
     other = MatryoshkaEncoder(tiny_model)
     next(other.parameters()).data += 0.01

@@ -78,8 +78,8 @@ def test_a_label_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_held_out(HeldOut(name="l", file="l.jsonl", kind="labelled"), tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/l.jsonl:1: label (column 'label'): found null; allowed: a class, a text or a whole number; "
-        "name the class, or delete the row"
+        f"{tmp_path}/l.jsonl:1: label (column 'label'): found null; allowed: a text or a whole number; "
+        "fill the cell, or delete the row"
     )
 
 

@@ -60,7 +60,7 @@ def test_an_unlabelled_row_of_a_labelled_source_is_told(cache: Path) -> None:
         read_source(source(kind="labelled", columns={"text": "hypothesis"}), cache)
     assert str(error.value) == (
         "hub owner/my-set[pair] train:3: label (column 'label'): found -1, which stands for no label on the hub; "
-        "allowed: a class, a text or a whole number; use a split that has labels"
+        "allowed: a text or a whole number; use a split that has labels"
     )
 
 

@@ -212,12 +212,12 @@ def test_labelled_and_scored_rows_have_values(tmp_path: Path) -> None:
 
 def test_wrong_cells_of_the_new_kinds_have_their_places(tmp_path: Path) -> None:
     assert faults(tmp_path, [{"text": "a", "label": 1.5}, {"text": "", "label": None}], "labelled") == [
-        "r.jsonl:1: label (column 'label'): found 1.5 (float); allowed: a class, a text or a whole number; "
-        "name the class, or delete the row",
+        "r.jsonl:1: label (column 'label'): found 1.5 (float); allowed: a text or a whole number; "
+        "fill the cell, or delete the row",
         "r.jsonl:2: text (column 'text'): found an empty text; allowed: a text that is not blank; "
         "fill the cell, or delete the row",
-        "r.jsonl:2: label (column 'label'): found null; allowed: a class, a text or a whole number; "
-        "name the class, or delete the row",
+        "r.jsonl:2: label (column 'label'): found null; allowed: a text or a whole number; "
+        "fill the cell, or delete the row",
     ]
     assert faults(tmp_path, [{"sentence1": "a", "sentence2": 5, "score": "high"}], "scored") == [
         "r.jsonl:1: sentence2 (column 'sentence2'): found 5 (int); allowed: a text that is not blank; "

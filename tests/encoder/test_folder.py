@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from matryoshka_text.encoder import resolve_model
-from matryoshka_text.encoder.folder import read_folder
+from matryoshka_text.encoder.folder import ModelFolder, read_folder
 from matryoshka_text.errors import ModelError
 
 
@@ -20,8 +20,8 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_model, tmp_path / "m")
 
 
-def read(model: Path) -> None:
-    read_folder(resolve_model(str(model), local_only=True))
+def read(model: Path) -> ModelFolder:
+    return read_folder(resolve_model(str(model), local_only=True))
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_weights_that_make_no_vectors(model: Path, change: Any, words: str) -> N
 def test_the_largest_numbers_are_finite(model: Path, dtype: torch.dtype) -> None:
     change = one_number(torch.finfo(dtype).max, dtype)
     save_file(change(load_file(model / "model.safetensors")), model / "model.safetensors", metadata={"format": "pt"})
-    read(model)
+    assert read(model).width == 32

@@ -27,16 +27,16 @@ def test_a_class_is_a_name_or_a_whole_number(cell: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"c": None}, "found null; allowed: a class, a text or a whole number; name the class, or delete the row"),
+        ({"c": None}, "found null; allowed: a text or a whole number; fill the cell, or delete the row"),
         (
             {"c": 1.0},
-            "found 1.0 (float); allowed: a class, a text or a whole number; name the class, or delete the row",
+            "found 1.0 (float); allowed: a text or a whole number; fill the cell, or delete the row",
         ),
         (
             {"c": ["a"]},
-            "found ['a'] (list); allowed: a class, a text or a whole number; name the class, or delete the row",
+            "found ['a'] (list); allowed: a text or a whole number; fill the cell, or delete the row",
         ),
-        ({}, "found no such cell; allowed: a class, a text or a whole number; add it, or delete the row"),
+        ({}, "found no such cell; allowed: a text or a whole number; add it, or delete the row"),
         ({"c": ""}, "found an empty text; allowed: a text that is not blank; fill the cell, or delete the row"),
         ({"c": " "}, "found a text of blanks; allowed: a text that is not blank; fill the cell, or delete the row"),
     ],
@@ -51,7 +51,7 @@ def test_minus_one_is_no_class_on_the_hub() -> None:
     faults = Faults()
     assert Cells("hub a/b test", {"label": "c"}, faults, hub=True).class_name((4, {"c": -1})) is None
     assert told(faults) == (
-        "hub a/b test:4: label (column 'c'): found -1, which stands for no label on the hub; allowed: a class, a text "
+        "hub a/b test:4: label (column 'c'): found -1, which stands for no label on the hub; allowed: a text "
         "or a whole number; use a split that has labels"
     )
     assert Cells("x", {"label": "c"}, Faults(), hub=True).class_name((1, {"c": 0})) == "0"

@@ -61,6 +61,13 @@ def test_the_stages_of_a_funnel_by_hand(vectors: np.ndarray, queries: np.ndarray
         assert rows.tolist() == left.tolist()
 
 
+def test_a_last_stage_that_keeps_more_gives_k(index: PrefixIndex, queries: np.ndarray) -> None:
+    plan = Plan(stages=(Stage(dim=32, keep=300), Stage(dim=64, keep=50)))
+    found = index.search(queries, 5, plan)
+    assert found.rows.shape == (len(queries), 5)
+    np.testing.assert_array_equal(found.rows, index.search(queries, 50, plan).rows[:, :5])
+
+
 def test_its_own_rotation_shortens_the_shortlist(vectors: np.ndarray, queries: np.ndarray, index: PrefixIndex) -> None:
     plan = Plan.adaptive(4, 64, keep=20)
     plain = PrefixIndex.build(vectors, rotate=False)

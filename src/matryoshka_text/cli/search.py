@@ -239,17 +239,26 @@ def _names_of(path: Path, column: str, id_column: str | None) -> list[str] | Non
     return [name for name, _ in named_texts(path, column, id_column)]
 
 
-def _require_queries(path: Path, column: str) -> None:
-    """`DataError` for queries that cannot be read: said before an index is built, not after."""
-    if _is_vectors(path):
-        from matryoshka_text.encoding.vectors import open_floats
-
-        open_floats(path)
-        return
+def _texts_of(path: Path, column: str) -> list[str]:
+    """The queries at `path`; `DataError` for none of them, and for one without words."""
     from matryoshka_text.search.source import named_texts
 
-    for _ in named_texts(path, column, None):
-        pass
+    texts = [text for _, text in named_texts(path, column, None)]
+    if not texts or (blank := next((n for n, text in enumerate(texts, 1) if not text.strip()), None)):
+        raise DataError(
+            f"{path}: found {f'an empty query in row {blank}' if texts else 'no queries'}; allowed: some words"
+        )
+    return texts
+
+
+def _require_queries(path: Path, column: str) -> None:
+    """`DataError` for queries that cannot be read: said before an index is built, not after."""
+    if not _is_vectors(path):
+        _texts_of(path, column)
+        return
+    from matryoshka_text.encoding.vectors import open_floats
+
+    open_floats(path)
 
 
 def _asked(queries: Path | None, column: str, index: "PrefixIndex", *, model: str | None, code: bool) -> Any:
@@ -265,14 +274,8 @@ def _vectors_of(index: "PrefixIndex", path: Path, column: str, model: str | None
         found = open_floats(path)
         return found[list(range(len(found)))]
     from matryoshka_text.search.asking import Asker
-    from matryoshka_text.search.source import named_texts
 
-    texts = [text for _, text in named_texts(path, column, None)]
-    if not texts or (blank := next((n for n, text in enumerate(texts, 1) if not text.strip()), None)):
-        raise DataError(
-            f"{path}: found {f'an empty query in row {blank}' if texts else 'no queries'}; allowed: some words"
-        )
-    return Asker(index, model, trust_remote_code=code)(texts)
+    return Asker(index, model, trust_remote_code=code)(_texts_of(path, column))
 
 
 def _print(index: "PrefixIndex", hits: "Hits") -> None:

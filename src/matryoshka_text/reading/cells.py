@@ -87,8 +87,8 @@ class Cells:
         elif unknown:
             found, way_out = "-1, which stands for no label on the hub", "use a split that has labels"
         else:
-            found, way_out = _with_type(cell), "name the class, or delete the row"
-        text = f"found {found}; allowed: a class, a text or a whole number; {way_out}"
+            found, way_out = _with_type(cell), "fill the cell, or delete the row"
+        text = f"found {found}; allowed: a text or a whole number; {way_out}"
         self._faults.add(f"{self._label}:{number}", f"{_named(role, self._columns[role])}: {text}")
         return None
 

@@ -45,5 +45,7 @@ class Asker:
 
     def __call__(self, texts: Sequence[str]) -> Float32[np.ndarray, "q width"]:
         """Unit vectors of the texts, as queries (with the model's prompt for queries, if it has one)."""
-        found: np.ndarray = self.encoder.encode_query(list(texts), dim=self._dim, show_progress_bar=False)
+        found: np.ndarray = self.encoder.encode_query(
+            list(texts), dim=self._dim, layers=self._layers, show_progress_bar=False
+        )
         return found

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from matryoshka_text.errors import DataError, RunError
-from matryoshka_text.files import sweep, whole_folder
+from matryoshka_text.files import sweep, whole_file, whole_folder
 from matryoshka_text.rotation import Rotation
 from matryoshka_text.search import incoming
 from matryoshka_text.search.corpus import Corpus, Lengths, Segment, write_segment
@@ -154,9 +154,7 @@ class PrefixIndex:
         `plan` None: `self.plan`. `DataError` for queries of another width, or NaN or zeros; for k above what the plan
         keeps.
         """
-        plan = plan or self.plan
-        found = self.shortlisted(self.turned(queries), k, plan)
-        return hits_of(self.corpus, found)
+        return hits_of(self.corpus, self.shortlisted(self.turned(queries), k, plan or self.plan))
 
     def texts(self, rows: Int64[np.ndarray, " n"]) -> list[str | None]:
         """The texts of these rows; None for a row that has none."""
@@ -263,7 +261,8 @@ class PrefixIndex:
             self._require_latest()
             self._deleted = np.union1d(self._deleted, rows)
             name = f"deleted-{self.record.generation + 1}.npy"
-            np.save(self.folder / name, self._deleted, allow_pickle=False)
+            with whole_file(self.folder / name) as file:
+                np.save(file, self._deleted, allow_pickle=False)
             self._write(deleted=name)
 
     def drift(self) -> dict[int, float]:

@@ -11,6 +11,7 @@ from matryoshka_text.encoding.manifest import FILE, Manifest, read_manifest
 from matryoshka_text.encoding.vectors import open_floats
 from matryoshka_text.errors import DataError
 from matryoshka_text.files import sha256_of
+from matryoshka_text.reading.cells import Cells
 from matryoshka_text.reading.faults import Faults
 from matryoshka_text.reading.table import open_table, require_columns
 from matryoshka_text.reading.texts import Texts
@@ -64,15 +65,21 @@ def open_source(
 
 
 def named_texts(path: Path, column: str, id_column: str | None) -> Iterator[tuple[str, str]]:
-    """Each row's id and text; the id is the row's number, from 1, without `id_column`."""
+    """Each row's id and text; the id is the row's number, from 1, without `id_column`.
+
+    `DataError` naming the rows that lack one of them.
+    """
     if id_column is None:
         yield from ((str(text.number), text.text) for text in Texts([path], column))
         return
-    faults = Faults()
+    faults, columns = Faults(), {"text": column, "id": id_column}
     table = open_table(path, faults, (column, id_column))
-    require_columns(table, {"text": column, "id": id_column}, "--id-column")
-    for _, row in table.rows:
-        yield str(row[id_column]), str(row[column])
+    require_columns(table, columns, "--id-column")
+    cells = Cells(str(path), columns, faults)
+    for row in table.rows:
+        name, text = cells.class_name(row, "id"), cells.text(row, "text", blank=True)
+        if name is not None and text is not None:
+            yield name, text
     faults.raise_any()
 
 

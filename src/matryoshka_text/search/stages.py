@@ -48,7 +48,8 @@ def searched(
     for place, (query, line) in enumerate(zip(queries, shortlist, strict=True)):
         left, cosines = line[line >= 0], np.empty(0, dtype=np.float32)
         for stage in stages:
-            left, cosines = _narrowed(corpus, query, left, dim=stage.dim, keep=stage.keep or k)
+            keep = k if stage is stages[-1] or stage.keep is None else stage.keep
+            left, cosines = _narrowed(corpus, query, left, dim=stage.dim, keep=keep)
         rows[place, : len(left)], scores[place, : len(left)] = left, cosines
     return Found(rows, scores)
 
